@@ -1,0 +1,35 @@
+{
+  'targets': [
+    {
+      'target_name': 'ovfsd_native',
+      'sources': [
+        # Node's glue
+        'src/addon.cc',
+        'src/device_wrap.cc',
+        'src/device_wrap_calls.cc',
+        'src/pool_wrap.cc',
+        # the device; test/Makefile compiles these without Node
+        'src/descriptor_chain.cc',
+        'src/device.cc',
+        'src/fuse_framing.cc',
+        'src/guest_memory.cc',
+        'src/request_arena.cc',
+        'src/request_path.cc',
+        'src/sigbus_guard.cc',
+        'src/slab_memory.cc',
+        'src/unix_listener.cc',
+        'src/vhost_user_backend.cc',
+        'src/vhost_user_connection.cc',
+        'src/vhost_user_message.cc',
+        'src/vring.cc',
+      ],
+      'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      # 9 is what Node 20 offers without the experimental parts.
+      'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS'],
+      'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
+      'cflags_cc': ['-std=c++20', '-O2', '-fexceptions', '-frtti', '-Wall', '-Wextra', '-Werror'],
+      # The SIGBUS handler stays installed for the life of the process, so its code must not be unloaded with a worker.
+      'ldflags': ['-Wl,-z,nodelete'],
+    },
+  ],
+}

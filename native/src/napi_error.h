@@ -1,0 +1,24 @@
+// From C++ errors to JavaScript errors. Part of the N-API glue.
+#pragma once
+
+#include <napi.h>
+#include <uv.h>
+
+#include <string>
+#include <system_error>
+
+namespace ovfsd {
+
+/// An Error with `code` ("EADDRINUSE") and `errno`, as Node's own system errors have.
+inline Napi::Error to_js_error(Napi::Env env, const std::system_error& error) {
+  Napi::Error result = Napi::Error::New(env, error.what());
+  result.Set("code", Napi::String::New(env, uv_err_name(-error.code().value())));
+  result.Set("errno", Napi::Number::New(env, -error.code().value()));
+  return result;
+}
+
+inline Napi::Error range_error(Napi::Env env, const std::string& message) {
+  return Napi::RangeError::New(env, message);
+}
+
+}  // namespace ovfsd

@@ -1,0 +1,178 @@
+#include "request_path.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "descriptor_chain.h"
+#include "fuse_framing.h"
+
+namespace ovfsd {
+
+RequestPath::Collected RequestPath::collect(std::vector<Vring>& vrings) {
+  Collected collected;
+  starved_ = false;
+  collect_from(vrings, 0, collected);  // hiprio: FORGETs free memory, so never behind the others
+  const auto request_queues = static_cast<uint32_t>(vrings.size()) - 1;
+  for (uint32_t i = 0; i < request_queues; ++i) collect_from(vrings, 1 + (turn_ + i) % request_queues, collected);
+  // When there are fewer slots than requests, another queue is first next time.
+  if (starved_) ++turn_;
+  return collected;
+}
+
+void RequestPath::collect_from(std::vector<Vring>& vrings, uint32_t vring_index, Collected& collected) {
+  Vring& vring = vrings[vring_index];
+  // One ring's worth at most: a driver that refills the ring while we empty it must not keep us here.
+  for (uint32_t left = vring.size; left > 0 && vring.runs(); --left) {
+    if (!arena_.has_free()) {
+      starved_ = starved_ || vring.has_available();
+      return;
+    }
+    uint16_t head;
+    const Vring::Pop popped = vring.pop(head);
+    if (popped == Vring::Pop::kEmpty) return;
+    collected.any_popped = true;
+    vring.suppress_kicks();
+    if (popped == Vring::Pop::kHead) {
+      const uint32_t slot_index = arena_.take();
+      if (fill_slot(vring, vring_index, slot_index, head)) arena_.ready()[collected.ready++] = slot_index;
+    }
+    if (vring.broken()) collected.any_broken = true;
+  }
+}
+
+/// @return false when the request does not go to the host: its slot has been released.
+bool RequestPath::fill_slot(Vring& vring, uint32_t vring_index, uint32_t slot_index, uint16_t head) {
+  RequestSlot& slot = arena_.slot(slot_index);
+  slot.memory = vring.memory();
+  slot.vring = vring_index;
+  slot.head = head;
+  ++vring.in_flight;
+
+  ChainTotals totals;
+  const ChainError error =
+      walk_descriptor_chain(*slot.memory, vring.descriptors(), head, slot.readable, slot.writable, totals);
+  if (error != ChainError::kNone) {
+    // Not answered with an error or an empty used element: Linux takes a reply whose memory was not written for
+    // success.
+    vring.mark_broken(describe(error));
+    end_request(vring, slot_index, 0);
+    return false;
+  }
+  slot.readable_bytes = totals.readable_bytes;
+  slot.writable_bytes = totals.writable_bytes;
+
+  // Copy once, then look only at the copy: the guest may change its memory at any time.
+  uint8_t* copy = arena_.request(slot_index);
+  gather(slot.readable, slot.read_cursor, 0, copy, std::min(totals.readable_bytes, kRequestStrideBytes));
+  if (!accept_request(slot, copy)) {
+    ++counters_.refused_requests;
+    end_request(vring, slot_index, write_reply(slot, {-EINVAL, nullptr, 0}));
+    return false;
+  }
+  uint32_t* meta = arena_.meta(slot_index);
+  meta[kMetaReadableBytes] = totals.readable_bytes;
+  meta[kMetaWritableBytes] = totals.writable_bytes;
+  meta[kMetaQueue] = vring_index;
+  meta[kMetaError] = meta[kMetaReplyBytes] = meta[kMetaFlags] = 0;
+  return true;
+}
+
+void RequestPath::hand_over(uint32_t ready_count) noexcept {
+  counters_.requests += ready_count;
+  for (uint32_t i = 0; i < ready_count; ++i) arena_.slot(arena_.ready()[i]).state = RequestSlot::State::kInFlight;
+}
+
+void RequestPath::complete(uint32_t done_count, std::vector<Vring>* vrings) noexcept {
+  const uint32_t count = std::min(done_count, arena_.slot_count());
+  counters_.ignored_completions += done_count - count;
+  for (uint32_t i = 0; i < count; ++i) complete_slot(arena_.done()[i], vrings);
+  if (vrings != nullptr) publish(*vrings);
+}
+
+void RequestPath::complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept {
+  if (!holds(index)) {
+    ++counters_.ignored_completions;
+    return;
+  }
+  RequestSlot& slot = arena_.slot(index);
+  if (slot.state == RequestSlot::State::kOrphaned || vrings == nullptr) {
+    arena_.release(index);
+    return;
+  }
+  const uint32_t* meta = arena_.meta(index);
+  uint32_t written = 0;
+  if ((meta[kMetaFlags] & kReplyFlagNone) == 0) {
+    written = write_reply(slot, {static_cast<int32_t>(meta[kMetaError]), arena_.reply(index), meta[kMetaReplyBytes]});
+  }
+  end_request((*vrings)[slot.vring], index, written);
+}
+
+void RequestPath::end_request(Vring& vring, uint32_t index, uint32_t written_bytes) noexcept {
+  // Always a used element, for FORGET too: it gives the descriptors back.
+  if (vring.started() && !vring.broken()) vring.push_used(arena_.slot(index).head, written_bytes);
+  --vring.in_flight;
+  arena_.release(index);
+}
+
+void RequestPath::publish(std::vector<Vring>& vrings) noexcept {
+  for (Vring& vring : vrings) {
+    if (vring.has_unpublished() && vring.publish_used() && vring.signal_call()) ++counters_.calls;
+  }
+}
+
+void RequestPath::orphan(uint32_t vring) noexcept {
+  for (uint32_t i = 0; i < arena_.slot_count(); ++i) {
+    RequestSlot& slot = arena_.slot(i);
+    if (slot.state != RequestSlot::State::kInFlight || slot.vring != vring) continue;
+    slot.state = RequestSlot::State::kOrphaned;
+    slot.memory.reset();
+  }
+}
+
+void RequestPath::orphan_all() noexcept {
+  starved_ = false;
+  for (uint32_t i = 0; i < arena_.slot_count(); ++i) {
+    RequestSlot& slot = arena_.slot(i);
+    if (slot.state == RequestSlot::State::kPopped) arena_.release(i);  // the host never heard of it
+    if (slot.state != RequestSlot::State::kInFlight) continue;
+    slot.state = RequestSlot::State::kOrphaned;
+    slot.memory.reset();
+  }
+}
+
+// ---- data movement ------------------------------------------------------------------------------------------------
+
+bool RequestPath::holds(uint32_t slot) const noexcept {
+  if (slot >= arena_.slot_count()) return false;
+  const RequestSlot::State state = arena_.slot(slot).state;
+  return state == RequestSlot::State::kInFlight || state == RequestSlot::State::kOrphaned;
+}
+
+uint32_t RequestPath::pull(uint32_t index, uint64_t payload_offset, uint8_t* target, uint32_t length_bytes) noexcept {
+  RequestSlot& slot = arena_.slot(index);
+  if (slot.state != RequestSlot::State::kInFlight) return 0;
+  const uint32_t copied = gather(slot.readable, slot.read_cursor, payload_offset, target, length_bytes);
+  // What was copied from a file that shrank is zeros: never let them be written to a file of the user.
+  if (SigbusGuard::trip_count() != first_trips_ && slot.memory->broken_region() != nullptr) return 0;
+  return copied;
+}
+
+uint32_t RequestPath::push(uint32_t index, const uint8_t* source, uint32_t length_bytes) noexcept {
+  RequestSlot& slot = arena_.slot(index);
+  if (slot.state != RequestSlot::State::kInFlight) return 0;
+  const uint64_t offset = uint64_t{sizeof(fuse_out_header)} + slot.pushed_bytes;
+  const uint32_t copied = scatter(slot.writable, slot.write_cursor, offset, source, length_bytes);
+  slot.pushed_bytes += copied;
+  return copied;
+}
+
+uint32_t RequestPath::push_zeros(uint32_t index, uint32_t length_bytes) noexcept {
+  RequestSlot& slot = arena_.slot(index);
+  if (slot.state != RequestSlot::State::kInFlight) return 0;
+  const uint64_t offset = uint64_t{sizeof(fuse_out_header)} + slot.pushed_bytes;
+  const uint32_t written = scatter_zeros(slot.writable, slot.write_cursor, offset, length_bytes);
+  slot.pushed_bytes += written;
+  return written;
+}
+
+}  // namespace ovfsd
