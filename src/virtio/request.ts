@@ -1,0 +1,163 @@
+import type { ReadSink, WriteSource } from '../cache/content-source.js'
+import { FsError } from '../fs/fs-error.js'
+import { decodeName } from '../fs/names.js'
+import type { Arena } from './arena.js'
+import { IN_HEADER_BYTES, OUT_HEADER_BYTES } from './fuse-abi.js'
+import {
+  META_READABLE_BYTES,
+  META_REPLY_BYTES,
+  META_WRITABLE_BYTES,
+  REQUEST_STRIDE_BYTES,
+  type NativeDevice,
+} from './native.js'
+
+const TWO_TO_32 = 2 ** 32
+const NUL = 0
+
+/** WRITE's payload stands behind the header and fuse_write_in (40 bytes). */
+const WRITE_PAYLOAD_OFFSET = IN_HEADER_BYTES + 40
+
+/**
+ * One request in its slot: reads the arguments, writes the reply. There is one object for each slot, made once and
+ * reused, so it is only valid until its request is completed.
+ *
+ * Arguments are addressed by their byte offset behind the fuse_in_header, as in <linux/fuse.h>.
+ */
+export class Request implements ReadSink, WriteSource {
+  /** The session that the request belongs to; see Session. */
+  epoch = 0
+  private readonly words: Uint32Array
+  private readonly argsWord: number
+  private readonly headerWord: number
+  private readonly replyWord: number
+  private readonly metaWord: number
+
+  constructor(
+    readonly slot: number,
+    private readonly arena: Arena,
+    private readonly device: NativeDevice,
+  ) {
+    this.words = arena.words
+    this.headerWord = arena.requestWordOf(slot)
+    this.argsWord = this.headerWord + IN_HEADER_BYTES / 4
+    this.replyWord = arena.replyWordOf(slot)
+    this.metaWord = arena.metaWordOf(slot)
+  }
+
+  // ---- fuse_in_header
+
+  get opcode(): number {
+    return this.words[this.headerWord + 1] as number
+  }
+
+  get nodeid(): number {
+    return (
+      (this.words[this.headerWord + 4] as number) + (this.words[this.headerWord + 5] as number) * TWO_TO_32
+    )
+  }
+
+  // ---- arguments
+
+  /** Bytes of the readable part behind the header; only the first REQUEST_STRIDE_BYTES of the whole are in the arena. */
+  get argumentBytes(): number {
+    return (this.words[this.metaWord + META_READABLE_BYTES] as number) - IN_HEADER_BYTES
+  }
+
+  /** Room for a reply behind the fuse_out_header; below 0 when not even that fits. */
+  get replyCapacityBytes(): number {
+    return (this.words[this.metaWord + META_WRITABLE_BYTES] as number) - OUT_HEADER_BYTES
+  }
+
+  /** EINVAL when the request is shorter than its arguments or has no room for the reply. */
+  require(argumentBytes: number, replyBytes: number): void {
+    if (this.argumentBytes < argumentBytes)
+      throw new FsError('EINVAL', 'a request is shorter than its arguments')
+    if (this.replyCapacityBytes < replyBytes)
+      throw new FsError('EINVAL', 'a request has no room for its reply')
+  }
+
+  u32(offset: number): number {
+    return this.words[this.argsWord + (offset >> 2)] as number
+  }
+
+  /** A 64-bit value as a double: exact up to 2^53, and above it still too large for anything we compare it with. */
+  u64(offset: number): number {
+    return this.u32(offset) + this.u32(offset + 4) * TWO_TO_32
+  }
+
+  /** A signed 64-bit value (seconds of a time). */
+  i64(offset: number): number {
+    return this.u32(offset) + (this.u32(offset + 4) | 0) * TWO_TO_32
+  }
+
+  /** The NUL-terminated name at `offset`. ENAMETOOLONG or EINVAL for what can't be one. */
+  name(offset: number): string {
+    const start = this.headerByte + IN_HEADER_BYTES + offset
+    return decodeName(this.arena.bytes, start, this.endOfName(offset))
+  }
+
+  /** The offset behind the name at `offset` and its NUL: where a second one stands. */
+  offsetBehindName(offset: number): number {
+    return this.endOfName(offset) + 1 - this.headerByte - IN_HEADER_BYTES
+  }
+
+  private get headerByte(): number {
+    return this.headerWord * 4
+  }
+
+  private endOfName(offset: number): number {
+    const { bytes } = this.arena
+    const wholeBytes = this.argumentBytes + IN_HEADER_BYTES
+    const end = this.headerByte + Math.min(wholeBytes, REQUEST_STRIDE_BYTES)
+    for (let position = this.headerByte + IN_HEADER_BYTES + offset; position < end; position++) {
+      if (bytes[position] === NUL) return position
+    }
+    // The arena holds two names of the greatest length, so what does not end in it is too long.
+    throw new FsError(wholeBytes > REQUEST_STRIDE_BYTES ? 'ENAMETOOLONG' : 'EINVAL')
+  }
+
+  // ---- data
+
+  /** WriteSource: bytes of a WRITE's payload into the pool. EIO when they are not there (the front-end is gone). */
+  pull(offset: number, poolOffset: number, lengthBytes: number): void {
+    if (this.device.pull(this.slot, WRITE_PAYLOAD_OFFSET + offset, poolOffset, lengthBytes) !== lengthBytes) {
+      throw new FsError('EIO', 'the front-end took its memory away')
+    }
+  }
+
+  /** Bytes of arguments beyond the arena: a list of forgets. False when they are not there. */
+  pullArguments(offset: number, target: Uint8Array): boolean {
+    return this.device.pullBytes(this.slot, IN_HEADER_BYTES + offset, target) === target.byteLength
+  }
+
+  /** ReadSink: data of the reply out of the pool. What does not fit is the guest's loss; READ's size was checked. */
+  push(poolOffset: number, lengthBytes: number): void {
+    this.device.push(this.slot, poolOffset, lengthBytes)
+  }
+
+  pushZeros(lengthBytes: number): void {
+    this.device.pushZeros(this.slot, lengthBytes)
+  }
+
+  pushBytes(source: Uint8Array, lengthBytes: number): void {
+    this.device.pushBytes(this.slot, source, lengthBytes)
+  }
+
+  // ---- reply
+
+  /** Announce the reply's length and return the word at which it is to be written; all of it is zero. */
+  beginReply(lengthBytes: number): number {
+    this.words[this.metaWord + META_REPLY_BYTES] = lengthBytes
+    this.words.fill(0, this.replyWord, this.replyWord + (lengthBytes >> 2))
+    return this.replyWord
+  }
+
+  /** The arena's words, for the encoders of `encode.ts`. */
+  get replyWords(): Uint32Array {
+    return this.words
+  }
+
+  put32(word: number, value: number): void {
+    this.words[word] = value
+  }
+}

@@ -1,0 +1,326 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
+import type { Backend } from '../backends/backend.js'
+import { createBackend, type BackendOptions } from '../backends/create-backend.js'
+import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
+import { SlabPool } from '../cache/slab-pool.js'
+import { deferBackend } from '../fs/deferred-backend.js'
+import { FileSystem } from '../fs/file-system.js'
+import type { Inode } from '../fs/inode.js'
+import { Mount, type MountOptions } from '../fs/mount.js'
+import { MountTable } from '../fs/mount-table.js'
+import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
+import type { Logger } from '../observability/logger.js'
+import { Arena } from './arena.js'
+import { Dispatcher } from './dispatcher.js'
+import {
+  loadNative,
+  type DeviceEvent,
+  type DeviceStats,
+  type NativeDevice,
+  type NativePool,
+} from './native.js'
+import { Session } from './session.js'
+
+/** Requests in flight over all queues: one full queue of the usual size. More wait in the rings. */
+const SLOTS = 1024
+
+/** How often a closing server looks whether requests still run. Every call of a store has a deadline, so this ends. */
+const DRAIN_POLL_MS = 5
+
+export interface ServerSettings {
+  readonly socketPath: string
+  readonly socketMode: number
+  readonly enabledCache: boolean
+  readonly writeBack: boolean
+  readonly cacheSizeBytes: number
+  readonly dirtyExpireMs: number
+  readonly requestQueues: number
+  readonly pollWindowUs: number
+}
+
+/** A mount with its store. */
+export type ServerMount = MountOptions & BackendOptions
+
+/** What a reload changes. The rest of the settings needs a restart. */
+export interface ServerChange {
+  readonly settings: {
+    readonly writeBack: boolean
+    readonly dirtyExpireMs: number
+    /** How long the open files of removed mounts may go on. */
+    readonly reloadGraceMs: number
+  }
+  readonly added: readonly ServerMount[]
+  readonly removed: readonly ServerMount[]
+  /** The same store at the same place, with something else in the options. */
+  readonly changed: readonly { readonly before: ServerMount; readonly after: ServerMount }[]
+}
+
+export interface ServerOptions {
+  readonly settings: ServerSettings
+  readonly mounts: readonly ServerMount[]
+  readonly logger: Logger
+  /** The front-end went away and everything of it has been cleaned up. */
+  readonly onFrontEndGone?: () => void
+}
+
+/** What the server holds at one moment: after a guest has gone, all of it is back to where it started. */
+export interface ServerStats {
+  readonly device: DeviceStats
+  readonly cache: BlockCacheStats
+  /** Inodes that have a nodeid. */
+  readonly inodes: number
+  /** Inodes in the tree, those without a nodeid too. */
+  readonly treeInodes: number
+  readonly openFiles: number
+  readonly openDirectories: number
+}
+
+/** The daemon's core: one socket, one tree, one cache. */
+export class Server {
+  /** Removed mounts that are coming to their end. */
+  private readonly retiring = new Set<Promise<void>>()
+  /** Aborted when the server stops: no more grace. */
+  private readonly stopping = new AbortController()
+
+  private constructor(
+    private readonly fs: FileSystem,
+    private readonly device: NativeDevice,
+    private readonly pool: NativePool,
+    private readonly logger: Logger,
+  ) {}
+
+  /**
+   * Build everything, bottom to top, and listen. Rejects when the socket is no good. A store that can't be set up yet does
+   * not keep the others waiting: it is tried again by the requests that need it.
+   */
+  static start(options: ServerOptions): Promise<Server> {
+    return new Promise((resolve) => {
+      resolve(Server.build(options))
+    })
+  }
+
+  private static build({ settings, mounts, logger, onFrontEndGone }: ServerOptions): Server {
+    const native = loadNative()
+    const table: MountTable = new MountTable(
+      mounts.map((mount) => ({
+        options: withCache(mount, settings.enabledCache),
+        backend: setUpBackend(mount, logger, (standIn, backend) => {
+          table.find(mount.name)?.replaceBackend(standIn, backend)
+        }),
+      })),
+    )
+    const pool = new native.Pool(settings.cacheSizeBytes)
+    const cache = new BlockCache(new SlabPool(pool))
+    const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs } = settings
+    const fs = new FileSystem(table, cache, { cacheEnabled, writeBack, dirtyExpireMs }, logger)
+    const session = new Session(fs)
+    const device: NativeDevice = new native.Device({
+      requestQueues: settings.requestQueues,
+      slots: SLOTS,
+      pool,
+      pollWindowUs: settings.pollWindowUs,
+      onRequests: (readyCount) => dispatcher.onRequests(readyCount),
+      onEvent: (event, detail, value) => {
+        logEvent(logger, event, detail, value)
+        if (event !== 'disconnect') return
+        session.end()
+        onFrontEndGone?.()
+      },
+    })
+    const dispatcher = new Dispatcher(fs, session, device, new Arena(device, SLOTS), SLOTS)
+    try {
+      device.listen({ path: settings.socketPath, mode: settings.socketMode })
+    } catch (error) {
+      device.close()
+      pool.close()
+      throw error
+    }
+    return new Server(fs, device, pool, logger)
+  }
+
+  /** Walks the whole tree: not for a hot path. */
+  stats(): ServerStats {
+    const { fs } = this
+    return {
+      device: this.device.stats(),
+      cache: fs.cache.stats(),
+      inodes: fs.inodes.count,
+      treeInodes: countInodes(fs.inodes.root),
+      openFiles: fs.files.count,
+      openDirectories: fs.directories.count,
+    }
+  }
+
+  /**
+   * Go over to other mounts and settings while the guest works. What only changes or is new takes effect before this
+   * returns its promise; mounts are removed when their dirty data is committed, or after the grace if it can't be. Resolves when
+   * the tree is as it should be; removed mounts may still be finishing then. Returns the names of the mounts that could not
+   * be changed and stay as they were.
+   */
+  async reload({ settings, added, removed, changed }: ServerChange): Promise<string[]> {
+    const { fs } = this
+    const { writeBack: hadWriteBack, cacheEnabled } = fs.options
+    const writeBack = settings.writeBack && cacheEnabled
+    fs.options = { cacheEnabled, writeBack, dirtyExpireMs: settings.dirtyExpireMs }
+    const leaving = removed.map(({ name }) => fs.mounts.find(name)).filter((mount) => mount !== undefined)
+    const failed = changed
+      .filter(({ before, after }) => !this.change(before, after))
+      .map(({ after }) => after)
+    const places = new Set(removed.map(placeOf))
+    const add = (mount: ServerMount): void => {
+      if (!this.add(mount)) failed.push(mount)
+    }
+    for (const mount of added) if (!places.has(placeOf(mount))) add(mount)
+    if (hadWriteBack && !writeBack) void fs.commitAll(() => undefined)
+    await Promise.all(leaving.map((mount) => this.remove(mount, settings.reloadGraceMs)))
+    for (const mount of added) if (places.has(placeOf(mount))) add(mount)
+    return failed.map(({ name }) => name)
+  }
+
+  /** False when its place is not free. */
+  private add(settings: ServerMount): boolean {
+    const { logger, fs } = this
+    const backend = setUpBackend(settings, logger, (standIn, made) => {
+      mount.replaceBackend(standIn, made)
+    })
+    const mount: Mount = new Mount(withCache(settings, fs.options.cacheEnabled), backend)
+    try {
+      fs.mounts.attach(mount)
+    } catch (error) {
+      logger.error({ mount: settings.name, err: error }, 'a mount could not be added')
+      return false
+    }
+    logger.info(describe(settings), 'mount added')
+    return true
+  }
+
+  /** False when the new options make no store. */
+  private change(before: ServerMount, after: ServerMount): boolean {
+    const { logger, fs } = this
+    const mount = fs.mounts.find(before.name)
+    if (mount === undefined) return false
+    try {
+      const backend = isSameBackend(before, after) ? null : createBackend(after)
+      reconfigureMount(mount, withCache(after, fs.options.cacheEnabled), backend)
+    } catch (error) {
+      logger.error({ mount: after.name, err: error }, 'a mount could not be changed and stays as it was')
+      return false
+    }
+    logger.info(describe(after), 'mount changed')
+    return true
+  }
+
+  /** Resolves when the mount has left the tree. */
+  private async remove(mount: Mount, graceMs: number): Promise<void> {
+    const { fs, logger } = this
+    const { name } = mount.options
+    // First, so that who finds the same store elsewhere afterwards finds it complete.
+    const isCommitted = commitMount(fs, mount)
+    const timer = new AbortController()
+    await Promise.race([
+      isCommitted,
+      delay(graceMs, undefined, { signal: timer.signal }).catch(() => undefined),
+    ])
+    timer.abort()
+    // A stopping server commits everything by itself.
+    if (this.stopping.signal.aborted) return
+    fs.mounts.detach(mount)
+    const retiring = retireMount(fs, mount, graceMs, this.stopping.signal).then((filesLost) => {
+      this.retiring.delete(retiring)
+      if (filesLost === 0) logger.info({ mount: name }, 'mount removed')
+      else
+        logger.error({ mount: name, filesLost }, 'mount removed; files that its store did not take are lost')
+    })
+    this.retiring.add(retiring)
+  }
+
+  /**
+   * Commit what is dirty while the guest is still served, then close the socket and commit what came meanwhile.
+   * Rejects when something could not be committed: it is lost.
+   */
+  async close(): Promise<void> {
+    this.stopping.abort()
+    const report = (filesLeft: number): void => {
+      this.logger.info({ filesLeft }, 'committing')
+    }
+    await this.fs.commitAll(report)
+    await Promise.all(this.retiring)
+    this.device.close()
+    const failed = await this.fs.close(report)
+    // What the guest had asked for and the stores have not answered yet still uses the pool.
+    while (this.device.stats().slotsInFlight > 0) await delay(DRAIN_POLL_MS)
+    this.pool.close()
+    if (failed > 0) throw new Error(`${failed} files could not be committed; their unsaved data is lost`)
+  }
+}
+
+/** Without a cache nothing may be kept beyond its use. */
+function withCache(mount: ServerMount, cacheEnabled: boolean): MountOptions {
+  return cacheEnabled ? mount : { ...mount, expirationMs: 0 }
+}
+
+function placeOf({ mountPoint }: ServerMount): string {
+  return mountPoint.join('/')
+}
+
+function describe(mount: ServerMount): Record<string, unknown> {
+  return { mount: mount.name, type: mount.type, mountPoint: `/${placeOf(mount)}` }
+}
+
+/** The `memory` service keeps its data in the backend itself, and has nothing that a deadline could be for. */
+function isSameBackend(before: ServerMount, after: ServerMount): boolean {
+  if (before.type === 'memory') return true
+  return before.timeoutMs === after.timeoutMs && isDeepStrictEqual(before.options, after.options)
+}
+
+/** The mount's store; when it can't be set up, a stand-in that tries again and tells `succeeded` what to put in its place. */
+function setUpBackend(
+  mount: ServerMount,
+  logger: Logger,
+  succeeded: (standIn: Backend, backend: Backend) => void,
+): Backend {
+  try {
+    return createBackend(mount)
+  } catch (error) {
+    logger.error(
+      { mount: mount.name, err: error },
+      'a mount is not available yet; requests to it will try again',
+    )
+    const standIn = deferBackend(
+      () => createBackend(mount),
+      error,
+      (backend) => {
+        logger.info({ mount: mount.name }, 'mount available')
+        succeeded(standIn, backend)
+      },
+    )
+    return standIn
+  }
+}
+
+function countInodes(inode: Inode): number {
+  let count = 1
+  for (const child of inode.children?.values() ?? []) count += countInodes(child)
+  return count
+}
+
+function logEvent(logger: Logger, event: DeviceEvent, detail: string, value: number): void {
+  switch (event) {
+    case 'connect':
+      logger.info('front-end connected')
+      return
+    case 'disconnect':
+      logger.info({ reason: detail }, 'front-end disconnected')
+      return
+    case 'vring-start':
+    case 'vring-stop':
+      logger.debug({ vring: value }, event)
+      return
+    case 'vring-broken':
+      logger.error({ vring: value, reason: detail }, 'a broken vring is ignored until it is set up anew')
+      return
+    case 'protocol-error':
+      logger.error({ reason: detail }, 'vhost-user message refused')
+  }
+}

@@ -1,0 +1,91 @@
+import { endSession } from '../fs/end-session.js'
+import type { FileSystem } from '../fs/file-system.js'
+import { FsError } from '../fs/fs-error.js'
+import {
+  FUSE_KERNEL_MINOR_VERSION,
+  FUSE_KERNEL_VERSION,
+  FUSE_MIN_MINOR_VERSION,
+  InitFlags,
+  INIT_OUT_BYTES,
+} from './fuse-abi.js'
+import type { Request } from './request.js'
+
+/** What we use of what a kernel offers. Without these a 2 MiB read is 544 requests in place of 21. */
+const WANTED_FLAGS =
+  InitFlags.ASYNC_READ |
+  InitFlags.ATOMIC_O_TRUNC |
+  InitFlags.BIG_WRITES |
+  InitFlags.AUTO_INVAL_DATA |
+  InitFlags.DO_READDIRPLUS |
+  InitFlags.READDIRPLUS_AUTO |
+  InitFlags.ASYNC_DIO |
+  InitFlags.PARALLEL_DIROPS |
+  InitFlags.MAX_PAGES
+
+/** 1 MiB: the most that a request of MAX_PAGES pages carries. */
+export const MAX_WRITE_BYTES = 1 << 20
+const MAX_PAGES = 256
+/** Background requests (read-ahead, asynchronous direct I/O) that the guest may have in flight: as many as a queue of the usual size holds. */
+const MAX_BACKGROUND = 1024
+/** From here on the guest counts us as congested: three quarters, as in the kernel's own default. */
+const CONGESTION_THRESHOLD = 768
+/** Times are kept to the nanosecond. */
+const TIME_GRANULARITY_NS = 1
+
+/**
+ * One guest kernel's use of the connection, from its INIT on. A guest that reboots sends a new INIT and nothing
+ * before it, so that is where the old session ends.
+ */
+export class Session {
+  /** Counts sessions: a request that began in an earlier one may not hand out nodeids or handles in this one. */
+  epoch = 0
+  isInitialized = false
+
+  constructor(private readonly fs: FileSystem) {}
+
+  /** INIT: agree on version and flags, and begin anew. */
+  init(request: Request): void {
+    const initArgumentBytes = 16
+    request.require(initArgumentBytes, INIT_OUT_BYTES)
+    const major = request.u32(0)
+    const minor = request.u32(4)
+    if (major < FUSE_KERNEL_VERSION || (major === FUSE_KERNEL_VERSION && minor < FUSE_MIN_MINOR_VERSION)) {
+      this.fs.logger.error({ major, minor }, 'the guest kernel speaks too old a FUSE protocol')
+      throw new FsError('EPROTO')
+    }
+    if (major > FUSE_KERNEL_VERSION) {
+      // Say what we speak; the kernel sends a second INIT by that.
+      this.reply(request, FUSE_KERNEL_MINOR_VERSION, 0, 0)
+      return
+    }
+    this.end()
+    this.isInitialized = true
+    this.reply(
+      request,
+      Math.min(minor, FUSE_KERNEL_MINOR_VERSION),
+      request.u32(8),
+      request.u32(12) & WANTED_FLAGS,
+    )
+    this.fs.logger.info({ minor }, 'guest mounted')
+  }
+
+  private reply(request: Request, minor: number, maxReadAheadBytes: number, flags: number): void {
+    const word = request.beginReply(INIT_OUT_BYTES)
+    request.put32(word, FUSE_KERNEL_VERSION)
+    request.put32(word + 1, minor)
+    request.put32(word + 2, maxReadAheadBytes)
+    request.put32(word + 3, flags)
+    request.put32(word + 4, MAX_BACKGROUND | (CONGESTION_THRESHOLD << 16))
+    request.put32(word + 5, MAX_WRITE_BYTES)
+    request.put32(word + 6, TIME_GRANULARITY_NS)
+    request.put32(word + 7, MAX_PAGES)
+  }
+
+  /** DESTROY, a new INIT, or the front-end went away: nothing of the guest's is open any more. */
+  end(): void {
+    if (!this.isInitialized) return
+    this.isInitialized = false
+    this.epoch++
+    void endSession(this.fs)
+  }
+}
