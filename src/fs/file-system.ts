@@ -1,0 +1,98 @@
+import type { Logger } from '../observability/logger.js'
+import type { BlockCache } from '../cache/block-cache.js'
+import { FileContent } from '../cache/file-content.js'
+import { errnoOf } from './fs-error.js'
+import { HandleTable } from './handle-table.js'
+import type { Inode } from './inode.js'
+import { InodeSource } from './inode-source.js'
+import { InodeTable } from './inode-table.js'
+import type { MountTable } from './mount-table.js'
+import type { OpenDirectory } from './open-directory.js'
+import type { OpenFile } from './open-file.js'
+
+export interface FileSystemOptions {
+  /** False: nothing is kept beyond its use; every open asks the store. */
+  readonly cacheEnabled: boolean
+  /** True: close does not wait for the store; fsync, eviction and the cleaner commit. */
+  readonly writeBack: boolean
+  /** With write-back: files are committed when they have been dirty this long. */
+  readonly dirtyExpireMs: number
+}
+
+/** How often the cleaner looks for files that have been dirty for too long. */
+const CLEANER_PERIOD_MS = 1000
+
+/**
+ * The state that the operations share: the tree, what the guest holds of it, and the cache. The operations themselves
+ * are functions in the files beside this one.
+ */
+export class FileSystem {
+  readonly inodes: InodeTable
+  readonly files = new HandleTable<OpenFile>()
+  readonly directories = new HandleTable<OpenDirectory>()
+  private readonly cleaner: NodeJS.Timeout
+
+  constructor(
+    readonly mounts: MountTable,
+    readonly cache: BlockCache,
+    public options: FileSystemOptions,
+    readonly logger: Logger,
+  ) {
+    this.inodes = new InodeTable(mounts.root)
+    this.cleaner = setInterval(() => {
+      this.commitExpired()
+      this.inodes.sweep(mounts.mounts)
+    }, CLEANER_PERIOD_MS)
+    this.cleaner.unref()
+  }
+
+  /** The file's contents, made when they are first needed. */
+  contentOf(inode: Inode): FileContent {
+    inode.content ??= new FileContent(
+      this.cache,
+      new InodeSource(inode, this.inodes),
+      inode.storedVersion === null
+        ? null
+        : { sizeBytes: inode.storedSizeBytes, version: inode.storedVersion },
+    )
+    return inode.content
+  }
+
+  /** Commit what has been dirty for too long; with write-back off only what no handle will commit. */
+  private commitExpired(): void {
+    const before = performance.now() - this.options.dirtyExpireMs
+    for (const content of this.cache.dirtyContents()) {
+      if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingRelieved) continue
+      if (!this.options.writeBack && content.upload !== null) continue
+      if (!this.options.writeBack && content.source.isOpen) continue
+      content.relieve().catch((error: unknown) => {
+        this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')
+      })
+    }
+  }
+
+  /** Commit everything. `report` is told how many files are left. Returns the number of files that could not be. */
+  async commitAll(report: (filesLeft: number) => void): Promise<number> {
+    const contents = this.cache.dirtyContents()
+    let left = contents.length
+    let failed = 0
+    await Promise.all(
+      contents.map(async (content) => {
+        try {
+          await content.commit()
+        } catch (error) {
+          failed++
+          this.logger.error({ err: error, errno: errnoOf(error) }, 'a file could not be committed')
+        }
+        report(--left)
+      }),
+    )
+    return failed
+  }
+
+  /** Commit all that is dirty and stop. */
+  async close(report: (filesLeft: number) => void): Promise<number> {
+    clearInterval(this.cleaner)
+    return this.commitAll(report)
+  }
+}

@@ -1,0 +1,83 @@
+import type { Backend, ObjectStat } from '../backends/backend.js'
+import type { ContentSource } from '../cache/content-source.js'
+import type { StoreAccount } from '../cache/store-account.js'
+import { FsError } from './fs-error.js'
+import type { Inode } from './inode.js'
+import type { InodeTable } from './inode-table.js'
+
+/** What the contents of an inode learn of it, and tell it. */
+export class InodeSource implements ContentSource {
+  readonly account: StoreAccount
+
+  constructor(
+    private readonly inode: Inode,
+    private readonly inodes: InodeTable,
+  ) {
+    this.account = inode.mount.account
+  }
+
+  /** Asked for anew each time: a reload of the configuration may give the mount another one. */
+  get backend(): Backend {
+    return this.inode.mount.backend
+  }
+
+  withPath<T>(work: (path: string) => Promise<T>): Promise<T> {
+    const { inode } = this
+    return inode.mount.guard.use(inode, () => work(inode.path()))
+  }
+
+  async revalidate(): Promise<void> {
+    const { inode } = this
+    const stat = await this.withPath((path) => this.backend.stat(path))
+    if (stat?.kind !== 'file') throw new FsError('ESTALE', 'the object is gone')
+    if (inode.content?.isDirty === true)
+      throw new FsError('ESTALE', 'the object was replaced while it was being changed')
+    inode.adopt(stat, performance.now())
+  }
+
+  async committed(stat: ObjectStat): Promise<void> {
+    const { inode } = this
+    if (!inode.mayBeStored) noteStored(inode)
+    inode.storedSizeBytes = stat.sizeBytes
+    inode.storedVersion = stat.version
+    inode.validatedMs = performance.now()
+    inode.freshUntilMs = inode.validatedMs + inode.mount.options.expirationMs
+    if (inode.pendingMtime !== null) await storePendingMtime(inode)
+    else if (stat.mtime !== null) inode.mtime = stat.mtime
+  }
+
+  get isOpen(): boolean {
+    return this.inode.handles > 0
+  }
+
+  isAtOrBelow(directory: object): boolean {
+    return this.inode.isAtOrBelow(directory as Inode)
+  }
+
+  settled(): void {
+    this.inodes.freeIfUnused(this.inode)
+  }
+}
+
+/** From now on the store lists the file itself; a listing that is older does not have it. */
+function noteStored(inode: Inode): void {
+  inode.mayBeStored = true
+  inode.namedAtChange = ++inode.mount.changeCount
+  if (inode.parent !== null) inode.parent.listing = null
+}
+
+/** Hand the time that utimens set to the store, where it takes one; the object's version changes by that. */
+export async function storePendingMtime(inode: Inode): Promise<void> {
+  const { backend, guard } = inode.mount
+  const mtime = inode.pendingMtime
+  if (mtime === null || !backend.capabilities.setModificationTime) return
+  const stat = await guard.use(inode, async () => {
+    const path = inode.path()
+    await backend.setModificationTime(path, mtime)
+    return backend.stat(path)
+  })
+  if (inode.pendingMtime === mtime) inode.pendingMtime = null
+  if (stat === null || inode.isDirectory) return
+  inode.storedVersion = stat.version
+  if (inode.content !== null && inode.content.version !== null) inode.content.version = stat.version
+}

@@ -1,0 +1,205 @@
+import type { DirectoryEntry, EntryKind, ObjectStat, Timestamp } from '../backends/backend.js'
+import { timestampNow } from '../backends/timestamp.js'
+import type { FileContent } from '../cache/file-content.js'
+import type { Mount } from './mount.js'
+
+/** The guest's handle on an inode; 1 is the root. Reused with another generation after the guest forgot it. */
+export type Nodeid = number & { readonly brand: 'Nodeid' }
+
+export const ROOT_NODEID = 1 as Nodeid
+
+/** A directory's entries as the store listed them. */
+export interface Listing {
+  readonly entries: readonly DirectoryEntry[]
+  readonly expiresMs: number
+}
+
+/** What a look-up found to be missing, and when to look again. */
+interface NegativeEntry {
+  readonly expiresMs: number
+  /** The mount's change counter when it was noted, to order it against a running listing. */
+  readonly change: number
+}
+
+/** Negative entries a directory keeps; a guest that looks up endless missing names starts anew. */
+const MAX_NEGATIVE_ENTRIES = 4096
+
+/**
+ * A file or directory the guest, an open handle or unsaved data knows of. It holds its parent and its name; the path
+ * is put together when a store is asked, so renaming a tree is one step in memory.
+ */
+export class Inode {
+  nodeid = 0 as Nodeid
+  generation = 0
+  /** Look-ups the guest has not forgotten yet. */
+  nlookup = 0
+  /** Open file and directory handles. */
+  handles = 0
+  /** Operations that are under way with it; it stays in the table meanwhile. */
+  pins = 0
+  /** A mount's root or a directory on the way to one: always there, never asked for. */
+  isFixed = false
+  /** The store may hold an object at this inode's path: false only for a file that was made here and not committed yet. */
+  mayBeStored = true
+  /** Its data is being deleted: nobody may open it any more. */
+  isErasing = false
+  /** Its name was unlinked; it lives until its last handle is gone. */
+  isUnlinked = false
+  mode: number
+  mtime: Timestamp
+  ctime: Timestamp
+  /** Set by utimens and still to be handed to the store. */
+  pendingMtime: Timestamp | null = null
+  /** Monotonic ms until which the attributes count as fresh. */
+  freshUntilMs = 0
+  /** Monotonic ms at which the store was last asked for them. */
+  validatedMs = -Infinity
+  /** Files only: contents, once they were needed. */
+  content: FileContent | null = null
+  /** Files only: the content's epoch at the last open; the guest's pages are of that epoch. */
+  openedEpoch = -1
+  /** Files only: size and version as the store last told them; `content` knows better while it exists. */
+  storedSizeBytes = 0
+  storedVersion: string | null = null
+  /** Directories only: the entries we know of. */
+  readonly children: Map<string, Inode> | null
+  private negatives: Map<string, NegativeEntry> | null = null
+  /** The mount's change counter when this inode came to its name by a change of ours; 0 when the store told it. */
+  namedAtChange = 0
+  /** Directories only: look-ups that are under way, so that each name is asked for once. */
+  pendingLookups: Map<string, Promise<Inode | null>> | null = null
+  /** Directories only: what the store listed, as long as it counts as fresh and no name was changed here. */
+  listing: Listing | null = null
+  /** Directories only: listings under way. What leaves memory meanwhile may be too new to be in them, so nothing does. */
+  listers = 0
+  /** Directories only: the operations that change its names run one after the other. */
+  private changes: Promise<unknown> | null = null
+
+  constructor(
+    readonly mount: Mount,
+    public parent: Inode | null,
+    public name: string,
+    readonly kind: EntryKind,
+  ) {
+    this.mode = kind === 'directory' ? mount.options.dirMode : mount.options.fileMode
+    this.mtime = timestampNow()
+    this.ctime = this.mtime
+    this.children = kind === 'directory' ? new Map() : null
+  }
+
+  get isDirectory(): boolean {
+    return this.kind === 'directory'
+  }
+
+  get sizeBytes(): number {
+    return this.content === null ? this.storedSizeBytes : this.content.size
+  }
+
+  /** Path within the mount, without a leading "/"; "" for the mount's root. */
+  path(): string {
+    if (this.parent === null || this.parent.mount !== this.mount) return ''
+    const above = this.parent.path()
+    return above === '' ? this.name : `${above}/${this.name}`
+  }
+
+  /** The path of a child by this name. */
+  pathOf(name: string): string {
+    const path = this.path()
+    return path === '' ? name : `${path}/${name}`
+  }
+
+  isAtOrBelow(other: Inode): boolean {
+    return this === other || (this.parent?.isAtOrBelow(other) ?? false)
+  }
+
+  /** Take over what the store says, except what the guest has changed and the store does not know yet. */
+  adopt(stat: ObjectStat, nowMs: number): void {
+    this.validatedMs = nowMs
+    this.freshUntilMs = nowMs + this.mount.options.expirationMs
+    if (this.content?.isBusy === true) return
+    if (stat.mtime !== null && this.pendingMtime === null) this.setMtime(stat.mtime)
+    this.storedSizeBytes = stat.sizeBytes
+    this.storedVersion = stat.version
+    const content = this.content
+    if (content !== null && (content.version !== stat.version || content.storedSize !== stat.sizeBytes)) {
+      content.replaceBase(stat)
+    }
+  }
+
+  private setMtime(mtime: Timestamp): void {
+    if (mtime.seconds === this.mtime.seconds && mtime.nanoseconds === this.mtime.nanoseconds) return
+    this.mtime = mtime
+    this.ctime = mtime
+  }
+
+  /** Attributes need not be asked for again: they are fresh, or the guest is changing them. */
+  isFresh(nowMs: number): boolean {
+    return nowMs < this.freshUntilMs || this.isFixed || this.isUnlinked || this.content?.isBusy === true
+  }
+
+  /** Contents or names changed just now. */
+  touch(): void {
+    this.mtime = timestampNow()
+    this.ctime = this.mtime
+  }
+
+  // ---- names of a directory
+
+  negative(name: string): NegativeEntry | undefined {
+    return this.negatives?.get(name)
+  }
+
+  isKnownMissing(name: string, nowMs: number): boolean {
+    const entry = this.negatives?.get(name)
+    if (entry === undefined) return false
+    if (nowMs < entry.expiresMs) return true
+    this.negatives?.delete(name)
+    return false
+  }
+
+  /** The store is asked again for what was missing. Removals made here and not yet listed are younger than any answer. */
+  forgetMissing(): void {
+    for (const [name, { change }] of this.negatives ?? []) {
+      if (change === 0) this.negatives?.delete(name)
+    }
+  }
+
+  /** `name` leads nowhere: removed here as the mount's change number `change`, or, with 0, as the store said. */
+  addNegative(name: string, nowMs: number, change: number): void {
+    this.negatives ??= new Map()
+    if (this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.negatives.clear()
+    const { expirationMs } = this.mount.options
+    this.negatives.set(name, { expiresMs: nowMs + expirationMs, change })
+  }
+
+  /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `namedAtChange`. */
+  addChild(name: string, child: Inode, change: number): void {
+    child.parent = this
+    child.name = name
+    child.namedAtChange = change
+    this.children?.set(name, child)
+    this.negatives?.delete(name)
+  }
+
+  /** The name no longer leads to `child`. */
+  removeChild(name: string, child: Inode): void {
+    if (this.children?.get(name) === child) this.children.delete(name)
+  }
+
+  /** Run `work` after the changes of names before it; their errors are their own. */
+  change<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.changes === null ? work() : this.changes.then(work, work)
+    const tail: Promise<unknown> = run
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.changes === tail) this.changes = null
+      })
+    this.changes = tail
+    return run
+  }
+
+  /** No change of names is under way, so one may be made on the spot. */
+  get isQuiet(): boolean {
+    return this.changes === null
+  }
+}

@@ -1,0 +1,78 @@
+import type { Backend } from '../backends/backend.js'
+import { RESERVED_DIRECTORY } from '../backends/backend.js'
+import { StoreAccount } from '../cache/store-account.js'
+import { Inode } from './inode.js'
+import { PathGuard } from './path-guard.js'
+
+/**
+ * How long the guest may keep what it was told of a mount point or of a name beside it. Longer, and a mount that a
+ * reload added or removed would be noticed late, since nothing tells a guest's kernel to forget; shorter, and each walk
+ * into a mount would ask again what is answered from memory in microseconds.
+ */
+export const MOUNT_POINT_EXPIRATION_MS = 1000
+
+/** Mounts made so far: two of one store may be made within one millisecond. */
+let mountCount = 0
+
+/** What a profile of the configuration says of its mount, apart from the store. */
+export interface MountOptions {
+  /** The profile's name, for logs. */
+  readonly name: string
+  readonly type: string
+  /** Names from the virtual root to the mount point; [] is the root itself. */
+  readonly mountPoint: readonly string[]
+  readonly readOnly: boolean
+  readonly uid: number
+  readonly gid: number
+  /** Permission bits of every file, e.g. 0o644. */
+  readonly fileMode: number
+  readonly dirMode: number
+  /** How long attributes, names and contents count as fresh, here and in the guest; Infinity = until the daemon ends. */
+  readonly expirationMs: number
+}
+
+/** A store in its place in the tree. */
+export class Mount {
+  readonly guard = new PathGuard()
+  readonly account = new StoreAccount()
+  readonly root: Inode
+  /** Where unlinked files that are still open live on; never shown. */
+  readonly hiddenDirectory: Inode
+  /** A reload took the mount away: nothing new begins on it, and what is open ends soon. */
+  isRemoved = false
+  /** Counts changes of names made here, to order them against answers of the store that were under way. */
+  changeCount = 1
+  /** Inodes that an answer of the store made and that no look-up of the guest has claimed yet: see InodeTable.sweep. */
+  unclaimed = new Set<Inode>()
+  private nextHidden = 1
+  private renames: Promise<unknown> = Promise.resolve()
+  /** Tells two daemons on one store apart. */
+  private readonly hiddenPrefix = `unlinked-${process.pid}-${Date.now().toString(36)}-${++mountCount}-`
+
+  constructor(
+    public options: MountOptions,
+    public backend: Backend,
+  ) {
+    this.root = new Inode(this, null, '', 'directory')
+    this.root.isFixed = true
+    this.hiddenDirectory = new Inode(this, this.root, RESERVED_DIRECTORY, 'directory')
+    this.hiddenDirectory.isFixed = true
+  }
+
+  /** `from` has become `to`, unless a reload put something else in its place meanwhile. */
+  replaceBackend(from: Backend, to: Backend): void {
+    if (this.backend === from) this.backend = to
+  }
+
+  /** The name that the next hidden file gets. */
+  newHiddenName(): string {
+    return `${this.hiddenPrefix}${this.nextHidden++}`
+  }
+
+  /** Renames take two directories at once; one at a time, so that two of them can't wait for each other. */
+  serializeRename<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.renames.then(work, work)
+    this.renames = run.catch(() => undefined)
+    return run
+  }
+}

@@ -1,0 +1,148 @@
+import type { DirectoryEntry } from '../backends/backend.js'
+import { forEachConcurrently } from '../backends/concurrency.js'
+import { requireMounted } from './access.js'
+import type { FileSystem } from './file-system.js'
+import type { FileHandle } from './handle-table.js'
+import type { Inode, Listing } from './inode.js'
+import { adoptEntry, isReserved, lookup, requireDirectory } from './lookup.js'
+
+/** Attributes asked for at once where a listing carries none. */
+const STAT_CONCURRENCY = 16
+
+/** An open directory of the guest. It holds a snapshot of the names, so that offsets stay valid while entries come and go. */
+export class OpenDirectory {
+  /** Names as of the last rewind, without "." and ".."; null until the first READDIR. */
+  snapshot: readonly DirectoryEntry[] | null = null
+  /** The mount's change counter when the snapshot was begun. */
+  change = 0
+
+  constructor(readonly inode: Inode) {}
+}
+
+export function openDirectory(fs: FileSystem, inode: Inode): FileHandle {
+  requireDirectory(inode)
+  requireMounted(inode)
+  inode.handles++
+  fs.inodes.add(inode)
+  return fs.directories.add(new OpenDirectory(inode))
+}
+
+export function releaseDirectory(fs: FileSystem, fh: number): void {
+  const directory = fs.directories.take(fh)
+  if (directory !== null) closeDirectory(fs, directory)
+}
+
+export function closeDirectory(fs: FileSystem, { inode }: OpenDirectory): void {
+  inode.handles--
+  fs.inodes.freeIfUnused(inode)
+}
+
+/** The names for a READDIR at `offset`; offset 0 takes a new snapshot. At once when there is one. */
+export function snapshotAt(
+  fs: FileSystem,
+  directory: OpenDirectory,
+  offset: number,
+): readonly DirectoryEntry[] | Promise<readonly DirectoryEntry[]> {
+  if (directory.snapshot !== null && offset > 0) return directory.snapshot
+  return takeSnapshot(fs, directory)
+}
+
+async function takeSnapshot(fs: FileSystem, directory: OpenDirectory): Promise<readonly DirectoryEntry[]> {
+  const { inode } = directory
+  inode.listers++
+  try {
+    directory.change = inode.mount.changeCount
+    const listing = await freshListing(inode)
+    directory.snapshot = overlay(inode, listing.entries, directory.change)
+    return directory.snapshot
+  } finally {
+    inode.listers--
+    if (inode.listers === 0) freeChildren(fs, inode)
+  }
+}
+
+/** What had to stay because of the listing. */
+function freeChildren(fs: FileSystem, inode: Inode): void {
+  for (const child of [...(inode.children?.values() ?? [])]) {
+    if (child.nlookup === 0) fs.inodes.freeIfUnused(child)
+  }
+}
+
+async function freshListing(inode: Inode): Promise<Listing> {
+  const { mount, listing } = inode
+  if (inode.isUnlinked) return { entries: [], expiresMs: Infinity }
+  if (listing !== null && performance.now() < listing.expiresMs) return listing
+  const change = mount.changeCount
+  const entries = await mount.guard.use(inode, () => mount.backend.list(inode.path()))
+  const fresh = { entries, expiresMs: performance.now() + mount.options.expirationMs }
+  if (mount.changeCount === change) inode.listing = fresh
+  return fresh
+}
+
+/** What was made, renamed or removed here and is not in the listing yet, or still. */
+function overlay(
+  inode: Inode,
+  entries: readonly DirectoryEntry[],
+  change: number,
+): readonly DirectoryEntry[] {
+  const names = new Set<string>()
+  const merged: DirectoryEntry[] = []
+  for (const entry of entries) {
+    const child = inode.children?.get(entry.name)
+    const removedSince = child === undefined && (inode.negative(entry.name)?.change ?? 0) > change
+    if (removedSince || isReserved(inode, entry.name)) continue
+    names.add(entry.name)
+    merged.push(child === undefined ? entry : { ...entry, kind: child.kind })
+  }
+  for (const [name, child] of inode.children ?? []) {
+    const isOurs = child.isFixed || !child.mayBeStored || child.namedAtChange > change
+    if (isOurs && !names.has(name)) merged.push({ name, kind: child.kind, stat: null })
+  }
+  return merged
+}
+
+/**
+ * The inodes of some entries of a snapshot, null for those that are gone by now. Attributes come from memory or the
+ * listing; only where neither has them is the store asked, several at once.
+ */
+export function resolveEntries(
+  fs: FileSystem,
+  directory: OpenDirectory,
+  entries: readonly DirectoryEntry[],
+): (Inode | null)[] | Promise<(Inode | null)[]> {
+  const inodes: (Inode | null)[] = []
+  const unknown: number[] = []
+  for (const [index, entry] of entries.entries()) {
+    const known = resolveKnown(directory, entry)
+    if (known === undefined) unknown.push(index)
+    inodes.push(known ?? null)
+  }
+  return unknown.length === 0 ? inodes : resolveUnknown(fs, directory, entries, inodes, unknown)
+}
+
+/** Undefined when the store must be asked. */
+function resolveKnown(directory: OpenDirectory, entry: DirectoryEntry): Inode | null | undefined {
+  const { inode } = directory
+  const nowMs = performance.now()
+  const child = inode.children?.get(entry.name)
+  if (child?.isFresh(nowMs) === true) return child
+  if (child === undefined && inode.isKnownMissing(entry.name, nowMs)) return null
+  if (entry.stat !== null) return adoptEntry(inode, entry.name, entry.stat, directory.change)
+  return undefined
+}
+
+async function resolveUnknown(
+  fs: FileSystem,
+  { inode }: OpenDirectory,
+  entries: readonly DirectoryEntry[],
+  inodes: (Inode | null)[],
+  unknown: readonly number[],
+): Promise<(Inode | null)[]> {
+  await forEachConcurrently(unknown, STAT_CONCURRENCY, async (index) => {
+    const entry = entries[index]
+    if (entry === undefined) return
+    // An entry that can't be looked at is left out; the others are still worth listing.
+    inodes[index] = await Promise.resolve(lookup(fs, inode, entry.name)).catch(() => null)
+  })
+  return inodes
+}

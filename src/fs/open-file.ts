@@ -1,0 +1,169 @@
+import { StorageError } from '../backends/storage-error.js'
+import type { FileContent } from '../cache/file-content.js'
+import { ReadAhead } from '../cache/read-ahead.js'
+import { requireMounted, requireWritable } from './access.js'
+import { createFile } from './create.js'
+import type { FileSystem } from './file-system.js'
+import { FsError } from './fs-error.js'
+import type { FileHandle } from './handle-table.js'
+import type { Inode } from './inode.js'
+import { revalidate } from './lookup.js'
+import { eraseHidden } from './remove.js'
+
+/** Open flags as Linux numbers them on the guests we serve, <asm-generic/fcntl.h>. */
+const O_ACCMODE = 0o3
+const O_RDONLY = 0o0
+const O_WRONLY = 0o1
+const O_EXCL = 0o200
+const O_TRUNC = 0o1000
+export const O_APPEND = 0o2000
+const O_DSYNC = 0o10000
+
+/** open() asks the store unless it was asked this recently: the LOOKUP just before an OPEN is answer enough. */
+const OPEN_REVALIDATE_MS = 1000
+
+/** An open file of the guest. */
+export class OpenFile {
+  readonly readAhead = new ReadAhead()
+
+  constructor(
+    readonly inode: Inode,
+    readonly content: FileContent,
+    readonly canRead: boolean,
+    readonly canWrite: boolean,
+    /** O_SYNC or O_DSYNC: every write is committed before it is answered. */
+    readonly isSynchronous: boolean,
+  ) {}
+}
+
+export interface Opened {
+  readonly fh: FileHandle
+  readonly inode: Inode
+  /** The guest's cached pages are still what the file holds. */
+  readonly keepCache: boolean
+}
+
+/** Open a file; close-to-open consistency: what the store has now is what is read. */
+export function open(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
+  if (inode.isDirectory) throw new FsError('EISDIR')
+  requireAlive(inode)
+  if ((flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0) requireWritable(inode)
+  if (isCurrent(inode)) return openNow(fs, inode, flags)
+  return revalidate(inode).then(() => openNow(fs, inode, flags))
+}
+
+/** EIO when the mount was removed; ESTALE when the data has no name and no handle any more: the guest looks the name up again. */
+function requireAlive(inode: Inode): void {
+  requireMounted(inode)
+  if (inode.isErasing || (inode.isUnlinked && inode.handles === 0))
+    throw new FsError('ESTALE', 'the file is being removed')
+}
+
+function isCurrent(inode: Inode): boolean {
+  if (inode.content?.isBusy === true || inode.isUnlinked) return true
+  const maximumAgeMs = Math.min(OPEN_REVALIDATE_MS, inode.mount.options.expirationMs)
+  return performance.now() - inode.validatedMs < maximumAgeMs
+}
+
+function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
+  requireAlive(inode)
+  const content = fs.contentOf(inode)
+  if ((flags & O_TRUNC) === 0 || content.size === 0) return addHandle(fs, inode, content, flags)
+  if (content.canResizeNow(0)) {
+    truncateNow(inode, content)
+    return addHandle(fs, inode, content, flags)
+  }
+  inode.pins++
+  return content.truncate(0).then(
+    () => {
+      inode.pins--
+      truncateNow(inode, content)
+      return addHandle(fs, inode, content, flags)
+    },
+    (error: unknown) => {
+      inode.pins--
+      throw error
+    },
+  )
+}
+
+function truncateNow(inode: Inode, content: FileContent): void {
+  content.resize(0)
+  inode.pendingMtime = null
+  inode.touch()
+}
+
+function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: number): Opened {
+  requireAlive(inode)
+  const access = flags & O_ACCMODE
+  const file = new OpenFile(inode, content, access !== O_WRONLY, access !== O_RDONLY, (flags & O_DSYNC) !== 0)
+  inode.handles++
+  fs.inodes.add(inode)
+  const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled
+  inode.openedEpoch = content.epoch
+  return { fh: fs.files.add(file), inode, keepCache }
+}
+
+/** CREATE: make the file if it is not there, and open it. */
+export function create(fs: FileSystem, parent: Inode, name: string, flags: number): Opened | Promise<Opened> {
+  const inode = createFile(fs, parent, name, (flags & O_EXCL) !== 0)
+  if (inode instanceof Promise) return inode.then((made) => open(fs, made, flags))
+  return open(fs, inode, flags)
+}
+
+/** A descriptor is closed: with write-back off the store has the data when this resolves. Undefined when there is nothing to wait for. */
+export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
+  const { content, inode } = file
+  if (inode.isUnlinked || (!content.isBusy && !content.hasLostData)) return undefined
+  if (fs.options.writeBack && !content.hasLostData) return undefined
+  return content.commit()
+}
+
+/** The store has the data when this resolves. */
+export function fsync(file: OpenFile): Promise<void> | undefined {
+  const { content, inode } = file
+  if (inode.isUnlinked || (!content.isBusy && !content.hasLostData)) return undefined
+  return content.commit()
+}
+
+/** The last descriptor of a handle is gone. The guest ignores errors here, so they are logged. */
+export function release(fs: FileSystem, fh: number): Promise<void> | undefined {
+  const file = fs.files.take(fh)
+  return file === null ? undefined : releaseFile(fs, file)
+}
+
+export function releaseFile(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
+  const { inode, content } = file
+  inode.handles--
+  if (inode.handles > 0) return undefined
+  if (inode.isUnlinked) return eraseHidden(fs, inode)
+  if (content.isDirty && !fs.options.writeBack) return commitOnRelease(fs, inode, content)
+  if (!fs.options.cacheEnabled && !content.isBusy) content.dropAllBlocks()
+  fs.inodes.freeIfUnused(inode)
+  return undefined
+}
+
+async function commitOnRelease(fs: FileSystem, inode: Inode, content: FileContent): Promise<void> {
+  try {
+    await content.commit()
+  } catch (error) {
+    const isFinal = !(error instanceof StorageError && error.retryable)
+    fs.logger.error({ err: error, path: inode.path(), lost: isFinal }, 'a closed file could not be stored')
+    // close() has told the program. What may succeed later is tried again by the cleaner; the rest would only fill the cache.
+    if (isFinal && inode.handles === 0) abandon(inode, content)
+  }
+  fs.inodes.freeIfUnused(inode)
+}
+
+/** Forget changes that can never be stored. */
+function abandon(inode: Inode, content: FileContent): void {
+  content.discard()
+  inode.content = null
+  // New contents count their epochs anew; the guest's pages hold what was lost.
+  inode.openedEpoch = -1
+  inode.freshUntilMs = 0
+  inode.validatedMs = -Infinity
+  if (inode.mayBeStored) return
+  inode.isUnlinked = true
+  inode.parent?.removeChild(inode.name, inode)
+}

@@ -1,0 +1,116 @@
+import { requireNotFixed, requireWritable } from './access.js'
+import { noteChange } from './create.js'
+import type { FileSystem } from './file-system.js'
+import { FsError } from './fs-error.js'
+import type { Inode } from './inode.js'
+import { lookup, requireDirectory } from './lookup.js'
+
+/** Remove a file's name. A file that is open lives on, hidden, until its last handle is released. */
+export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<void> {
+  requireDirectory(parent)
+  requireWritable(parent)
+  return parent.change(async () => {
+    const inode = await lookup(fs, parent, name)
+    if (inode === null) throw new FsError('ENOENT')
+    requireNotFixed(inode)
+    if (inode.isDirectory) throw new FsError('EISDIR')
+    await removeInode(fs, inode)
+  })
+}
+
+/** Take a file out of the tree and out of the store; hide it if it is open. */
+export async function removeInode(fs: FileSystem, inode: Inode): Promise<void> {
+  inode.pins++
+  try {
+    if (inode.handles > 0) await hide(inode)
+    else await erase(inode)
+  } finally {
+    inode.pins--
+    fs.inodes.freeIfUnused(inode)
+  }
+}
+
+/** Delete the file's data wherever it is. */
+async function erase(inode: Inode): Promise<void> {
+  const { mount, parent, name } = inode
+  inode.isErasing = true
+  try {
+    await inode.content?.cancel()
+    await mount.guard.move([inode], async () => {
+      if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
+      if (parent !== null) removeName(parent, name, inode)
+    })
+  } finally {
+    inode.isErasing = false
+  }
+}
+
+/** The name no longer leads to the inode. */
+export function removeName(parent: Inode, name: string, inode: Inode): void {
+  noteChange(parent)
+  inode.isUnlinked = true
+  parent.removeChild(name, inode)
+  parent.addNegative(name, performance.now(), parent.mount.changeCount)
+}
+
+/** Move an open file's data to the hidden directory, where its handles go on using it. */
+async function hide(inode: Inode): Promise<void> {
+  const { mount } = inode
+  // An upload under way would put the data back under the old name.
+  while (inode.content !== null && inode.content.upload !== null) await inode.content.commit()
+  await mount.guard.move([inode], async () => {
+    const { parent, name } = inode
+    const hiddenName = mount.newHiddenName()
+    if (inode.mayBeStored) {
+      await mount.backend.rename(inode.path(), mount.hiddenDirectory.pathOf(hiddenName), 'file')
+    }
+    if (parent !== null) removeName(parent, name, inode)
+    inode.parent = mount.hiddenDirectory
+    inode.name = hiddenName
+  })
+}
+
+/** The last handle of an unlinked file is gone: so is its data. */
+export async function eraseHidden(fs: FileSystem, inode: Inode): Promise<void> {
+  const { mount } = inode
+  inode.pins++
+  try {
+    await inode.content?.cancel()
+    await mount.guard.move([inode], async () => {
+      if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
+    })
+  } finally {
+    inode.pins--
+    fs.inodes.freeIfUnused(inode)
+  }
+}
+
+/** Remove a directory; ENOTEMPTY unless it is empty. */
+export function removeDirectory(fs: FileSystem, parent: Inode, name: string): Promise<void> {
+  requireDirectory(parent)
+  requireWritable(parent)
+  return parent.change(async () => {
+    const inode = await lookup(fs, parent, name)
+    if (inode === null) throw new FsError('ENOENT')
+    requireNotFixed(inode)
+    requireDirectory(inode)
+    const { mount } = inode
+    await inode.change(() =>
+      mount.guard.move([inode], async () => {
+        await requireEmpty(inode)
+        await mount.backend.removeDirectory(inode.path())
+        removeName(parent, name, inode)
+      }),
+    )
+    fs.inodes.freeIfUnused(inode)
+  })
+}
+
+/** ENOTEMPTY when the store or the guest's own unsaved files keep the directory from being empty. */
+export async function requireEmpty(directory: Inode): Promise<void> {
+  for (const child of directory.children?.values() ?? []) {
+    if (child.isFixed || !child.mayBeStored) throw new FsError('ENOTEMPTY')
+  }
+  const entries = await directory.mount.backend.list(directory.path())
+  if (entries.length > 0) throw new FsError('ENOTEMPTY')
+}

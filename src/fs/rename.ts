@@ -1,0 +1,144 @@
+import { requireNewName, requireNotFixed, requireWritable } from './access.js'
+import { noteChange } from './create.js'
+import type { FileSystem } from './file-system.js'
+import { FsError } from './fs-error.js'
+import type { Inode } from './inode.js'
+import { lookup, requireDirectory } from './lookup.js'
+import { removeInode, removeName, requireEmpty } from './remove.js'
+
+/** Flags of renameat2(2), <linux/fs.h>. */
+const RENAME_NOREPLACE = 1
+
+/**
+ * Move `oldName` to `newName`, over what is there unless RENAME_NOREPLACE. EXDEV across mounts; EINVAL for
+ * RENAME_EXCHANGE and other flags, which no store can do in one step.
+ */
+export async function rename(
+  fs: FileSystem,
+  oldParent: Inode,
+  oldName: string,
+  newParent: Inode,
+  newName: string,
+  flags: number,
+): Promise<void> {
+  requireDirectory(oldParent)
+  requireDirectory(newParent)
+  if ((flags & ~RENAME_NOREPLACE) !== 0) throw new FsError('EINVAL')
+  if (oldParent.mount !== newParent.mount) throw new FsError('EXDEV')
+  requireWritable(oldParent)
+  requireNewName(newParent, newName)
+  await oldParent.mount.serializeRename(() =>
+    changeBoth(oldParent, newParent, async () => {
+      const source = await lookup(fs, oldParent, oldName)
+      if (source === null) throw new FsError('ENOENT')
+      const target = await lookup(fs, newParent, newName)
+      if (target !== null && (flags & RENAME_NOREPLACE) !== 0) throw new FsError('EEXIST')
+      if (source === target) return
+      checkKinds(source, target, newParent)
+      source.pins++
+      try {
+        await moveOver(fs, source, target, newParent, newName)
+      } finally {
+        source.pins--
+      }
+    }),
+  )
+}
+
+/** Renames of a mount run one by one, so taking two directories in any order can't deadlock. */
+function changeBoth<T>(first: Inode, second: Inode, work: () => Promise<T>): Promise<T> {
+  return first === second ? first.change(work) : first.change(() => second.change(work))
+}
+
+function checkKinds(source: Inode, target: Inode | null, newParent: Inode): void {
+  requireNotFixed(source)
+  if (newParent.isAtOrBelow(source)) throw new FsError('EINVAL', 'a directory cannot move into itself')
+  if (target === null) return
+  requireNotFixed(target)
+  if (source.isDirectory && !target.isDirectory) throw new FsError('ENOTDIR')
+  if (!source.isDirectory && target.isDirectory) throw new FsError('EISDIR')
+}
+
+async function moveOver(
+  fs: FileSystem,
+  source: Inode,
+  target: Inode | null,
+  newParent: Inode,
+  newName: string,
+): Promise<void> {
+  await finishUploadsBelow(source)
+  const replaced = target === null ? null : await prepareTarget(fs, target)
+  try {
+    await moveInStore(source, replaced, newParent, newName)
+  } finally {
+    if (replaced !== null) replaced.isErasing = false
+  }
+  if (replaced !== null) fs.inodes.freeIfUnused(replaced)
+}
+
+async function moveInStore(
+  source: Inode,
+  replaced: Inode | null,
+  newParent: Inode,
+  newName: string,
+): Promise<void> {
+  const { mount } = source
+  await mount.guard.move(replaced === null ? [source] : [source, replaced], async () => {
+    const { parent: oldParent, name: oldName } = source
+    if (oldParent === null) throw new FsError('EBUSY')
+    if (replaced?.isDirectory === true) await requireEmpty(replaced)
+    const isInStore = source.isDirectory || source.mayBeStored
+    if (isInStore) {
+      try {
+        await mount.backend.rename(source.path(), newParent.pathOf(newName), source.kind)
+      } catch (error) {
+        expireBelow(source)
+        newParent.listing = null
+        throw error
+      }
+    } else if (replaced?.mayBeStored === true) {
+      // The old object stays until the new file's first commit replaces it.
+      source.mayBeStored = true
+      if (source.content !== null) source.content.mayReplaceAny = true
+    }
+    if (replaced !== null) removeName(newParent, newName, replaced)
+    moveName(source, oldParent, oldName, newParent, newName)
+  })
+}
+
+/** In memory a rename is one step, whatever hangs below. */
+function moveName(source: Inode, oldParent: Inode, oldName: string, newParent: Inode, newName: string): void {
+  noteChange(oldParent)
+  noteChange(newParent)
+  const { mount } = source
+  oldParent.removeChild(oldName, source)
+  oldParent.addNegative(oldName, performance.now(), mount.changeCount)
+  newParent.addChild(newName, source, mount.changeCount)
+}
+
+/** What the new name led to: an open file is hidden first and then no longer in the way; a closed one is stored first. */
+async function prepareTarget(fs: FileSystem, target: Inode): Promise<Inode | null> {
+  if (target.isDirectory) return target
+  if (target.handles > 0) {
+    await removeInode(fs, target)
+    return null
+  }
+  target.isErasing = true
+  // It may have to stay, if the rename fails: so what is unsaved of it is stored, not thrown away.
+  await target.content?.commit()
+  return target
+}
+
+/** A streaming upload knows only the path it began with, so it ends before the path changes. */
+async function finishUploadsBelow(source: Inode): Promise<void> {
+  for (const content of [...source.mount.account.dirtyContents]) {
+    if (content.upload !== null && content.source.isAtOrBelow(source)) await content.commit()
+  }
+}
+
+/** A rename failed half way: what we believe of the tree may be wrong, so the store is asked again. */
+function expireBelow(inode: Inode): void {
+  inode.freshUntilMs = 0
+  inode.listing = null
+  for (const child of inode.children?.values() ?? []) expireBelow(child)
+}
