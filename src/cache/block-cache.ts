@@ -1,0 +1,253 @@
+import { StorageError } from '../backends/storage-error.js'
+import { Block } from './block.js'
+import type { FileContent } from './file-content.js'
+import { LARGEST_CLASS, slabBytes, type SlabPool } from './slab-pool.js'
+import { Semaphore } from './semaphore.js'
+import type { StoreAccount } from './store-account.js'
+
+/** Commits of one store that make room at the same time; each holds a part of an upload in memory. */
+const RELIEF_CONCURRENCY = 4
+/** Share of the pool that a store's unsaved data may hold before relief starts by itself, so that writers seldom have to wait. */
+const RELIEF_SHARE = 0.5
+/** After a failed commit the store is left alone this long, so that one that refuses at once is not hammered. */
+const RELIEF_RETRY_MS = 1000
+/** Share of the pool that reads of one store may keep from eviction until they have all that they need; the rest is for who needs a slab to get on. */
+const READ_SHARE = 0.25
+/** A request waits this long for a slab before it is told EIO: longer than a commit's own deadlines, so it ends only when its store stays away. */
+const SLAB_WAIT_MS = 120_000
+
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (error: StorageError) => void
+  readonly timer: NodeJS.Timeout
+}
+
+export interface BlockCacheStats {
+  readonly poolBytes: number
+  readonly leasedBytes: number
+  readonly leasedSlabs: number
+  readonly evictableBlocks: number
+  readonly heldBytes: number
+  readonly dirtyFiles: number
+  readonly evictions: number
+  readonly waiters: number
+}
+
+/**
+ * The blocks of all files and the budget they share. Clean blocks are evicted by a clock (a hit only sets a bit);
+ * when none is left, writers wait while the oldest dirty files of their store are committed.
+ */
+export class BlockCache {
+  private readonly accounts = new Set<StoreAccount>()
+  private newest: Block | null = null
+  private oldest: Block | null = null
+  private evictableBlocks = 0
+  private evictions = 0
+  private waiters: Waiter[] = []
+
+  constructor(readonly pool: SlabPool) {}
+
+  /** Run a read that may keep `weightBytes` of the pool from eviction while it waits for its store. */
+  runRead<T>(account: StoreAccount, weightBytes: number, work: () => Promise<T>): Promise<T> {
+    account.readBudget ??= new Semaphore(this.pool.sizeBytes * READ_SHARE)
+    return account.readBudget.run(weightBytes, work)
+  }
+
+  /** Everything that has something to commit. */
+  dirtyContents(): FileContent[] {
+    return [...this.accounts].flatMap((account) => [...account.dirtyContents])
+  }
+
+  stats(): BlockCacheStats {
+    const accounts = [...this.accounts]
+    return {
+      poolBytes: this.pool.sizeBytes,
+      leasedBytes: this.pool.leasedBytes,
+      leasedSlabs: this.pool.leasedSlabs,
+      evictableBlocks: this.evictableBlocks,
+      heldBytes: accounts.reduce((total, { heldBytes }) => total + heldBytes, 0),
+      dirtyFiles: accounts.reduce((total, { dirtyContents }) => total + dirtyContents.size, 0),
+      evictions: this.evictions,
+      waiters: this.waiters.length,
+    }
+  }
+
+  /**
+   * A block of at most `maxClass` for the file's bytes from `offset` on, smaller where the pool is short; null when
+   * even evicting gives no page. `offset` is aligned to the class.
+   */
+  createBlock(content: FileContent, offset: number, maxClass: number): Block | null {
+    for (let sizeClass = Math.min(maxClass, LARGEST_CLASS); sizeClass >= 0; sizeClass--) {
+      const slab = this.leaseEvicting(sizeClass)
+      if (slab >= 0) return new Block(content, offset, slabBytes(sizeClass), slab)
+    }
+    return null
+  }
+
+  private leaseEvicting(sizeClass: number): number {
+    let slab = this.pool.lease(sizeClass)
+    // Evict four times what is needed before a smaller class is tried: freed neighbours merge, but not always at once.
+    let budgetBytes = 4 * slabBytes(sizeClass)
+    while (slab < 0 && budgetBytes > 0) {
+      const evictedBytes = this.evictOne()
+      if (evictedBytes === 0) return -1
+      budgetBytes -= evictedBytes
+      slab = this.pool.lease(sizeClass)
+    }
+    return slab
+  }
+
+  /** Bytes that were freed; 0 when nothing can be evicted. */
+  private evictOne(): number {
+    for (let tries = 2 * this.evictableBlocks; tries > 0; tries--) {
+      const block = this.oldest
+      if (block === null) return 0
+      if (block.isReferenced || block.pins > 0) {
+        block.isReferenced = false
+        this.unlist(block)
+        this.link(block)
+        continue
+      }
+      this.evictions++
+      const { sizeBytes } = block
+      block.content.evicted(block)
+      return sizeBytes
+    }
+    return 0
+  }
+
+  /** The block has no data that only it has: it may be evicted. */
+  list(block: Block): void {
+    if (block.isListed) return
+    this.link(block)
+    if (block.pins === 0) this.wakeOne()
+  }
+
+  private link(block: Block): void {
+    block.isListed = true
+    this.evictableBlocks++
+    block.older = this.newest
+    block.newer = null
+    if (this.newest !== null) this.newest.newer = block
+    this.newest = block
+    this.oldest ??= block
+  }
+
+  /** Keep the block from being evicted until `unpin`. */
+  pin(block: Block): void {
+    block.pins++
+  }
+
+  unpin(block: Block): void {
+    block.pins--
+    if (block.pins === 0 && block.isListed) this.wakeOne()
+  }
+
+  unlist(block: Block): void {
+    if (!block.isListed) return
+    block.isListed = false
+    this.evictableBlocks--
+    if (block.newer === null) this.newest = block.older
+    else block.newer.older = block.older
+    if (block.older === null) this.oldest = block.newer
+    else block.older.newer = block.newer
+    block.newer = null
+    block.older = null
+  }
+
+  /** Give a dead block's slab back. */
+  free(block: Block): void {
+    this.unlist(block)
+    block.isAlive = false
+    this.pool.release(block.slab)
+    this.wakeOne()
+  }
+
+  /** The block has data now that only it has, or no longer. */
+  setHeld(block: Block, isHeld: boolean): void {
+    if (block.isHeld === isHeld) return
+    block.isHeld = isHeld
+    const { account } = block.content.source
+    account.heldBytes += isHeld ? block.sizeBytes : -block.sizeBytes
+    if (isHeld && account.heldBytes > this.pool.sizeBytes * RELIEF_SHARE) this.relieve(account)
+  }
+
+  becameDirty(content: FileContent): void {
+    const { account } = content.source
+    this.accounts.add(account)
+    account.dirtyContents.add(content)
+  }
+
+  /** The store was unmounted and nothing of it is cached any more. */
+  forgetAccount(account: StoreAccount): void {
+    this.accounts.delete(account)
+  }
+
+  /** The store is being unmounted: what waits for room for more unsaved data is told EIO. */
+  closeAccount(account: StoreAccount): void {
+    account.isClosed = true
+    this.wakeAll()
+  }
+
+  becameClean(content: FileContent): void {
+    content.source.account.dirtyContents.delete(content)
+  }
+
+  /** Resolves when it is worth another try; EIO after SLAB_WAIT_MS. Who waits holds no pin, so commits always get on. */
+  waitForSlab(account: StoreAccount): Promise<void> {
+    if (account.isClosed) return Promise.reject(new StorageError('EIO', 'the store was unmounted'))
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.waiters = this.waiters.filter((other) => other !== waiter)
+        reject(new StorageError('EIO', 'the cache is full of data that the store does not take'))
+      }, SLAB_WAIT_MS)
+      const waiter: Waiter = { resolve, reject, timer }
+      this.waiters.push(waiter)
+      this.relieve(account)
+      // Other stores may hold what is missing here.
+      if (!account.isAtLimit(this.pool.sizeBytes)) for (const other of this.accounts) this.relieve(other)
+    })
+  }
+
+  private wakeOne(): void {
+    const waiter = this.waiters.shift()
+    if (waiter === undefined) return
+    clearTimeout(waiter.timer)
+    waiter.resolve()
+  }
+
+  private wakeAll(): void {
+    while (this.waiters.length > 0) this.wakeOne()
+  }
+
+  /** Commit the store's files that have been dirty longest, a few at once. */
+  private relieve(account: StoreAccount): void {
+    if (account.isBackingOff) return
+    for (const content of account.dirtyContents) {
+      if (account.reliefs >= RELIEF_CONCURRENCY) return
+      if (content.isBeingRelieved) continue
+      account.reliefs++
+      content.relieve().then(
+        () => {
+          account.reliefs--
+          this.wakeAll()
+        },
+        () => {
+          account.reliefs--
+          this.backOff(account, content)
+        },
+      )
+    }
+  }
+
+  /** The data stays dirty, and the file's next fsync or close tells; here others come first. */
+  private backOff(account: StoreAccount, failed: FileContent): void {
+    if (account.dirtyContents.delete(failed)) account.dirtyContents.add(failed)
+    if (account.isBackingOff) return
+    account.isBackingOff = true
+    setTimeout(() => {
+      account.isBackingOff = false
+      this.wakeAll()
+    }, RELIEF_RETRY_MS).unref()
+  }
+}

@@ -1,0 +1,118 @@
+/** Reading what is not all in memory. */
+import { StorageError } from '../backends/storage-error.js'
+import { alignDown, alignUp } from './align.js'
+import type { Block } from './block.js'
+import type { ReadSink } from './content-source.js'
+import type { FileContent } from './file-content.js'
+import { RANDOM_FETCH_CLASS } from './fetch.js'
+import { slabBytes } from './slab-pool.js'
+
+/** A read looks this often whether all has come before it gives up: the object may change underneath, or others may be quicker to take a slab. */
+const READ_ATTEMPTS = 1000
+
+/** Push bytes [offset, end) to the sink once they are there. The cache bounds how much such reads keep from eviction. */
+export function readMissing(
+  content: FileContent,
+  offset: number,
+  end: number,
+  sink: ReadSink,
+): Promise<void> {
+  const from = alignDown(offset, slabBytes(RANDOM_FETCH_CLASS))
+  const weight = alignUp(end, slabBytes(RANDOM_FETCH_CLASS)) - from
+  const read = new PinnedRead(content, offset, sink)
+  return content.cache.runRead(content.source.account, weight, () => read.run(end))
+}
+
+/**
+ * Gathers all of a read and pushes it in one go: pieces that are pushed as they come could be of two versions. What is
+ * there already is pinned meanwhile, or readers would evict each other's pieces and never get done.
+ */
+class PinnedRead {
+  private readonly pinned = new Set<Block>()
+
+  constructor(
+    private readonly content: FileContent,
+    private readonly offset: number,
+    private readonly sink: ReadSink,
+  ) {}
+
+  async run(requestedEnd: number): Promise<void> {
+    const { content, offset } = this
+    try {
+      for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+        // The file may have been cut short meanwhile: what is gone reads as nothing.
+        const end = Math.min(requestedEnd, content.size)
+        const missing = this.firstMissing(end)
+        if (missing >= end) {
+          for (let position = offset; position < end;) position = content.pushPiece(position, end, this.sink)
+          return
+        }
+        await this.makeReadable(missing, end)
+      }
+      throw new StorageError('EIO', 'the object keeps changing while it is read')
+    } finally {
+      this.unpinAll()
+    }
+  }
+
+  /** Where the first piece that is not in memory begins; `end` when there is none. */
+  private firstMissing(end: number): number {
+    let position = this.offset
+    while (position < end) {
+      const pieceEnd = this.content.pieceEnd(position, end)
+      if (!this.content.isInMemory(position, pieceEnd)) break
+      position = pieceEnd
+    }
+    return position
+  }
+
+  /** Wait for what keeps `position` from being read; the caller looks again. */
+  private async makeReadable(position: number, end: number): Promise<void> {
+    const { content } = this
+    if (content.upload !== null && position < content.upload.position) {
+      // Those bytes left memory for an upload that nobody can read yet: finish it.
+      await content.commit()
+      return
+    }
+    this.pin(this.offset, end)
+    let block = content.pages.get(position)
+    if (block === undefined || block.fetch === null) content.fetch(position, end, RANDOM_FETCH_CLASS)
+    block = content.pages.get(position)
+    if (block === undefined) {
+      // Who waits for a slab holds none, so that somebody always gets on.
+      this.unpinAll()
+      await content.cache.waitForSlab(content.source.account)
+      return
+    }
+    this.pin(position, end)
+    if (block.fetch !== null) await this.waitForFetch(block.fetch)
+  }
+
+  private async waitForFetch(fetch: Promise<void>): Promise<void> {
+    const { content } = this
+    const { version } = content
+    try {
+      await fetch
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.errno !== 'ESTALE') throw error
+      // Another version than we knew: ours, just committed, or somebody else's.
+      await content.commitsEnded()
+      if (content.version === version) await content.source.revalidate()
+    }
+  }
+
+  private pin(start: number, end: number): void {
+    const { content, pinned } = this
+    for (let position = start; position < end; position = content.pieceEnd(position, end)) {
+      const block = content.pages.get(position)
+      if (block === undefined || pinned.has(block)) continue
+      pinned.add(block)
+      content.cache.pin(block)
+    }
+  }
+
+  private unpinAll(): void {
+    for (const block of this.pinned) this.content.cache.unpin(block)
+    this.pinned.clear()
+  }
+}

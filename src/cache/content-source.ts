@@ -1,0 +1,36 @@
+import type { Backend, ObjectStat } from '../backends/backend.js'
+import type { StoreAccount } from './store-account.js'
+
+/** What a file's content needs to know of the file: implemented by the file system above. */
+export interface ContentSource {
+  readonly backend: Backend
+  /** The store's account in the cache. */
+  readonly account: StoreAccount
+  /** Some handle of the file is open. */
+  readonly isOpen: boolean
+  /** Whether the file is `directory` or lies below it; an opaque token to this layer. */
+  isAtOrBelow(directory: object): boolean
+  /**
+   * Run `work` with the file's present path. The file and its directories are not renamed until it ends, so it must
+   * end: no waiting for memory or for guests in it.
+   */
+  withPath<T>(work: (path: string) => Promise<T>): Promise<T>
+  /** The store has another version than the content knew: look, and replace the base if the content is clean; else ESTALE. */
+  revalidate(): Promise<void>
+  /** A commit stored the contents; `stat` is the object's new one. Awaited before the commit is reported as done. */
+  committed(stat: ObjectStat): Promise<void>
+  /** The content may have become clean or empty, so that its file need not be kept any longer. */
+  settled(): void
+}
+
+/** Where a READ's bytes go: the reply of one request. */
+export interface ReadSink {
+  push(poolOffset: number, lengthBytes: number): void
+  pushZeros(lengthBytes: number): void
+}
+
+/** Where a WRITE's bytes come from: the payload of one request. */
+export interface WriteSource {
+  /** Copy bytes [offset, offset + lengthBytes) of the payload to the pool. */
+  pull(offset: number, poolOffset: number, lengthBytes: number): void
+}

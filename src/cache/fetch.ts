@@ -1,0 +1,75 @@
+import type { Block } from './block.js'
+import type { FileContent } from './file-content.js'
+
+/** A miss outside of a stream reads this much around it: one request's latency buys a neighbourhood. Class 2 is 64 KiB. */
+export const RANDOM_FETCH_CLASS = 2
+/** One request to the store asks for at most this much: past it, latency no longer matters and parallel requests do. */
+const REQUEST_BYTES = 4 << 20
+
+/** Read the blocks' missing bytes from the store; neighbours share a request. Each block's `fetch` is the promise of its request. */
+export function fetchBlocks(content: FileContent, blocks: readonly Block[]): void {
+  for (let first = 0; first < blocks.length;) {
+    let last = first
+    while (
+      last + 1 < blocks.length &&
+      blocks[last + 1]?.offset === blocks[last]?.end &&
+      (blocks[last + 1]?.end ?? 0) - (blocks[first]?.offset ?? 0) <= REQUEST_BYTES
+    ) {
+      last++
+    }
+    startRequest(content, blocks.slice(first, last + 1))
+    first = last + 1
+  }
+}
+
+function startRequest(content: FileContent, blocks: readonly Block[]): void {
+  const request = readInto(content, blocks)
+  for (const block of blocks) {
+    block.fetch = request
+    content.updateEvictable(block)
+  }
+  // Whoever needs the bytes awaits the promise and hears of the error; read-ahead has nobody who does.
+  request.catch(() => undefined)
+}
+
+async function readInto(content: FileContent, blocks: readonly Block[]): Promise<void> {
+  const { epoch } = content
+  const start = blocks[0]?.offset ?? 0
+  try {
+    const data = await readBase(content, start, blocks.at(-1)?.end ?? 0)
+    if (content.epoch !== epoch) return
+    for (const block of blocks) {
+      if (block.isAlive) fillBlock(content, block, start, data)
+    }
+  } finally {
+    for (const block of blocks) endFetch(content, block)
+  }
+}
+
+/** The stored bytes of [start, end), as far as the base goes. */
+async function readBase(content: FileContent, start: number, end: number): Promise<Uint8Array> {
+  const { source, version } = content
+  const baseEnd = Math.min(end, content.baseLimit)
+  if (version === null || baseEnd <= start) return new Uint8Array(0)
+  return source.account.fetchBudget.run(baseEnd - start, () =>
+    source.withPath((path) => source.backend.read(path, start, baseEnd - start, version)),
+  )
+}
+
+/** The base may have been cut while the read ran: what is past its limit now is zero. */
+function fillBlock(content: FileContent, block: Block, start: number, data: Uint8Array): void {
+  const dataEnd = Math.min(start + data.byteLength, content.baseLimit)
+  const filled = Math.min(block.end, Math.max(block.offset, dataEnd))
+  if (filled > block.offset) {
+    content.fillGaps(block, block.offset, filled, data.subarray(block.offset - start))
+  }
+  if (filled < block.end) content.fillGaps(block, filled, block.end, null)
+}
+
+function endFetch(content: FileContent, block: Block): void {
+  block.fetch = null
+  if (!block.isAlive) return
+  // A failed read leaves nothing behind but what was written meanwhile.
+  if (block.valid.isEmpty && block.pins === 0) content.dropBlock(block)
+  else content.updateEvictable(block)
+}

@@ -1,0 +1,586 @@
+import type { ExpectedVersion, ObjectStat } from '../backends/backend.js'
+import { StorageError } from '../backends/storage-error.js'
+import { alignDown, alignUp } from './align.js'
+import type { Block } from './block.js'
+import type { BlockCache } from './block-cache.js'
+import { commitWhole, StreamingUpload } from './commit.js'
+import { readMissing } from './content-read.js'
+import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
+import { fetchBlocks, RANDOM_FETCH_CLASS } from './fetch.js'
+import { PageTable } from './page-table.js'
+import { PAGE_BYTES, slabBytes } from './slab-pool.js'
+
+/** Slabs of a stream: 1 MiB, the largest request a guest sends. */
+const STREAM_CLASS = 4
+
+/** The largest class whose slab starts at `offset` and is not longer than `runBytes`; class 0 always fits. */
+function classForRun(offset: number, runBytes: number, maxClass: number): number {
+  let sizeClass = 0
+  while (sizeClass < maxClass) {
+    const bytes = slabBytes(sizeClass + 1)
+    if (offset % bytes !== 0 || bytes > runBytes) break
+    sizeClass++
+  }
+  return sizeClass
+}
+
+/**
+ * The contents of one file: what the store has (the base), overlaid by the blocks in memory.
+ *
+ *     0 ........ baseLimit ....... size
+ *     [ base shows through ][ zeros  ]     where no block is valid
+ *
+ * baseLimit <= base size: a file cut short and grown again shows zeros, not the old bytes. Everything here is
+ * synchronous except where the store must be asked or a slab waited for.
+ */
+export class FileContent {
+  /** The file's size as a reader sees it. */
+  size: number
+  /** Bytes of the stored object that still show through. */
+  baseLimit: number
+  /** Version of the stored object; null when nothing was stored yet. */
+  version: string | null
+  /** Size of the stored object. */
+  storedSize: number
+  /** Whatever is stored by the file's name may be overwritten: it was replaced by a rename here, or a commit ended without our knowing how. */
+  mayReplaceAny = false
+  readonly pages = new PageTable()
+  readonly dirtyBlocks = new Set<Block>()
+  blockCount = 0
+  /** An upload that was started before the file was closed, because it is written in a stream. */
+  upload: StreamingUpload | null = null
+  isBeingRelieved = false
+  /** Counts replaced bases, so that a late answer of the store for an old one is thrown away. */
+  epoch = 0
+  /** Monotonic ms at which the content became dirty; 0 when it is clean. */
+  dirtySinceMs = 0
+  private readonly streamStartBytes: number
+  private committing: Promise<void> | null = null
+  /** The size or the mere existence must be stored, whatever the blocks say. */
+  private mustStore = false
+  /** Data that was lost after a write was answered; told at the next fsync or close. */
+  private lostError: StorageError | null = null
+  /** End of the last write, and how long the run of writes up to there is. */
+  private streamEnd = -1
+  private streamBytes = 0
+
+  constructor(
+    readonly cache: BlockCache,
+    readonly source: ContentSource,
+    stored: { readonly sizeBytes: number; readonly version: string } | null,
+  ) {
+    this.size = stored?.sizeBytes ?? 0
+    this.storedSize = this.size
+    this.baseLimit = this.size
+    this.version = stored?.version ?? null
+    this.streamStartBytes = StreamingUpload.startParts * source.backend.capabilities.partSizeBytes
+    if (stored === null) this.setMustStore()
+  }
+
+  /** What a commit may replace: the version that this content is based on, and nothing else that came meanwhile. */
+  get expected(): ExpectedVersion {
+    return this.mayReplaceAny ? undefined : this.version
+  }
+
+  get isStored(): boolean {
+    return this.version !== null
+  }
+
+  get isDirty(): boolean {
+    return this.dirtyBlocks.size > 0 || this.mustStore || this.upload !== null
+  }
+
+  /** A commit runs or something waits for one: the content may not be dropped. */
+  get isBusy(): boolean {
+    return this.isDirty || this.committing !== null
+  }
+
+  private setMustStore(): void {
+    this.mustStore = true
+    this.becameDirty()
+  }
+
+  private becameDirty(): void {
+    if (this.dirtySinceMs === 0) this.dirtySinceMs = performance.now()
+    this.cache.becameDirty(this)
+  }
+
+  // ---- reading
+
+  /** Push bytes [offset, end) to the sink, `end` <= size. Returns undefined when all was in memory, else a promise. */
+  read(offset: number, end: number, sink: ReadSink): Promise<void> | undefined {
+    const block = this.pages.get(offset)
+    if (block !== undefined && end <= block.end && block.isValid(offset, end)) {
+      block.isReferenced = true
+      sink.push(block.slabOffsetOf(offset), end - offset)
+      return undefined
+    }
+    if (!this.isInMemory(offset, end)) return readMissing(this, offset, end, sink)
+    for (let position = offset; position < end;) position = this.pushPiece(position, end, sink)
+    return undefined
+  }
+
+  /** Whether [offset, end) can be answered now. */
+  isInMemory(offset: number, end: number): boolean {
+    for (let position = offset; position < end;) {
+      const pieceEnd = this.pieceEnd(position, end)
+      const block = this.pages.get(position)
+      if (
+        block === undefined ? !this.isHole(position, pieceEnd) : !this.isPieceValid(block, position, pieceEnd)
+      ) {
+        return false
+      }
+      position = pieceEnd
+    }
+    return true
+  }
+
+  /** The end of the block, or of the page without one, that holds `position`; at most `end`. */
+  pieceEnd(position: number, end: number): number {
+    const block = this.pages.get(position)
+    return Math.min(end, block === undefined ? alignDown(position, PAGE_BYTES) + PAGE_BYTES : block.end)
+  }
+
+  /** No byte of [start, end) is in the store: all zeros unless a block says otherwise. */
+  isHole(start: number, end: number): boolean {
+    return start >= this.baseLimit && (this.upload === null || start >= this.upload.position) && end > start
+  }
+
+  private isPieceValid(block: Block, start: number, end: number): boolean {
+    if (block.isValid(start, end)) return true
+    if (!this.isHole(alignDown(start, PAGE_BYTES), end)) return false
+    // What the store does not have is zero: make it so, and keep what was written.
+    this.fillGaps(block, start, end, null)
+    return true
+  }
+
+  /** Give the invalid bytes of [start, end) their contents: from `data`, whose first byte is file offset `start`, or zeros. */
+  fillGaps(block: Block, start: number, end: number, data: Uint8Array | null): void {
+    const { pool } = this.cache
+    block.valid.forEachPiece(start, end, (low, high, isValid) => {
+      if (isValid) return
+      if (data === null) pool.zero(block.slabOffsetOf(low), high - low)
+      else pool.view(block.slabOffsetOf(low), high - low).set(data.subarray(low - start, high - start))
+    })
+    block.markValid(start, end)
+  }
+
+  /** Push one piece that is in memory; returns its end. */
+  pushPiece(position: number, end: number, sink: ReadSink): number {
+    const pieceEnd = this.pieceEnd(position, end)
+    const block = this.pages.get(position)
+    if (block === undefined) {
+      sink.pushZeros(pieceEnd - position)
+    } else {
+      block.isReferenced = true
+      sink.push(block.slabOffsetOf(position), pieceEnd - position)
+    }
+    return pieceEnd
+  }
+
+  /**
+   * Start reading what [start, end) lacks from the store, rounded out to slabs of at most `maxClass`; as far as slabs
+   * can be had without waiting.
+   */
+  fetch(start: number, end: number, maxClass: number): void {
+    const from = alignDown(start, Math.min(slabBytes(maxClass), slabBytes(RANDOM_FETCH_CLASS)))
+    const to = Math.min(
+      alignUp(end, slabBytes(Math.min(maxClass, RANDOM_FETCH_CLASS))),
+      alignUp(this.baseLimit, PAGE_BYTES),
+    )
+    const missing: Block[] = []
+    let position = from
+    while (position < to) {
+      const block = this.pages.get(position) ?? this.createBlock(position, to, maxClass)
+      if (block === null) break
+      if (!block.isFull && block.fetch === null) missing.push(block)
+      position = block.end
+    }
+    fetchBlocks(this, missing)
+  }
+
+  /** Read ahead: like `fetch`, in slabs of a stream. */
+  prefetch(start: number, end: number): void {
+    if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS)
+  }
+
+  // ---- blocks
+
+  /** A new block at page-aligned `offset`, not past the next block or page-aligned `limit`; null when the pool gives none. */
+  private createBlock(offset: number, limit: number, maxClass: number): Block | null {
+    const span = Math.min(limit, offset + slabBytes(maxClass))
+    const run = this.pages.nextBlockAfter(offset, span) - offset
+    const block = this.cache.createBlock(this, offset, classForRun(offset, run, maxClass))
+    if (block === null) return null
+    this.pages.set(block)
+    this.blockCount++
+    return block
+  }
+
+  /** Take the block out; what it holds is gone. */
+  dropBlock(block: Block): void {
+    if (!block.isAlive) return
+    this.dirtyBlocks.delete(block)
+    this.cache.setHeld(block, false)
+    this.pages.delete(block)
+    this.blockCount--
+    this.cache.free(block)
+  }
+
+  /** The cache took the block's slab for somebody else. */
+  evicted(block: Block): void {
+    if (!block.flushing.isEmpty && this.upload !== null) this.upload.hasEvictedData = true
+    this.dropBlock(block)
+    if (this.blockCount > 0) return
+    this.pages.clear()
+    this.source.settled()
+  }
+
+  /** Put the block on or off the evictable list, by what it holds now. */
+  updateEvictable(block: Block): void {
+    if (!block.isAlive) return
+    // What a stream has handed over may go; what another commit has taken must stay, in case it fails.
+    const isHeld = !block.dirty.isEmpty || (!block.flushing.isEmpty && this.upload === null)
+    this.cache.setHeld(block, isHeld)
+    if (isHeld || block.fetch !== null) this.cache.unlist(block)
+    else this.cache.list(block)
+  }
+
+  markDirty(block: Block, start: number, end: number): void {
+    block.dirty.add(start, end)
+    if (this.dirtyBlocks.has(block)) return
+    this.dirtyBlocks.add(block)
+    this.becameDirty()
+    this.updateEvictable(block)
+  }
+
+  /** Bytes [start, end) are no longer dirty. */
+  private removeDirty(block: Block, start: number, end: number): void {
+    block.dirty.remove(start, end)
+    if (block.dirty.isEmpty) this.dirtyBlocks.delete(block)
+    this.updateEvictable(block)
+  }
+
+  /** The block's dirty bytes in [start, end) are on their way to the store. */
+  markFlushing(block: Block, start: number, end: number): void {
+    block.dirty.forEachPiece(start, end, (low, high, isDirty) => {
+      if (isDirty) block.flushing.add(low, high)
+    })
+    this.removeDirty(block, start, end)
+  }
+
+  /** The commit failed: what it had taken is dirty again. */
+  restoreFlushing(block: Block): void {
+    if (!block.isAlive) return
+    for (let i = 0; i < block.flushing.count; i++) {
+      this.markDirty(block, block.flushing.startOf(i), block.flushing.endOf(i))
+    }
+    block.flushing.clear()
+    this.updateEvictable(block)
+  }
+
+  // ---- writing
+
+  /**
+   * Write `lengthBytes` (> 0) from the source at `offset`. Returns the bytes written, at once when slabs were at hand.
+   */
+  write(offset: number, lengthBytes: number, source: WriteSource): number | Promise<number> {
+    const end = offset + lengthBytes
+    const block = this.pages.get(offset)
+    if (block !== undefined && end <= block.end && block.dirty.covers(offset, end)) {
+      source.pull(0, block.slabOffsetOf(offset), lengthBytes)
+      this.wrote(offset, end)
+      return lengthBytes
+    }
+    const written = this.writeWithoutWaiting(offset, offset, end, source)
+    if (written === end) return lengthBytes
+    return this.writeWaiting(offset, written, end, source)
+  }
+
+  /** Write from `position` on until `end` or until no slab is to be had; returns where it stopped. */
+  private writeWithoutWaiting(offset: number, position: number, end: number, source: WriteSource): number {
+    while (position < end) {
+      const block = this.pages.get(position) ?? this.createBlockForWrite(position, end)
+      if (block === null) return position
+      const pieceEnd = Math.min(end, block.end)
+      source.pull(position - offset, block.slabOffsetOf(position), pieceEnd - position)
+      block.isReferenced = true
+      block.markValid(position, pieceEnd)
+      this.markDirty(block, position, pieceEnd)
+      this.wrote(position, pieceEnd)
+      position = pieceEnd
+    }
+    return position
+  }
+
+  private createBlockForWrite(position: number, end: number): Block | null {
+    if (this.source.account.isAtLimit(this.cache.pool.sizeBytes)) return null
+    const start = alignDown(position, PAGE_BYTES)
+    // In a stream, slabs grow with what was already written, so that a small file wastes little and a large one has few.
+    const run = Math.max(end - start, position === this.streamEnd ? this.streamBytes : 0)
+    let maxClass = 0
+    while (maxClass < STREAM_CLASS && slabBytes(maxClass + 1) <= run) maxClass++
+    return this.createBlock(start, start + slabBytes(maxClass), maxClass)
+  }
+
+  private async writeWaiting(
+    offset: number,
+    position: number,
+    end: number,
+    source: WriteSource,
+  ): Promise<number> {
+    while (position < end) {
+      try {
+        await this.cache.waitForSlab(this.source.account)
+      } catch (error) {
+        if (position > offset) return position - offset
+        throw error
+      }
+      position = this.writeWithoutWaiting(offset, position, end, source)
+    }
+    return end - offset
+  }
+
+  private wrote(start: number, end: number): void {
+    if (start === this.streamEnd) {
+      this.streamBytes += end - start
+    } else {
+      this.streamBytes = end - start
+    }
+    this.streamEnd = end
+    if (end > this.size) this.size = end
+    if (this.streamBytes >= this.streamStartBytes) this.continueStream()
+  }
+
+  /** A long run of appends to a file that the store does not have yet is uploaded while it is written. */
+  private continueStream(): void {
+    if (this.upload === null) {
+      if (!this.isStream()) return
+      this.upload = new StreamingUpload(this)
+    }
+    this.upload.pump()
+  }
+
+  /** Written from front to back, with nothing in the store that would have to be read. */
+  private isStream(): boolean {
+    return (
+      this.streamEnd === this.size &&
+      this.streamBytes === this.size &&
+      this.baseLimit === 0 &&
+      this.committing === null
+    )
+  }
+
+  // ---- size
+
+  /** Change the size. Waits for a running commit, whose size is fixed. */
+  async truncate(size: number): Promise<void> {
+    while (this.committing !== null || (this.upload !== null && size < this.upload.position)) {
+      if (this.committing !== null) await this.committing.catch(() => undefined)
+      else if (size === 0) await this.abortUpload()
+      else await this.commit()
+    }
+    this.resize(size)
+  }
+
+  /** True when `truncate` would not have to wait. */
+  canResizeNow(size: number): boolean {
+    return this.committing === null && (this.upload === null || size >= this.upload.position)
+  }
+
+  resize(size: number): void {
+    if (size < this.size) this.cut(size)
+    if (size !== this.size) {
+      this.size = size
+      this.setMustStore()
+    }
+    this.streamEnd = -1
+  }
+
+  private cut(size: number): void {
+    this.baseLimit = Math.min(this.baseLimit, size)
+    const kept = this.pages.get(size)
+    if (kept !== undefined && kept.offset < size) {
+      // The tail must read as zeros when the file grows again.
+      this.cache.pool.zero(kept.slabOffsetOf(size), kept.end - size)
+      kept.valid.add(size, kept.end)
+      this.removeDirty(kept, size, kept.end)
+    }
+    for (const block of this.pages.blocksFrom(size)) {
+      if (block.offset >= size) this.dropBlock(block)
+    }
+  }
+
+  // ---- committing
+
+  /**
+   * Store everything that is dirty now. Resolves when the store has it; rejects with the store's error, and then all
+   * is dirty still.
+   */
+  async commit(): Promise<void> {
+    // Not `commitsEnded`: its own turn of the loop would let two waiters start a commit each.
+    while (this.committing !== null) await this.committing.catch(() => undefined)
+    if (this.isDirty) {
+      this.committing = this.runCommit().finally(() => {
+        this.committing = null
+        this.source.settled()
+      })
+      await this.committing
+    }
+    this.throwLost()
+  }
+
+  /** Resolves when no commit is under way. */
+  async commitsEnded(): Promise<void> {
+    while (this.committing !== null) await this.committing.catch(() => undefined)
+  }
+
+  /** An error waits to be told. */
+  get hasLostData(): boolean {
+    return this.lostError !== null
+  }
+
+  private throwLost(): void {
+    const error = this.lostError
+    if (error === null) return
+    this.lostError = null
+    throw error
+  }
+
+  private async runCommit(): Promise<void> {
+    if (this.upload !== null) await this.finishUpload(this.upload)
+    if (this.dirtyBlocks.size > 0 || this.mustStore) await this.storeDirty()
+    if (!this.isDirty) {
+      this.dirtySinceMs = 0
+      this.cache.becameClean(this)
+    }
+  }
+
+  private async finishUpload(upload: StreamingUpload): Promise<void> {
+    try {
+      const stat = await upload.finish()
+      this.upload = null
+      this.mustStore = false
+      await this.stored(stat)
+    } catch (error) {
+      this.upload = null
+      this.uploadFailed(upload, error as StorageError)
+      throw error
+    }
+  }
+
+  private uploadFailed(upload: StreamingUpload, error: StorageError): void {
+    this.mustStore = true
+    this.noteFailure(error)
+    if (!upload.hasEvictedData) return
+    // Part of the data was only in the upload, which is gone. What is left would be a file with silent holes.
+    this.lostError = new StorageError(
+      error.errno,
+      `an upload failed and its data is lost: ${error.message}`,
+      {
+        cause: error,
+      },
+    )
+    this.discard()
+    this.size = this.storedSize
+    this.baseLimit = this.storedSize
+    if (!this.isStored) this.setMustStore()
+  }
+
+  private async abortUpload(): Promise<void> {
+    const upload = this.upload
+    this.upload = null
+    this.mustStore = true
+    await upload?.abort()
+  }
+
+  private async storeDirty(): Promise<void> {
+    this.mustStore = false
+    try {
+      await this.stored(await commitWhole(this))
+    } catch (error) {
+      this.mustStore = true
+      this.noteFailure(error as StorageError)
+      throw error
+    }
+  }
+
+  /** A store that did not answer may have stored all the same: then the next commit meets its own work. */
+  private noteFailure(error: StorageError): void {
+    if (error.retryable && error.errno !== 'ESTALE') this.mayReplaceAny = true
+  }
+
+  /** The store has the first `stat.sizeBytes` bytes as they were committed. */
+  private async stored(stat: ObjectStat): Promise<void> {
+    this.version = stat.version
+    this.mayReplaceAny = false
+    this.storedSize = stat.sizeBytes
+    this.baseLimit = Math.min(stat.sizeBytes, this.size)
+    if (this.size !== stat.sizeBytes) this.mustStore = true
+    await this.source.committed(stat)
+  }
+
+  /** The pool is full: store what can be stored. A file that is being streamed goes on streaming. */
+  async relieve(): Promise<void> {
+    this.isBeingRelieved = true
+    try {
+      if (this.upload === null && this.isStream()) this.upload = new StreamingUpload(this)
+      const progressed = this.upload !== null && this.committing === null && (await this.upload.pumpAll())
+      if (!progressed && this.isDirty) await this.commit()
+    } finally {
+      this.isBeingRelieved = false
+    }
+  }
+
+  // ---- the store's side changed
+
+  /** The store has another version now. Only for a clean content. */
+  replaceBase(stat: { readonly sizeBytes: number; readonly version: string }): void {
+    this.dropAllBlocks()
+    this.epoch++
+    this.size = stat.sizeBytes
+    this.storedSize = stat.sizeBytes
+    this.baseLimit = stat.sizeBytes
+    this.version = stat.version
+    this.streamEnd = -1
+  }
+
+  /** The store made this file's object by copying another: that is the contents now. */
+  async adoptCopy(stat: ObjectStat): Promise<void> {
+    this.discard()
+    this.replaceBase(stat)
+    this.mayReplaceAny = false
+    await this.source.committed(stat)
+  }
+
+  /** Forget what is not stored and show what is. */
+  revert(): void {
+    this.discard()
+    if (this.version !== null) this.replaceBase({ sizeBytes: this.storedSize, version: this.version })
+  }
+
+  /** Forget everything that is not stored: the file was unlinked, or its data can never be stored. */
+  discard(): void {
+    this.dropAllBlocks()
+    this.epoch++
+    this.mustStore = false
+    if (this.upload !== null) void this.abortUpload()
+    this.mustStore = false
+    this.dirtySinceMs = 0
+    this.cache.becameClean(this)
+  }
+
+  /** Discard, and wait until nothing of this content is on its way to the store any more. */
+  async cancel(): Promise<void> {
+    this.discard()
+    while (this.committing !== null) {
+      await this.committing.catch(() => undefined)
+      this.discard()
+    }
+  }
+
+  dropAllBlocks(): void {
+    for (const block of this.pages.blocksFrom(0)) this.dropBlock(block)
+    this.pages.clear()
+  }
+}

@@ -1,0 +1,32 @@
+import type { FileContent } from './file-content.js'
+import { Semaphore } from './semaphore.js'
+
+/** Bytes that reads from one store may have in flight outside of the pool: eight requests of the largest size. */
+const FETCH_BUDGET_BYTES = 32 << 20
+/** Commits of one store that hold a part of an upload, and perhaps as much of the stored object, in memory at a time. */
+const COMMIT_BUDGET = 4
+/** Share of the pool that one store's unsaved data may hold. The rest is for the other stores, whatever becomes of this one. */
+const HELD_LIMIT_SHARE = 0.75
+
+/** What one store has and may have of the cache, so that a store that is slow or away does not hold up another. */
+export class StoreAccount {
+  readonly fetchBudget = new Semaphore(FETCH_BUDGET_BYTES)
+  readonly commitBudget = new Semaphore(COMMIT_BUDGET)
+  /** Bytes of the pool that reads waiting for the store keep from eviction; see BlockCache.runRead. */
+  readBudget: Semaphore | null = null
+  /** Files with something to commit, the longest dirty first. */
+  readonly dirtyContents = new Set<FileContent>()
+  /** Bytes of slabs that cannot be evicted because they hold unsaved data. */
+  heldBytes = 0
+  /** Commits under way to make room. */
+  reliefs = 0
+  /** The store is being unmounted: no more unsaved data is taken, and nobody waits for room for it. */
+  isClosed = false
+  /** A commit failed lately: the store is left alone for a moment. */
+  isBackingOff = false
+
+  /** Whether the store has its full share of a pool of this size. */
+  isAtLimit(poolBytes: number): boolean {
+    return this.isClosed || this.heldBytes >= poolBytes * HELD_LIMIT_SHARE
+  }
+}
