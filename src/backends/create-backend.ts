@@ -1,0 +1,58 @@
+import type { Backend } from './backend.js'
+import { LocalDirectoryBackend } from './local-directory-backend.js'
+import { MemoryBackend } from './memory-backend.js'
+import { ObjectStoreBackend } from './object-store-backend.js'
+import { createOperator } from './operator.js'
+import { StorageError } from './storage-error.js'
+import { WebhdfsBackend } from './webhdfs-backend.js'
+import { webhdfsOptions } from './webhdfs-options.js'
+import { SwiftBackend } from './swift-backend.js'
+
+export interface BackendOptions {
+  /** The profile's `type`. */
+  readonly type: string
+  /** OpenDAL's own options. */
+  readonly options: Readonly<Record<string, string>>
+  readonly timeoutMs: number
+}
+
+/** Where neither the profile nor the environment names a region: what S3 itself and most servers like it take for "any". */
+const DEFAULT_S3_REGION = 'us-east-1'
+
+/** OpenDAL's scheme and options for a profile: some types and options are ours. */
+function schemeOf(
+  type: string,
+  options: Readonly<Record<string, string>>,
+): [string, Readonly<Record<string, string>>] {
+  switch (type) {
+    case 's3':
+      return [type, hasRegion(options) ? options : { ...options, region: DEFAULT_S3_REGION }]
+    default:
+      return [type, options]
+  }
+}
+
+function hasRegion(options: Readonly<Record<string, string>>): boolean {
+  return 'region' in options || 'AWS_REGION' in process.env || 'AWS_DEFAULT_REGION' in process.env
+}
+
+/** The one place that knows which backend a profile's type means. */
+export function createBackend({ type, options, timeoutMs }: BackendOptions): Backend {
+  // The binding has no native HDFS client; see ARCHITECTURE.md for why its WebHDFS is not used.
+  if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
+  if (type === 'swift') return new SwiftBackend(options, timeoutMs)
+  const [scheme, serviceOptions] = schemeOf(type, options)
+  const operator = createOperator({ scheme, options: serviceOptions, timeoutMs })
+  switch (type) {
+    case 'fs': {
+      const root = options['root']
+      if (root === undefined)
+        throw new StorageError('EINVAL', 'type "fs" needs "root", a directory of the host')
+      return new LocalDirectoryBackend(operator, root)
+    }
+    case 'memory':
+      return new MemoryBackend(operator)
+    default:
+      return new ObjectStoreBackend(operator)
+  }
+}

@@ -1,0 +1,338 @@
+import type { Metadata, Operator, WriteOptions, Writer } from 'opendal'
+import {
+  RESERVED_DIRECTORY,
+  type Backend,
+  type BackendCapabilities,
+  type BackendWriter,
+  type DirectoryEntry,
+  type EntryKind,
+  type ExpectedVersion,
+  type ObjectStat,
+  type StorageUsage,
+  type Timestamp,
+} from './backend.js'
+import { forEachConcurrently } from './concurrency.js'
+import { StorageError, toStorageError } from './storage-error.js'
+import { timestampOfRfc3339 } from './timestamp.js'
+
+/** Parts of an upload: large enough that a request's latency is small beside its transfer, small enough that several uploads fit in memory. S3 asks for at least 5 MiB. */
+const PART_SIZE_BYTES = 8 << 20
+/** S3's own limit, and that of most stores like it. */
+const MAX_OBJECT_BYTES = 5 * 2 ** 40
+/** Objects moved or copied at once where a store cannot rename; a binding's calls run on its own threads. */
+const TREE_CONCURRENCY = 16
+/** A store without a limit of its own is shown as this large: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
+const UNLIMITED_USAGE: StorageUsage = {
+  blockSizeBytes: 1 << 20,
+  totalBlocks: 1 << 30,
+  freeBlocks: 1 << 30,
+  availableBlocks: 1 << 30,
+  totalFiles: 2 ** 32,
+  freeFiles: 2 ** 32,
+}
+/** OpenDAL trims white space at a path's end, so a name that ends so would become another name. */
+const TRIMMED_NAME_PATTERN = /\s(?:\/|$)/u
+
+/** OpenDAL trims white space at a path's start too, but not behind a "/". */
+export function objectPath(path: string): string {
+  return `/${path}`
+}
+
+export function directoryPath(path: string): string {
+  return path === '' ? '/' : `/${path}/`
+}
+
+/**
+ * The name of an entry that a listing of `directory` (as `directoryPath` has it) returned under `path`: '' for the
+ * directory itself, null for what is not to be shown.
+ */
+export function entryNameOf(directory: string, path: string): string | null {
+  const relative = path.replace(/^\/+/, '').slice(directory.length - 1)
+  const name = relative.endsWith('/') ? relative.slice(0, -1) : relative
+  // A name with "/" in it came from a "\\" and cannot be addressed.
+  if (name.includes('/') || (directory === '/' && name === RESERVED_DIRECTORY)) return null
+  return name
+}
+
+/** An etag in quotes, as HTTP conditions want it; listings of Swift have the same digest without, and as content_md5. */
+function etagOf(metadata: Metadata): string | null {
+  const etag = metadata.etag ?? metadata.contentMd5
+  if (etag === null || etag === '') return null
+  return etag.startsWith('"') || etag.startsWith('W/') ? etag : `"${etag}"`
+}
+
+function versionOf(metadata: Metadata): string {
+  return etagOf(metadata) ?? `${metadata.lastModified ?? ''}/${metadata.contentLength ?? 0n}`
+}
+
+export function statOf(metadata: Metadata): ObjectStat {
+  const isDirectory = metadata.isDirectory()
+  return {
+    kind: isDirectory ? 'directory' : 'file',
+    sizeBytes: isDirectory ? 0 : Number(metadata.contentLength ?? 0n),
+    mtime: timestampOfRfc3339(metadata.lastModified),
+    version: versionOf(metadata),
+  }
+}
+
+/** `data` as the binding takes it; the bytes are shared, not copied. */
+function asBuffer(data: Uint8Array): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+}
+
+/** An upload through OpenDAL's writer. */
+export class OpendalWriter implements BackendWriter {
+  constructor(
+    private readonly writer: Writer,
+    private readonly statWhenClosed: () => Promise<ObjectStat>,
+    private readonly cleanUp: () => Promise<void>,
+  ) {}
+
+  async write(data: Uint8Array): Promise<void> {
+    try {
+      await this.writer.write(asBuffer(data))
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  async close(): Promise<ObjectStat> {
+    try {
+      await this.writer.close()
+    } catch (error) {
+      throw toStorageError(error)
+    }
+    return this.statWhenClosed()
+  }
+
+  // The binding's writer has no abort: dropping it is all that can be done for the upload itself.
+  async abort(): Promise<void> {
+    await this.cleanUp().catch(() => undefined)
+  }
+}
+
+/** Any OpenDAL service that stores whole objects: the operations it lacks are made from those it has. */
+export class OpendalBackend implements Backend {
+  readonly capabilities: BackendCapabilities
+  private readonly canRename: boolean
+  private readonly canCopy: boolean
+  private readonly canMatch: boolean
+  private readonly canCreateOnly: boolean
+
+  constructor(
+    protected readonly operator: Operator,
+    extraCapabilities: Partial<BackendCapabilities> = {},
+  ) {
+    const capability = operator.capability()
+    this.canRename = capability.rename
+    this.canCopy = capability.copy
+    this.canMatch = capability.writeWithIfMatch
+    this.canCreateOnly = capability.writeWithIfNotExists
+    this.capabilities = {
+      append: capability.writeCanAppend,
+      copy: capability.copy,
+      setModificationTime: false,
+      maxFileBytes: MAX_OBJECT_BYTES,
+      partSizeBytes: PART_SIZE_BYTES,
+      ...extraCapabilities,
+    }
+  }
+
+  accepts(path: string): boolean {
+    return !TRIMMED_NAME_PATTERN.test(path)
+  }
+
+  async stat(path: string): Promise<ObjectStat | null> {
+    if (path !== '') {
+      const file = await this.statExactly(objectPath(path))
+      if (file !== null) return file
+    }
+    return this.statExactly(directoryPath(path))
+  }
+
+  protected async statExactly(path: string): Promise<ObjectStat | null> {
+    try {
+      return statOf(await this.operator.stat(path))
+    } catch (error) {
+      const failure = toStorageError(error)
+      if (failure.errno === 'ENOENT' || failure.errno === 'ENOTDIR') return null
+      throw failure
+    }
+  }
+
+  async list(path: string): Promise<DirectoryEntry[]> {
+    const directory = directoryPath(path)
+    try {
+      const entries: DirectoryEntry[] = []
+      for (const entry of await this.operator.list(directory)) {
+        const name = entryNameOf(directory, entry.path())
+        if (name === null || name === '') continue
+        entries.push({ name, kind: entry.metadata().isDirectory() ? 'directory' : 'file', stat: null })
+      }
+      return entries
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  // Subclasses check the version; most services can't, and then only the length tells.
+  async read(path: string, offset: number, lengthBytes: number, _version: string): Promise<Uint8Array> {
+    let data: Buffer
+    try {
+      data = await this.operator.read(objectPath(path), { offset: BigInt(offset), size: BigInt(lengthBytes) })
+    } catch (error) {
+      throw toStorageError(error)
+    }
+    if (data.byteLength !== lengthBytes) {
+      throw new StorageError('ESTALE', `${path}: ${data.byteLength} bytes where ${lengthBytes} were stored`, {
+        retryable: true,
+      })
+    }
+    return data
+  }
+
+  async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+    try {
+      const metadata = await this.operator.write(objectPath(path), asBuffer(data), this.conditionOf(expected))
+      return statOf(metadata)
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  /** The condition of a write, as far as the service knows such; an unknown one would be an error, or silently ignored. */
+  protected conditionOf(expected: ExpectedVersion): WriteOptions {
+    if (expected === null) return this.canCreateOnly ? { ifNotExists: true } : {}
+    return expected !== undefined && this.canMatch && expected.startsWith('"') ? { ifMatch: expected } : {}
+  }
+
+  async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
+    const writer = await this.createWriterOf(path, expected)
+    return new OpendalWriter(
+      writer,
+      () => this.statStored(path),
+      () => Promise.resolve(),
+    )
+  }
+
+  /** OpenDAL's own writer. */
+  async createWriterOf(path: string, expected: ExpectedVersion): Promise<Writer> {
+    try {
+      return await this.operator.writer(objectPath(path), this.conditionOf(expected))
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  async append(path: string, data: Uint8Array): Promise<ObjectStat> {
+    try {
+      await this.operator.write(objectPath(path), asBuffer(data), { append: true })
+    } catch (error) {
+      throw toStorageError(error)
+    }
+    return this.statStored(path)
+  }
+
+  /** The stat of an object that has just been written. */
+  protected async statStored(path: string): Promise<ObjectStat> {
+    const stat = await this.stat(path)
+    if (stat === null) throw new StorageError('ESTALE', `${path}: gone right after it was written`)
+    return stat
+  }
+
+  async createDirectory(path: string): Promise<void> {
+    try {
+      await this.operator.createDir(directoryPath(path))
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    await this.remove(directoryPath(path))
+  }
+
+  async removeFile(path: string): Promise<void> {
+    await this.remove(objectPath(path))
+  }
+
+  private async remove(path: string): Promise<void> {
+    try {
+      await this.operator.delete(path)
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+    if (kind === 'file') await this.renameFile(from, to)
+    else await this.renameTree(from, to)
+  }
+
+  private async renameFile(from: string, to: string): Promise<void> {
+    try {
+      if (this.canRename) {
+        await this.operator.rename(objectPath(from), objectPath(to))
+        return
+      }
+      if (this.canCopy) await this.operator.copy(objectPath(from), objectPath(to))
+      else await this.copyThrough(from, to)
+      await this.operator.delete(objectPath(from))
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  async copy(from: string, to: string, _expected: ExpectedVersion): Promise<ObjectStat> {
+    try {
+      await this.operator.copy(objectPath(from), objectPath(to))
+    } catch (error) {
+      throw toStorageError(error)
+    }
+    return this.statStored(to)
+  }
+
+  /** Copy an object part by part through this process, for stores that can't do it themselves. */
+  private async copyThrough(from: string, to: string): Promise<void> {
+    const source = await this.statExactly(objectPath(from))
+    if (source === null) throw new StorageError('ENOENT', `${from}: not there`)
+    if (source.sizeBytes <= PART_SIZE_BYTES) {
+      const { sizeBytes, version } = source
+      const data = sizeBytes > 0 ? await this.read(from, 0, sizeBytes, version) : new Uint8Array(0)
+      await this.write(to, data, undefined)
+      return
+    }
+    const writer = await this.createWriter(to, undefined)
+    try {
+      for (let offset = 0; offset < source.sizeBytes; offset += PART_SIZE_BYTES) {
+        const lengthBytes = Math.min(PART_SIZE_BYTES, source.sizeBytes - offset)
+        await writer.write(await this.read(from, offset, lengthBytes, source.version))
+      }
+      await writer.close()
+    } catch (error) {
+      await writer.abort()
+      throw error
+    }
+  }
+
+  /** Every key below `from`, one after the other's copy stands; a repeated call after a failure goes on with what is left. */
+  private async renameTree(from: string, to: string): Promise<void> {
+    await this.createDirectory(to)
+    const entries = await this.list(from)
+    await forEachConcurrently(entries, TREE_CONCURRENCY, async ({ name, kind }) => {
+      if (kind === 'file') await this.renameFile(`${from}/${name}`, `${to}/${name}`)
+    })
+    for (const { name, kind } of entries) {
+      if (kind === 'directory') await this.renameTree(`${from}/${name}`, `${to}/${name}`)
+    }
+    await this.removeDirectory(from)
+  }
+
+  setModificationTime(path: string, _mtime: Timestamp): Promise<void> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
+  }
+
+  usage(): Promise<StorageUsage> {
+    return Promise.resolve(UNLIMITED_USAGE)
+  }
+}

@@ -1,0 +1,73 @@
+import { constants } from 'node:os'
+
+/** The errnos a storage may answer with; the guest sees their negated number. */
+export type ErrnoName = keyof typeof constants.errno
+
+/**
+ * What went wrong in a store, in the guest's terms. `errno` is what the operation answers with; `retryable` tells
+ * whether the same call may succeed later (the store was away or busy) or the answer is final.
+ */
+export class StorageError extends Error {
+  readonly errno: ErrnoName
+  readonly retryable: boolean
+
+  constructor(errno: ErrnoName, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'StorageError'
+    this.errno = errno
+    this.retryable = options.retryable ?? false
+  }
+}
+
+/**
+ * OpenDAL's error kinds as errnos. The Node binding puts the kind at the start of the message and nowhere else
+ * ("NotFound (permanent) at stat, context: ..."); `error.code` is always GenericFailure.
+ */
+const ERRNO_OF_KIND: Readonly<Record<string, ErrnoName>> = {
+  NotFound: 'ENOENT',
+  PermissionDenied: 'EACCES',
+  IsADirectory: 'EISDIR',
+  NotADirectory: 'ENOTDIR',
+  AlreadyExists: 'EEXIST',
+  ConditionNotMatch: 'ESTALE',
+  IsSameFile: 'EINVAL',
+  Unsupported: 'EOPNOTSUPP',
+  RateLimited: 'EAGAIN',
+  RangeNotSatisfied: 'ESTALE',
+  ConfigInvalid: 'EIO',
+  Unexpected: 'EIO',
+}
+
+const KIND_PATTERN = /^(\w+) \((permanent|temporary|persistent)\)/
+/** OpenDAL's `fs` service carries the host's errno in the text. */
+const OS_ERROR_PATTERN = /\(os error (\d+)\)/
+/** The object became shorter than the size we know: it was replaced underneath us. */
+const SHORT_READ_PATTERN = /too little data|range (?:start|end) out of bounds|Panic in async function/
+const TIMEOUT_PATTERN = /timeout|timed out/i
+
+const NAME_OF_ERRNO = new Map<number, ErrnoName>(
+  Object.entries(constants.errno).map(([name, number]) => [number, name as ErrnoName]),
+)
+
+/** Any error that a backend's library threw -> StorageError. The only place that reads OpenDAL's messages. */
+export function toStorageError(error: unknown): StorageError {
+  if (error instanceof StorageError) return error
+  if (!(error instanceof Error)) return new StorageError('EIO', String(error), { cause: error })
+  const code = (error as NodeJS.ErrnoException).code
+  if (code !== undefined && code in constants.errno) {
+    return new StorageError(code as ErrnoName, error.message, { cause: error })
+  }
+  const message = error.message
+  if (SHORT_READ_PATTERN.test(message)) {
+    return new StorageError('ESTALE', message, { retryable: true, cause: error })
+  }
+  const osError = OS_ERROR_PATTERN.exec(message)?.[1]
+  const osErrno = osError === undefined ? undefined : NAME_OF_ERRNO.get(Number(osError))
+  if (osErrno !== undefined) return new StorageError(osErrno, message, { cause: error })
+  const match = KIND_PATTERN.exec(message)
+  const retryable = match !== null && match[2] !== 'permanent'
+  if (TIMEOUT_PATTERN.test(message))
+    return new StorageError('ETIMEDOUT', message, { retryable: true, cause: error })
+  const errno = (match?.[1] === undefined ? undefined : ERRNO_OF_KIND[match[1]]) ?? 'EIO'
+  return new StorageError(errno, message, { retryable, cause: error })
+}

@@ -1,0 +1,352 @@
+import { randomUUID } from 'node:crypto'
+import {
+  RESERVED_DIRECTORY,
+  type Backend,
+  type BackendCapabilities,
+  type BackendWriter,
+  type DirectoryEntry,
+  type EntryKind,
+  type ExpectedVersion,
+  type ObjectStat,
+  type StorageUsage,
+  type Timestamp,
+} from './backend.js'
+import { forEachConcurrently } from './concurrency.js'
+import { StorageError } from './storage-error.js'
+import { encodeName, SwiftContainer } from './swift-container.js'
+import { SwiftError } from './swift-errors.js'
+import type { HttpHead, HttpResponse } from './swift-http.js'
+import { DIRECTORY, listEntries, quoteEtag, statOfHead } from './swift-listing.js'
+import { parseSwiftOptions } from './swift-options.js'
+import { copyTimeMs, SwiftUpload } from './swift-upload.js'
+
+/** Large enough that a request's latency is small beside its transfer; 640 of them make Swift's largest object, and a manifest holds 1000. */
+const PART_SIZE_BYTES = 8 << 20
+/** Objects moved at once. */
+const TREE_CONCURRENCY = 16
+/** Swift's limit (max_object_name_length), in UTF-8. */
+const MAX_NAME_BYTES = 1024
+/** Directories known to have a marker; past this many the knowledge is thrown away, which costs a request each. */
+const MAX_KNOWN_MARKERS = 100_000
+/** An account has no size: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
+const USAGE: StorageUsage = {
+  ...{ blockSizeBytes: 1 << 20, totalBlocks: 1 << 30, freeBlocks: 1 << 30, availableBlocks: 1 << 30 },
+  ...{ totalFiles: 2 ** 32, freeFiles: 2 ** 32 },
+}
+const MARKER_HEADERS = { 'content-type': 'application/directory' }
+/** Metadata of objects that were stored where nothing was: which write it was. */
+const WRITE_MARK = 'ovfsd-write'
+const EMPTY = new Uint8Array(0)
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
+}
+
+/** What the store has in place of what was expected there. */
+function conflict(path: string, expected: string | null): StorageError {
+  const message = `${path}: somebody else ${expected === null ? 'made' : 'changed or removed'} it`
+  return new StorageError(expected === null ? 'EEXIST' : 'ESTALE', message)
+}
+
+/** Made of segments elsewhere, by other clients: a copy is a copy of the list of segments. */
+function isLargeObject({ headers }: HttpHead): boolean {
+  return 'x-static-large-object' in headers || 'x-object-manifest' in headers
+}
+
+/**
+ * OpenStack Swift over its own HTTP interface. A directory is there if an object "dir/" (its marker) or any name below it
+ * is; mkdir makes the marker, and a directory gets one before the last name below it may go. Where both an object "a" and
+ * names below "a/" are, the object is seen. Listings of Swift lag behind at times, so what is asked of one object goes to
+ * the object and not to a listing.
+ */
+export class SwiftBackend implements Backend {
+  readonly capabilities: BackendCapabilities = {
+    append: false,
+    copy: true,
+    setModificationTime: false,
+    maxFileBytes: Number.MAX_SAFE_INTEGER,
+    partSizeBytes: PART_SIZE_BYTES,
+  }
+  private readonly container: SwiftContainer
+  private readonly markers = new Set<string>()
+
+  /** @throws StorageError EINVAL where options are missing */
+  constructor(options: Readonly<Record<string, string>>, timeoutMs: number) {
+    this.container = new SwiftContainer(parseSwiftOptions(options), timeoutMs)
+  }
+
+  accepts(path: string): boolean {
+    return Buffer.byteLength(`${this.container.prefix}${path}/`) <= MAX_NAME_BYTES
+  }
+
+  async stat(path: string): Promise<ObjectStat | null> {
+    if (path === '') return DIRECTORY
+    // Side by side: a name that is missing, the usual case before a file is made, takes one round trip.
+    const below = this.hasBelow(`${path}/`)
+    below.catch(() => undefined)
+    const head = await this.head(path)
+    if (head !== null) return statOfHead(head)
+    if (await below) return DIRECTORY
+    // The listing may not have the marker yet that was made here.
+    return this.markers.has(path) && (await this.head(`${path}/`)) !== null ? DIRECTORY : null
+  }
+
+  private async head(object: string): Promise<HttpResponse | null> {
+    const response = await this.container.request({ method: 'HEAD', object, expect: [200, 204, 404] })
+    return response.status === 404 ? null : response
+  }
+
+  private async hasBelow(prefix: string): Promise<boolean> {
+    for await (const page of listEntries(this.container, { prefix, isFlat: true, limit: 1 })) {
+      if (page.length > 0) return true
+    }
+    return false
+  }
+
+  async list(path: string): Promise<DirectoryEntry[]> {
+    const prefix = path === '' ? '' : `${path}/`
+    const entries = new Map<string, DirectoryEntry>()
+    for await (const page of listEntries(this.container, { prefix, isFlat: false })) {
+      for (const { name: fullName, stat } of page) {
+        const isPrefix = stat === null
+        const name = fullName.slice(prefix.length, isPrefix ? -1 : undefined)
+        if (name === '' && !isPrefix) this.noteMarker(path)
+        // "a//b" and the like can't be addressed.
+        if (name === '' || name === '.' || name === '..' || name.includes('/')) continue
+        if (path === '' && name === RESERVED_DIRECTORY) continue
+        const entry = { name, kind: stat?.kind ?? 'directory', stat: stat ?? DIRECTORY }
+        if (entry.kind === 'file' || !entries.has(name)) entries.set(name, entry)
+      }
+    }
+    return [...entries.values()]
+  }
+
+  /**
+   * The answer's etag tells the version, not a condition in the request: a copy of an object that was made of segments
+   * keeps their etag for conditions (Swift 2.30), and If-Match would fail for ever.
+   */
+  async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
+    const { body } = await this.container.request({
+      ...{ method: 'GET', object: path, expect: [200, 206], maxBodyBytes: lengthBytes },
+      headers: { range: `bytes=${offset}-${offset + lengthBytes - 1}` },
+      check: (head) => {
+        checkAnswer(path, head, offset, lengthBytes, version)
+      },
+    })
+    if (body.byteLength === lengthBytes) return body
+    throw new StorageError('EIO', `${path}: ${body.byteLength} bytes in place of ${lengthBytes}`, {
+      retryable: true,
+    })
+  }
+
+  async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+    if (expected === null) return this.writeNew(path, data)
+    if (expected !== undefined) await this.requireVersion(path, expected)
+    return this.put(path, data, {})
+  }
+
+  private async put(
+    path: string,
+    data: Uint8Array,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<ObjectStat> {
+    try {
+      const request = { method: 'PUT', object: path, body: data, headers, expect: [201] } as const
+      return storedStat(await this.container.request(request), data.byteLength)
+    } catch (error) {
+      throw missingContainer(error)
+    }
+  }
+
+  /**
+   * Swift looks when the write begins, so of two that overlap the later one stands and neither is told. The mark tells an
+   * earlier try of this write, whose answer got lost, from another's.
+   */
+  private async writeNew(path: string, data: Uint8Array): Promise<ObjectStat> {
+    const mark = randomUUID()
+    try {
+      return await this.put(path, data, { 'if-none-match': '*', [`x-object-meta-${WRITE_MARK}`]: mark })
+    } catch (error) {
+      if (!(error instanceof SwiftError) || error.status !== 412) throw error
+      const head = await this.head(path)
+      if (head?.headers[`x-object-meta-${WRITE_MARK}`] === mark) return statOfHead(head)
+      throw conflict(path, null)
+    }
+  }
+
+  /** Swift's PUT knows no If-Match: looked up right before, which leaves a moment. */
+  private async requireVersion(path: string, expected: string | null): Promise<void> {
+    const head = await this.head(path)
+    const present = head === null ? null : statOfHead(head).version
+    if (present !== expected) throw conflict(path, expected)
+  }
+
+  createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
+    const publish = async (manifest: string | null, sizeBytes: number): Promise<ObjectStat> => {
+      if (manifest === null) return this.write(path, EMPTY, expected)
+      if (expected !== undefined) await this.requireVersion(path, expected)
+      // Fresh metadata: the parts' expiry must not become the object's.
+      const headers = { 'x-fresh-metadata': 'true', 'x-detect-content-type': 'true' }
+      return storedStat(await this.copyObject(manifest, path, sizeBytes, headers, {}), sizeBytes)
+    }
+    return Promise.resolve(new SwiftUpload(this.container, path, publish))
+  }
+
+  private async copyObject(
+    from: string,
+    to: string,
+    sizeBytes: number,
+    headers: Readonly<Record<string, string>>,
+    query: Readonly<Record<string, string>>,
+  ): Promise<HttpResponse> {
+    return this.container.request({
+      ...{ method: 'PUT', object: to, body: EMPTY, query, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
+      headers: { ...headers, 'x-copy-from': encodeName(this.container.fullNameOf(from)) },
+    })
+  }
+
+  append(path: string): Promise<ObjectStat> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: Swift can't append`))
+  }
+
+  async copy(from: string, to: string, expected: ExpectedVersion): Promise<ObjectStat> {
+    const head = await this.head(from)
+    if (head === null) throw new StorageError('ENOENT', `${from}: not there`)
+    if (isLargeObject(head)) {
+      // The copy would be a plain object, which may not be that large.
+      throw new StorageError('EOPNOTSUPP', `${from}: made of segments`)
+    }
+    if (expected !== undefined) await this.requireVersion(to, expected)
+    const { sizeBytes } = statOfHead(head)
+    return storedStat(await this.copyObject(from, to, sizeBytes, {}, {}), sizeBytes)
+  }
+
+  async createDirectory(path: string): Promise<void> {
+    const request = {
+      method: 'PUT',
+      object: `${path}/`,
+      headers: MARKER_HEADERS,
+      body: EMPTY,
+      expect: [201],
+    } as const
+    await this.container.request(request).catch((error: unknown) => {
+      throw missingContainer(error)
+    })
+    this.noteMarker(path)
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    await this.keepParent(path)
+    this.markers.delete(path)
+    await this.remove(`${path}/`)
+    // Another client's kind of marker; never an object with contents.
+    const head = await this.head(path)
+    if (head !== null && statOfHead(head).kind === 'directory') await this.remove(path)
+  }
+
+  async removeFile(path: string): Promise<void> {
+    await this.keepParent(path)
+    await this.remove(path)
+  }
+
+  private async remove(object: string): Promise<void> {
+    await this.container.request({ method: 'DELETE', object, expect: [200, 204, 404] })
+  }
+
+  async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+    await this.keepParent(from)
+    if (kind === 'file') {
+      if (!(await this.moveObject(from, to))) throw new StorageError('ENOENT', `${from}: not there`)
+      return
+    }
+    for (const marker of [...this.markers]) {
+      if (marker === from || marker.startsWith(`${from}/`)) this.markers.delete(marker)
+    }
+    await this.moveTree(from, to)
+  }
+
+  /** The source goes when the copy stands. False when there is no source. */
+  private async moveObject(from: string, to: string): Promise<boolean> {
+    const head = await this.head(from)
+    if (head === null) return false
+    const query: Record<string, string> = isLargeObject(head) ? { 'multipart-manifest': 'get' } : {}
+    const { sizeBytes } = statOfHead(head)
+    try {
+      await this.copyObject(from, to, query['multipart-manifest'] === undefined ? sizeBytes : 0, {}, query)
+    } catch (error) {
+      if (error instanceof StorageError && error.errno === 'ENOENT' && (await this.head(from)) === null)
+        return false
+      throw error
+    }
+    await this.remove(from)
+    return true
+  }
+
+  /** Every name below `from`; what a listing has too long is passed over. Repeated after a failure, it goes on with what is left. */
+  private async moveTree(from: string, to: string): Promise<void> {
+    await this.createDirectory(to)
+    const prefix = `${from}/`
+    for await (const page of listEntries(this.container, { prefix, isFlat: true })) {
+      await forEachConcurrently(page, TREE_CONCURRENCY, async ({ name }) => {
+        // The directory's own marker goes last: until then the rest can be found again.
+        if (name !== prefix) await this.moveObject(name, `${to}/${name.slice(prefix.length)}`)
+      })
+    }
+    await this.removeDirectory(from)
+  }
+
+  /** The directory that `path` is about to leave stays, even if nothing else is in it. */
+  private async keepParent(path: string): Promise<void> {
+    const parent = parentOf(path)
+    if (parent !== '' && !this.markers.has(parent)) await this.createDirectory(parent)
+  }
+
+  private noteMarker(path: string): void {
+    if (this.markers.size >= MAX_KNOWN_MARKERS) this.markers.clear()
+    this.markers.add(path)
+  }
+
+  setModificationTime(path: string, _mtime: Timestamp): Promise<void> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
+  }
+
+  usage(): Promise<StorageUsage> {
+    return Promise.resolve(USAGE)
+  }
+}
+
+/** Before a read's answer is received: is it what was asked for? Other statuses are judged later. */
+function checkAnswer(
+  path: string,
+  { status, headers }: HttpHead,
+  offset: number,
+  lengthBytes: number,
+  version: string,
+): void {
+  if (status !== 206 && status !== 200) return
+  const present = quoteEtag(headers.etag ?? '')
+  if (version !== '' && present !== version) {
+    throw new StorageError('ESTALE', `${path}: it was replaced`, { retryable: true })
+  }
+  const length = headers['content-length']
+  if (status === 206 && (length === undefined || Number(length) === lengthBytes)) return
+  if (status === 200 && offset === 0 && Number(length) === lengthBytes) return
+  if (status === 200) throw new StorageError('EIO', `${path}: the server does not know ranges`)
+  throw new StorageError('ESTALE', `${path}: ${Number(length)} bytes where ${lengthBytes} were stored`, {
+    retryable: true,
+  })
+}
+
+function storedStat({ headers }: HttpResponse, sizeBytes: number): ObjectStat {
+  // Last-Modified would be rounded up to a second that is yet to come.
+  return { kind: 'file', sizeBytes, mtime: null, version: quoteEtag(headers.etag ?? '') }
+}
+
+/** A PUT finds no container. It may be made again, so nothing is thrown away. */
+function missingContainer(error: unknown): unknown {
+  if (!(error instanceof SwiftError) || error.status !== 404) return error
+  return new StorageError('EIO', `the container is missing: ${error.message}`, {
+    retryable: true,
+    cause: error,
+  })
+}
