@@ -1,0 +1,8 @@
+/** The configuration layer's public face: TOML in, validated settings or readable problems out. */
+export { appliedSettings, diffSettings, type MountChange, type SettingsDiff } from './diff.js'
+export { settingKey } from './setting-key.js'
+export { isOpenToOthers, loadSettings } from './load.js'
+export { formatMountPoint } from './mount-point.js'
+export { parseSettings, type Overrides } from './parse.js'
+export { ConfigError, type Problem } from './problem.js'
+export type { MountSettings, ServerSettings, Settings } from './settings.js'

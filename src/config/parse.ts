@@ -1,0 +1,226 @@
+/** From the text of a configuration file to settings, or to every problem it has. */
+import { parse as parseToml, TomlError } from 'smol-toml'
+import * as v from 'valibot'
+import { formatKeyPath, KeyLines } from './key-lines.js'
+import { formatMountPoint } from './mount-point.js'
+import { ConfigError, describeValue, listChoices, type Problem } from './problem.js'
+import { misspelt, parseProfile, reportIssues, type Profile, type Report } from './profiles.js'
+import { SERVER_KEY_NAMES, serverSchema, type ServerKeys } from './schema.js'
+import type { MountSettings, ServerSettings, Settings } from './settings.js'
+import { didYouMean, nearestName } from './suggestion.js'
+
+/** Values of the command line, which come before those of the file. Already validated. */
+export interface Overrides {
+  readonly socketPath?: string
+  readonly logLevel?: ServerSettings['logLevel']
+}
+
+type Table = Readonly<Record<string, unknown>>
+
+const SERVER_TABLE = 'ovfsd_settings'
+const PROFILES_TABLE = 'profiles'
+const TABLES = [SERVER_TABLE, PROFILES_TABLE]
+
+/** As many file systems as a guest could ask for; each is an operator with its own connections. */
+const PROFILES_MAX = 256
+
+/**
+ * @param fileName as messages show it
+ * @throws ConfigError with all problems
+ */
+export function parseSettings(text: string, fileName: string, overrides: Overrides = {}): Settings {
+  const root = parseText(text, fileName)
+  const problems: Problem[] = []
+  let lines: KeyLines | undefined
+  const report: Report = (path, message) => {
+    lines ??= new KeyLines(text)
+    problems.push({ line: lines.find(path), keyPath: formatKeyPath(path), message })
+  }
+  const settings = interpret(root, overrides, report)
+  if (settings === undefined || problems.length > 0) throw new ConfigError(fileName, problems)
+  return settings
+}
+
+function parseText(text: string, fileName: string): Table {
+  try {
+    return parseToml(text)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    // The rest of the message repeats the lines around, and there may be a secret on them.
+    const reason = (error.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, '')
+    const hint = reason === 'invalid value' ? '; text goes in quotes, such as name = "value"' : ''
+    const message = `not TOML: ${reason} (column ${error.column})${hint}`
+    throw new ConfigError(fileName, [{ line: error.line, keyPath: '', message }])
+  }
+}
+
+/** Reports all problems; undefined if there is no way to make settings of it. */
+function interpret(root: Table, overrides: Overrides, report: Report): Settings | undefined {
+  for (const key of Object.keys(root)) {
+    if (!TABLES.includes(key)) report([key], unknownTable(key))
+  }
+  const serverTable = subTable(root, SERVER_TABLE, report)
+  const server = parseServer(serverTable, overrides, report)
+  const tables = profileTables(root, report)
+  const enabled = enabledServices(serverTable)
+  const isEnabled = (name: string, type: unknown): boolean =>
+    enabled === undefined || enabled.includes(name) || (typeof type === 'string' && enabled.includes(type))
+  const profiles = tables
+    .map(([name, table]) =>
+      parseProfile(name, table, isEnabled, (path, message) => {
+        report([PROFILES_TABLE, name, ...path], message)
+      }),
+    )
+    .filter((profile) => profile !== undefined)
+  if (enabled !== undefined) reportUnmatchedServices(enabled, tables, report)
+  const mounted = profiles.filter((profile) => isEnabled(profile.name, profile.type))
+  reportSharedMountPoints(mounted, report)
+  if (server === undefined) return undefined
+  const settings = serverSettings(server)
+  return {
+    settings,
+    mounts: mounted.map((profile) => mountSettings(profile, settings)),
+    secretFiles: [...new Set(mounted.flatMap((profile) => profile.secretFiles))],
+  }
+}
+
+function parseServer(table: Table, overrides: Overrides, report: Report): ServerKeys | undefined {
+  const reportHere: Report = (path, message) => {
+    report([SERVER_TABLE, ...path], message)
+  }
+  for (const key of Object.keys(table)) {
+    if (SERVER_KEY_NAMES.includes(key)) continue
+    const nearest = didYouMean(key, SERVER_KEY_NAMES)
+    reportHere(
+      [key],
+      `unknown key${nearest === '' ? `; known are ${listChoices(SERVER_KEY_NAMES)}` : nearest}`,
+    )
+  }
+  const withDefault =
+    table['socket_path'] === undefined && overrides.socketPath !== undefined
+      ? { ...table, socket_path: overrides.socketPath }
+      : table
+  const result = v.safeParse(serverSchema, withDefault)
+  if (!result.success) {
+    const examples = { socket_path: 'socket_path = "/run/ovfsd/ovfsd.sock"' }
+    reportIssues(result.issues, examples, misspelt(table, SERVER_KEY_NAMES), reportHere)
+    return undefined
+  }
+  const keys = result.output
+  if (keys.enabled_cache_write_back && !keys.enabled_cache) {
+    reportHere(['enabled_cache_write_back'], 'needs the cache; set enabled_cache = true, or this to false')
+  }
+  return {
+    ...keys,
+    socket_path: overrides.socketPath ?? keys.socket_path,
+    log_level: overrides.logLevel ?? keys.log_level,
+  }
+}
+
+/** Apart from the rest, so that a slip elsewhere does not hide or invent problems here. Undefined = all. */
+function enabledServices(table: Table): readonly string[] | undefined {
+  const result = v.safeParse(serverSchema.entries.enabled_services, table['enabled_services'])
+  return result.success ? result.output : undefined
+}
+
+function profileTables(root: Table, report: Report): (readonly [name: string, table: Table])[] {
+  const tables: [string, Table][] = []
+  for (const [name, table] of Object.entries(subTable(root, PROFILES_TABLE, report))) {
+    if (isTable(table)) tables.push([name, table])
+    else report([PROFILES_TABLE, name], `expected a table [profiles.NAME], found ${describeValue(table)}`)
+  }
+  if (root[PROFILES_TABLE] === undefined || (isTable(root[PROFILES_TABLE]) && tables.length === 0)) {
+    report([PROFILES_TABLE], 'there is nothing to mount; add a table such as [profiles.s3]')
+  }
+  if (tables.length > PROFILES_MAX) {
+    report([PROFILES_TABLE], `${tables.length} profiles are too many; up to ${PROFILES_MAX} are possible`)
+  }
+  return tables.slice(0, PROFILES_MAX)
+}
+
+function reportUnmatchedServices(
+  enabled: readonly string[],
+  tables: readonly (readonly [string, Table])[],
+  report: Report,
+): void {
+  const types = tables.map(([, table]) => table['type']).filter((type) => typeof type === 'string')
+  const choices = [...new Set([...types, ...tables.map(([name]) => name)])]
+  if (choices.length === 0) return
+  for (const entry of enabled) {
+    if (choices.includes(entry)) continue
+    report(
+      [SERVER_TABLE, 'enabled_services'],
+      `${JSON.stringify(entry)} is neither the type nor the name of a profile; write ${listChoices(choices)}`,
+    )
+  }
+}
+
+function reportSharedMountPoints(profiles: readonly Profile[], report: Report): void {
+  const owners = new Map<string, string>()
+  for (const profile of profiles) {
+    const path = formatMountPoint(profile.keys.mount_point)
+    const owner = owners.get(path)
+    if (owner === undefined) owners.set(path, profile.name)
+    else {
+      report(
+        [PROFILES_TABLE, profile.name, 'mount_point'],
+        `${JSON.stringify(path)} is taken by profiles.${owner}; give profiles.${profile.name} another`,
+      )
+    }
+  }
+}
+
+function serverSettings(keys: ServerKeys): ServerSettings {
+  return {
+    socketPath: keys.socket_path,
+    socketMode: keys.socket_mode,
+    enabledCache: keys.enabled_cache,
+    writeBack: keys.enabled_cache_write_back,
+    expirationMs: keys.enabled_cache_expiration ? keys.cache_expiration_time : Infinity,
+    cacheSizeBytes: keys.cache_size,
+    dirtyExpireMs: keys.dirty_expire,
+    requestQueues: keys.request_queues,
+    pollWindowUs: keys.poll_window,
+    logLevel: keys.log_level,
+    waitForReconnect: keys.wait_for_reconnect,
+    shutdownTimeoutMs: keys.shutdown_timeout,
+    reloadGraceMs: keys.reload_grace,
+  }
+}
+
+function mountSettings({ name, type, keys, options }: Profile, server: ServerSettings): MountSettings {
+  return {
+    name,
+    type,
+    mountPoint: keys.mount_point,
+    readOnly: keys.read_only,
+    uid: keys.uid,
+    gid: keys.gid,
+    fileMode: keys.file_mode,
+    dirMode: keys.dir_mode,
+    timeoutMs: keys.timeout,
+    expirationMs: keys.cache_expiration_time ?? server.expirationMs,
+    options,
+  }
+}
+
+/** A table of the file's top level; {} when it is absent or, which is reported, something else. */
+function subTable(root: Table, name: string, report: Report): Table {
+  const table = root[name]
+  if (table === undefined) return {}
+  if (isTable(table)) return table
+  report([name], `expected a table [${name}], found ${describeValue(table)}`)
+  return {}
+}
+
+function unknownTable(key: string): string {
+  const nearest = nearestName(key, TABLES)
+  if (nearest !== undefined) return `unknown table; did you mean [${nearest}]?`
+  if (SERVER_KEY_NAMES.includes(key))
+    return `belongs into the table [${SERVER_TABLE}]; write it below that line`
+  return `unknown table; the file has [${SERVER_TABLE}] and [profiles.NAME] tables`
+}
+
+function isTable(value: unknown): value is Table {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+}

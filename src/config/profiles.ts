@@ -1,0 +1,203 @@
+/** One `[profiles.NAME]` table: from TOML values to a mount. */
+import * as v from 'valibot'
+import { expandVariables, readSecretFile, secretFileOption } from './secrets.js'
+import { listChoices, ValueError } from './problem.js'
+import { PROFILE_KEY_NAMES, profileSchema, type ProfileKeys } from './schema.js'
+import { canonicalName, findService, optionNameFault, parseOption, type Service } from './services.js'
+import { nearestName } from './suggestion.js'
+
+/** Reports a fault at a path below the profile; [] is the profile itself. */
+export type Report = (path: readonly string[], message: string) => void
+
+export interface Profile {
+  readonly name: string
+  readonly type: string
+  readonly keys: ProfileKeys
+  readonly options: Readonly<Record<string, string>>
+  /** Files that options were read from. */
+  readonly secretFiles: readonly string[]
+}
+
+/** Names appear in the log and in enabled_services, whose separator is the comma. */
+const PROFILE_NAME = /^[A-Za-z0-9_.-]{1,64}$/
+
+/**
+ * Check a profile. A profile that is not enabled is checked too (a slip should not wait for the day it is enabled),
+ * save that options may be missing. Returns undefined when something was reported that leaves it without a meaning.
+ */
+export function parseProfile(
+  name: string,
+  written: Readonly<Record<string, unknown>>,
+  isEnabled: (name: string, type: unknown) => boolean,
+  report: Report,
+): Profile | undefined {
+  if (!PROFILE_NAME.test(name)) {
+    report([], "a profile's name is 1 to 64 letters, digits, dots, dashes or underscores; rename it")
+  }
+  const enabled = isEnabled(name, written['type'])
+  // The machine that checks a file need not have the secrets of profiles that it does not mount.
+  const { table, broken } = enabled ? expandTable(written, report) : { table: written, broken: NONE }
+  const found = parseType(table, report)
+  const known = [...PROFILE_KEY_NAMES, ...Object.keys(found?.service.options ?? {})]
+  const slips = new Set([...misspelt(table, known), ...broken])
+  const keys = parseKeys(table, slips, report)
+  if (found === undefined) return undefined
+  const { options, secretFiles } = parseOptions(found.type, found.service, table, enabled, report)
+  if (enabled) reportMissingOptions(found.type, found.service, table, slips, report)
+  return keys === undefined ? undefined : { name, type: found.type, keys, options, secretFiles }
+}
+
+function parseType(
+  table: Readonly<Record<string, unknown>>,
+  report: Report,
+): { readonly type: string; readonly service: Service } | undefined {
+  if (table['type'] === undefined) {
+    report(['type'], 'is missing; name the service, such as type = "s3"')
+    return undefined
+  }
+  try {
+    return findService(table['type'])
+  } catch (error) {
+    reportValueError(error, ['type'], report)
+    return undefined
+  }
+}
+
+function parseKeys(
+  table: Readonly<Record<string, unknown>>,
+  slips: ReadonlySet<string>,
+  report: Report,
+): ProfileKeys | undefined {
+  const result = v.safeParse(profileSchema, table)
+  if (result.success) return result.output
+  const examples = { mount_point: 'mount_point = "data"' }
+  reportIssues(result.issues, examples, slips, report)
+  return undefined
+}
+
+const NONE: ReadonlySet<string> = new Set()
+
+/** `${NAME}` in every text but `type`, which says what all other keys mean. `broken` are the keys that were reported and left out. */
+function expandTable(
+  written: Readonly<Record<string, unknown>>,
+  report: Report,
+): { readonly table: Readonly<Record<string, unknown>>; readonly broken: ReadonlySet<string> } {
+  const table: Record<string, unknown> = {}
+  const broken = new Set<string>()
+  for (const [key, value] of Object.entries(written)) {
+    try {
+      table[key] = typeof value === 'string' && key !== 'type' ? expandVariables(value, process.env) : value
+    } catch (error) {
+      reportValueError(error, [key], report)
+      broken.add(key).add(key.replace(/_file$/, ''))
+    }
+  }
+  return { table, broken }
+}
+
+interface ParsedOptions {
+  readonly options: Record<string, string>
+  readonly secretFiles: string[]
+}
+
+function parseOptions(
+  type: string,
+  service: Service,
+  table: Readonly<Record<string, unknown>>,
+  enabled: boolean,
+  report: Report,
+): ParsedOptions {
+  const options: Record<string, string> = {}
+  const secretFiles: string[] = []
+  const given = new Map<string, string>()
+  for (const [key, value] of Object.entries(table)) {
+    if (PROFILE_KEY_NAMES.includes(key)) continue
+    const fileOption = secretFileOption(type, service, key)
+    const name = fileOption ?? key
+    const fault = optionNameFault(type, service, name, PROFILE_KEY_NAMES)
+    const canonical = canonicalName(service, name)
+    const twin = given.get(canonical)
+    given.set(canonical, key)
+    if (fault !== undefined) report([key], fault)
+    else if (twin !== undefined) report([key], `sets the same option as "${twin}"; keep one of them`)
+    else if (enabled || !mayBeExpanded(value)) {
+      try {
+        if (fileOption === undefined) options[canonical] = parseOption(service, name, value)
+        else if (enabled) {
+          options[canonical] = parseOption(service, name, readSecretFile(value))
+          secretFiles.push(value as string)
+        }
+      } catch (error) {
+        reportValueError(error, [key], report)
+      }
+    }
+  }
+  return { options, secretFiles }
+}
+
+/** The value of a profile that is not enabled, and so not known. */
+function mayBeExpanded(value: unknown): boolean {
+  return typeof value === 'string' && value.includes('${')
+}
+
+function reportMissingOptions(
+  type: string,
+  service: Service,
+  table: Readonly<Record<string, unknown>>,
+  slips: ReadonlySet<string>,
+  report: Report,
+): void {
+  const names = Object.keys(table).map((key) => secretFileOption(type, service, key) ?? key)
+  const given = new Set([...names, ...slips].map((name) => canonicalName(service, name)))
+  for (const group of service.required) {
+    const name = group[0]
+    if (name === undefined) continue
+    if (!group.some((option) => given.has(option))) {
+      report([name], `is missing; the type "${type}" needs ${listChoices(group)}`)
+    } else if (
+      isEmpty(group.filter((option) => table[option] !== undefined).map((option) => table[option]))
+    ) {
+      report([name], `is empty; the type "${type}" needs it`)
+    }
+  }
+}
+
+/** What is given is given in vain. An option may also stand under another name, or in a file. */
+function isEmpty(values: readonly unknown[]): boolean {
+  return values.length > 0 && values.every((value) => value === '')
+}
+
+/**
+ * The known names that a table seems to have misspelt. They are reported as unknown keys, and need not be reported as
+ * missing too.
+ */
+export function misspelt(
+  table: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): ReadonlySet<string> {
+  const slips = Object.keys(table).filter((name) => !known.includes(name))
+  return new Set(slips.map((name) => nearestName(name, known)).filter((name) => name !== undefined))
+}
+
+/**
+ * valibot's issues as problems. `examples`: what to write for a key that has no default; `slips`: see {@link misspelt}.
+ */
+export function reportIssues(
+  issues: readonly v.BaseIssue<unknown>[],
+  examples: Readonly<Record<string, string>>,
+  slips: ReadonlySet<string>,
+  report: Report,
+): void {
+  for (const issue of issues) {
+    const path = (issue.path ?? []).map((item) => String(item.key))
+    const name = path[0] ?? ''
+    const missing = issue.kind === 'schema' && issue.type === 'object'
+    if (!missing) report(path, issue.message)
+    else if (!slips.has(name)) report(path, `is missing; add ${examples[name] ?? name}`)
+  }
+}
+
+function reportValueError(error: unknown, path: readonly string[], report: Report): void {
+  if (!(error instanceof ValueError)) throw error
+  report(path, error.message)
+}

@@ -1,0 +1,109 @@
+/**
+ * Every key of the configuration file, its default and its range. To add a setting: a line here, a field in
+ * settings.ts, a row in CONFIGURATION.md and ovfsd.example.toml (a test compares them).
+ */
+import * as v from 'valibot'
+import { parseDurationWithinUs, US_PER_MS, type DurationRange } from './duration.js'
+import { parseMountPoint } from './mount-point.js'
+import { ValueError } from './problem.js'
+import { parseSizeWithinBytes, type SizeRange } from './size.js'
+import {
+  parseBoolean,
+  parseEnabledServices,
+  parseInteger,
+  parseLogLevel,
+  parseMode,
+  parseSocketPath,
+  type IntegerRange,
+} from './values.js'
+
+/** As the kernel: the highest id means "no id". */
+const ID_RANGE: IntegerRange = { min: 0, max: 0xffff_fffe }
+/** The most that the native device takes; a guest uses one queue a virtual CPU at most. */
+const REQUEST_QUEUE_RANGE: IntegerRange = { min: 1, max: 64 }
+/** Less than four slabs of the largest class (4 MiB) could not serve a reader beside a writer. 1 TiB is past any host. */
+const CACHE_SIZE_RANGE: SizeRange = { min: '16MiB', max: '1TiB' }
+/** Longer, and the poll would keep timers and backend completions waiting. */
+const POLL_WINDOW_RANGE: DurationRange = { min: '0', max: '1ms' }
+/** A year is as good as never, and enabled_cache_expiration = false says that. */
+const EXPIRATION_RANGE: DurationRange = { min: '0', max: '365d' }
+/** Below, the cleaner would commit the same block over and over; above, a crash costs more than an hour of work. */
+const DIRTY_EXPIRE_RANGE: DurationRange = { min: '10ms', max: '1h' }
+/** A stop of the virtual machine waits for calls under way: a day-long deadline would hang it. */
+const TIMEOUT_RANGE: DurationRange = { min: '100ms', max: '1h' }
+/** After an hour, whoever still has a file of a removed mount open will not close it by itself. */
+const RELOAD_GRACE_RANGE: DurationRange = { min: '0', max: '1h' }
+const SHUTDOWN_TIMEOUT_RANGE: DurationRange = { min: '1s', max: '24h' }
+
+const boolean = setting(parseBoolean)
+const mode = setting(parseMode)
+const id = setting((value) => parseInteger(value, ID_RANGE))
+const expirationMs = durationMs(EXPIRATION_RANGE)
+
+/** `[ovfsd_settings]`. The defaults are written as in the file. */
+export const serverSchema = v.object({
+  socket_path: setting(parseSocketPath),
+  socket_mode: v.optional(mode, '0600'),
+  enabled_services: v.optional(setting(parseEnabledServices)),
+  enabled_cache: v.optional(boolean, true),
+  enabled_cache_write_back: v.optional(boolean, false),
+  enabled_cache_expiration: v.optional(boolean, true),
+  cache_expiration_time: v.optional(expirationMs, '60s'),
+  cache_size: v.optional(
+    setting((value) => parseSizeWithinBytes(value, CACHE_SIZE_RANGE)),
+    '256MiB',
+  ),
+  dirty_expire: v.optional(durationMs(DIRTY_EXPIRE_RANGE), '5s'),
+  // Merely an upper limit for what the front-end sets up: a spare queue costs nothing, a missing one fails the start of the machine.
+  request_queues: v.optional(
+    setting((value) => parseInteger(value, REQUEST_QUEUE_RANGE)),
+    8,
+  ),
+  poll_window: v.optional(
+    setting((value) => parseDurationWithinUs(value, POLL_WINDOW_RANGE)),
+    '50us',
+  ),
+  log_level: v.optional(setting(parseLogLevel), 'info'),
+  wait_for_reconnect: v.optional(boolean, true),
+  shutdown_timeout: v.optional(durationMs(SHUTDOWN_TIMEOUT_RANGE), '60s'),
+  reload_grace: v.optional(durationMs(RELOAD_GRACE_RANGE), '10s'),
+})
+
+/** ovfsd's keys of a `[profiles.NAME]`, without `type`; all others are the service's options. */
+export const profileSchema = v.object({
+  mount_point: setting(parseMountPoint),
+  read_only: v.optional(boolean, false),
+  uid: v.optional(id, 0),
+  gid: v.optional(id, 0),
+  file_mode: v.optional(mode, '0644'),
+  dir_mode: v.optional(mode, '0755'),
+  timeout: v.optional(durationMs(TIMEOUT_RANGE), '30s'),
+  cache_expiration_time: v.optional(expirationMs),
+})
+
+export type ServerKeys = v.InferOutput<typeof serverSchema>
+export type ProfileKeys = v.InferOutput<typeof profileSchema>
+
+export const SERVER_KEY_NAMES: readonly string[] = Object.keys(serverSchema.entries)
+export const PROFILE_KEY_NAMES: readonly string[] = ['type', ...Object.keys(profileSchema.entries)]
+
+/** A schema from a function that returns the value or throws a ValueError. */
+function setting<T>(parse: (value: unknown) => T) {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
+      try {
+        return parse(dataset.value)
+      } catch (error) {
+        if (!(error instanceof ValueError)) throw error
+        addIssue({ message: error.message })
+        return NEVER
+      }
+    }),
+  )
+}
+
+/** Whole milliseconds, rounded up: a deadline of 1500us must not become one of 1ms. */
+function durationMs(range: DurationRange) {
+  return setting((value) => Math.ceil(parseDurationWithinUs(value, range) / US_PER_MS))
+}

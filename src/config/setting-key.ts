@@ -1,0 +1,23 @@
+import type { ServerSettings } from './settings.js'
+
+/** Settings by the names that the configuration file has for them. */
+const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
+  socketPath: 'socket_path',
+  socketMode: 'socket_mode',
+  enabledCache: 'enabled_cache',
+  writeBack: 'enabled_cache_write_back',
+  expirationMs: 'cache_expiration_time',
+  cacheSizeBytes: 'cache_size',
+  dirtyExpireMs: 'dirty_expire',
+  requestQueues: 'request_queues',
+  pollWindowUs: 'poll_window',
+  logLevel: 'log_level',
+  waitForReconnect: 'wait_for_reconnect',
+  shutdownTimeoutMs: 'shutdown_timeout',
+  reloadGraceMs: 'reload_grace',
+}
+
+/** A setting as the configuration file calls it, for messages. */
+export function settingKey(name: keyof ServerSettings): string {
+  return KEYS[name]
+}

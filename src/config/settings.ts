@@ -1,0 +1,56 @@
+/** Validated settings, with every default filled in: what the configuration file means. */
+import type { LogLevel } from '../observability/levels.js'
+
+/** `[ovfsd_settings]`. Milliseconds and bytes are whole numbers. */
+export interface ServerSettings {
+  readonly socketPath: string
+  /** Permission bits of the socket, 0..0o777. */
+  readonly socketMode: number
+  readonly enabledCache: boolean
+  readonly writeBack: boolean
+  /** How long attributes and blocks stay fresh: 0 = revalidate each time, Infinity = never expire. */
+  readonly expirationMs: number
+  readonly cacheSizeBytes: number
+  /** Write-back: age at which dirty data is committed. */
+  readonly dirtyExpireMs: number
+  /** Request queues offered to the front-end besides the hiprio queue, 1..64. */
+  readonly requestQueues: number
+  /** 0 = never poll. */
+  readonly pollWindowUs: number
+  readonly logLevel: LogLevel
+  /** When the front-end goes away: wait for the next one, or drain and exit. */
+  readonly waitForReconnect: boolean
+  /** Longest a stop may take to commit what is dirty. */
+  readonly shutdownTimeoutMs: number
+  /** How long the open files of mounts that a reload removes may go on. */
+  readonly reloadGraceMs: number
+}
+
+/** An enabled `[profiles.NAME]`. */
+export interface MountSettings {
+  /** The profile's name. */
+  readonly name: string
+  /** A service of OpenDAL, or `hdfs`. */
+  readonly type: string
+  /** Path segments below the guest's mount point; [] is the root itself. */
+  readonly mountPoint: readonly string[]
+  readonly readOnly: boolean
+  readonly uid: number
+  readonly gid: number
+  /** Permission bits, 0..0o777. */
+  readonly fileMode: number
+  readonly dirMode: number
+  /** Deadline of one call of the backend. */
+  readonly timeoutMs: number
+  /** As {@link ServerSettings.expirationMs}, for this mount. */
+  readonly expirationMs: number
+  /** The service's own options, by OpenDAL's names. May hold secrets. */
+  readonly options: Readonly<Record<string, string>>
+}
+
+export interface Settings {
+  readonly settings: ServerSettings
+  readonly mounts: readonly MountSettings[]
+  /** The files that `*_file` keys of enabled profiles name: what they hold is in the options. */
+  readonly secretFiles: readonly string[]
+}

@@ -1,0 +1,85 @@
+/** The simpler kinds of values. Each function returns the value or throws a ValueError that says what would be right. */
+import { isLogLevel, LOG_LEVELS, type LogLevel } from '../observability/levels.js'
+import { describeValue, listChoices, quote, ValueError } from './problem.js'
+import { didYouMean } from './suggestion.js'
+
+/** sockaddr_un.sun_path is 108 bytes with its NUL. */
+const SOCKET_PATH_BYTES_MAX = 107
+
+export interface IntegerRange {
+  /** Inclusive. */
+  readonly min: number
+  readonly max: number
+}
+
+export function parseBoolean(value: unknown): boolean {
+  if (typeof value === 'boolean') return value
+  const hint = value === 'true' || value === 'false' ? `; write ${value} without quotes` : ''
+  throw new ValueError(`expected true or false, found ${describeValue(value)}${hint}`)
+}
+
+export function parseInteger(value: unknown, range: IntegerRange): number {
+  if (typeof value !== 'number' || !Number.isInteger(value)) {
+    const hint = typeof value === 'string' && /^\d+$/.test(value) ? `; write ${value} without quotes` : ''
+    throw new ValueError(`expected a whole number, found ${describeValue(value)}${hint}`)
+  }
+  if (value < range.min || value > range.max) {
+    throw new ValueError(`${value} is out of range; allowed is ${range.min} to ${range.max}`)
+  }
+  return value
+}
+
+/** Permission bits as an octal string, "0644". A TOML number would be decimal to the reader and octal to the kernel. */
+export function parseMode(value: unknown): number {
+  if (typeof value !== 'string') {
+    throw new ValueError(
+      `expected permission bits as an octal number in quotes such as "0644", found ${describeValue(value)}`,
+    )
+  }
+  if (!/^0?[0-7]{3}$/.test(value)) {
+    throw new ValueError(`${quote(value)} is not a mode; write octal permission bits such as "0644"`)
+  }
+  return Number.parseInt(value, 8)
+}
+
+export function parseLogLevel(value: unknown): LogLevel {
+  if (typeof value === 'string' && isLogLevel(value)) return value
+  const nearest = typeof value === 'string' ? didYouMean(value, LOG_LEVELS) : ''
+  throw new ValueError(`expected ${listChoices(LOG_LEVELS)}, found ${describeValue(value)}${nearest}`)
+}
+
+export function parseSocketPath(value: unknown): string {
+  if (typeof value !== 'string') {
+    throw new ValueError(
+      `expected the path of a socket such as "/run/ovfsd/ovfsd.sock", found ${describeValue(value)}`,
+    )
+  }
+  if (value === '')
+    throw new ValueError('is empty; write the path of a socket such as "/run/ovfsd/ovfsd.sock"')
+  if (value.includes('\0')) throw new ValueError('holds a NUL character, which no path may')
+  const lengthBytes = Buffer.byteLength(value)
+  if (lengthBytes > SOCKET_PATH_BYTES_MAX) {
+    throw new ValueError(
+      `is ${lengthBytes} bytes long; Linux allows the path of a socket ${SOCKET_PATH_BYTES_MAX}, so choose a shorter one`,
+    )
+  }
+  return value
+}
+
+/** "s3,hdfs" -> ["s3", "hdfs"]. */
+export function parseEnabledServices(value: unknown): string[] {
+  if (typeof value !== 'string') {
+    throw new ValueError(
+      `expected types or names of profiles separated by commas, such as "s3,hdfs", found ${describeValue(value)}`,
+    )
+  }
+  const names = value.split(',').map((name) => name.trim())
+  if (names.includes('')) {
+    throw new ValueError(
+      value.trim() === ''
+        ? 'is empty, so that nothing would be mounted; name types or profiles, or leave the key out to enable all'
+        : `${quote(value)} has an empty entry; separate names by single commas, such as "s3,hdfs"`,
+    )
+  }
+  return names
+}
