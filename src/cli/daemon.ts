@@ -1,0 +1,135 @@
+/** The daemon's life: settings, logger, server, and then signals until the end. */
+import {
+  ConfigError,
+  formatMountPoint,
+  isOpenToOthers,
+  loadSettings,
+  type Settings,
+} from '../config/index.js'
+import { createLogger, type Logger } from '../observability/logger.js'
+import { Redactor } from '../observability/redaction.js'
+import type { RunArguments } from './arguments.js'
+import { EXIT_FAILURE, EXIT_USAGE } from './exit-code.js'
+import { ConfigWatcher } from './config-watcher.js'
+import { Lifecycle, type RunningServer } from './lifecycle.js'
+import { Reloader, secretsOf } from './reloader.js'
+
+/** Kata's runtime waits for exactly this text on standard error before it starts the virtual machine. */
+const LISTENING = 'Waiting for vhost-user socket connection'
+
+export interface StartOptions extends Settings {
+  readonly logger: Logger
+  readonly onFrontEndGone: () => void
+}
+
+export type StartServer = (options: StartOptions) => Promise<RunningServer>
+
+/**
+ * Run until stopped. Returns only if the daemon can't start; otherwise the process ends in here, when everything is
+ * written back.
+ * @param startServer for tests
+ */
+export async function runDaemon(
+  { configFile, ...overrides }: RunArguments,
+  startServer: StartServer = startVirtioServer,
+): Promise<number> {
+  // A reader of standard error that has gone must not take the daemon with it.
+  process.stderr.on('error', () => undefined)
+  let settings: Settings
+  try {
+    settings = loadSettings(configFile, overrides)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    return EXIT_USAGE
+  }
+  const secrets = secretsOf(settings)
+  const logger = createLogger({ level: settings.settings.logLevel, secrets })
+  const lifecycle = new Lifecycle(logger, settings.settings.shutdownTimeoutMs)
+  const hangUps = hearHangUps()
+  try {
+    const server = await startServer({
+      ...settings,
+      logger,
+      onFrontEndGone: () => {
+        if (!settings.settings.waitForReconnect) lifecycle.stop('the front-end has gone')
+      },
+    })
+    announce(logger, settings)
+    warnOfOpenFile(logger, configFile, secrets)
+    lifecycle.run(server)
+    const request = (cause: string, isExplicit: boolean): void => {
+      if (!lifecycle.isStopping) reloader.request(cause, isExplicit)
+    }
+    const watcher = await ConfigWatcher.load(logger, () => {
+      request('the file was changed', false)
+    })
+    const onReload = (running: Settings): void => {
+      settings = running
+      lifecycle.shutdownTimeoutMs = running.settings.shutdownTimeoutMs
+      watcher.watch([configFile, ...running.secretFiles])
+    }
+    const reloader = new Reloader({ configFile, overrides, logger, server, settings, onReload })
+    watcher.watch([configFile, ...settings.secretFiles])
+    hangUps.answer(() => {
+      request('SIGHUP', true)
+    })
+  } catch (error) {
+    process.stderr.write(`ovfsd: can't start: ${reason(error, secrets)}\n`)
+    lifecycle.exit(EXIT_FAILURE)
+  }
+  return await new Promise<never>(() => undefined)
+}
+
+/** SIGHUP would end the process without a word otherwise. One that comes early is answered as soon as somebody can. */
+function hearHangUps(): { answer(handler: () => void): void } {
+  let missed = false
+  let handle = (): void => {
+    missed = true
+  }
+  process.on('SIGHUP', () => {
+    handle()
+  })
+  return {
+    answer: (handler) => {
+      handle = handler
+      if (missed) handler()
+    },
+  }
+}
+
+/** Loaded only now: --check and a wrong configuration need neither the addon nor OpenDAL. */
+async function startVirtioServer(options: StartOptions): Promise<RunningServer> {
+  const { Server } = await import('../virtio/server.js')
+  return await Server.start(options)
+}
+
+function announce(logger: Logger, { settings, mounts }: Settings): void {
+  for (const { name, type, mountPoint, readOnly } of mounts) {
+    logger.info({ mount: name, type, mountPoint: formatMountPoint(mountPoint), readOnly }, 'mount ready')
+  }
+  // Whoever waits for the line must see it whatever the level.
+  if (logger.isLevelEnabled('info')) logger.info({ socketPath: settings.socketPath }, LISTENING)
+  else process.stderr.write(`${LISTENING}\n`)
+}
+
+function warnOfOpenFile(logger: Logger, configFile: string, secrets: readonly string[]): void {
+  try {
+    if (secrets.length > 0 && isOpenToOthers(configFile)) {
+      logger.warn(
+        { configFile },
+        'the configuration holds credentials and is open to other users: chmod 600 it',
+      )
+    }
+  } catch {
+    // Gone or replaced meanwhile: there is nothing to warn of.
+  }
+}
+
+/** An error as one line without secrets. */
+function reason(error: unknown, secrets: readonly string[]): string {
+  const redactor = new Redactor()
+  redactor.add(secrets)
+  const text = error instanceof Error ? error.message : String(error)
+  return redactor.text(text).replaceAll(/\s*\n\s*/g, ' ')
+}

@@ -1,0 +1,118 @@
+/**
+ * How the daemon ends. Whatever the cause - a signal, the front-end's leaving, a fault of ours - dirty data is
+ * written back first, within the time that shutdown_timeout gives.
+ *
+ *   starting --run--> running --stop--> draining --closed--> exit
+ *       |                                  |
+ *       | stop, fault                      | second signal, timeout, failed close
+ *       v                                  v
+ *     exit                            exit at once, saying what is lost
+ */
+import { flushLogger, type Logger } from '../observability/logger.js'
+import type { ServerSettings, SettingsDiff } from '../config/index.js'
+import { EXIT_FAILURE, EXIT_OK, EXIT_SOFTWARE } from './exit-code.js'
+
+export interface ServerChange extends Pick<SettingsDiff, 'added' | 'removed' | 'changed'> {
+  readonly settings: ServerSettings
+}
+
+export interface RunningServer {
+  /** Drain: commit dirty data, then close. Rejects if some could not be committed. */
+  close(): Promise<void>
+  /** Bytes that the backends do not have yet, if the server can tell. */
+  dirtyBytes?(): number
+  /** Go over to other mounts and settings. Returns the names of the mounts that could not be changed and stay as they were. */
+  reload(change: ServerChange): Promise<readonly string[]>
+}
+
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const
+
+export class Lifecycle {
+  readonly #logger: Logger
+  /** A reload of the configuration may change it. */
+  shutdownTimeoutMs: number
+  #server: RunningServer | undefined
+  #stopping = false
+  /** Of a drain that succeeds. */
+  #exitCode = EXIT_OK
+
+  constructor(logger: Logger, shutdownTimeoutMs: number) {
+    this.#logger = logger
+    this.shutdownTimeoutMs = shutdownTimeoutMs
+    for (const signal of SIGNALS) {
+      process.on(signal, () => {
+        this.#onSignal(signal)
+      })
+    }
+    process.on('uncaughtException', (error) => {
+      this.#onFault(error, 'uncaught exception')
+    })
+    process.on('unhandledRejection', (error) => {
+      this.#onFault(error, 'unhandled rejection')
+    })
+  }
+
+  get isStopping(): boolean {
+    return this.#stopping
+  }
+
+  /** The server has started: from now on there is something to drain. */
+  run(server: RunningServer): void {
+    this.#server = server
+  }
+
+  /** Drain and exit; at once if nothing has been started. Only the first call counts. */
+  stop(cause: string, exitCode: number = EXIT_OK): void {
+    if (this.#stopping) return
+    this.#stopping = true
+    this.#exitCode = exitCode
+    if (this.#server === undefined) {
+      this.#logger.info({ cause }, 'stopped while starting')
+      this.exit(exitCode)
+    }
+    this.#logger.info({ cause }, 'stopping: writing back what is dirty')
+    void this.#drain(this.#server)
+  }
+
+  /** End the process now. */
+  exit(exitCode: number): never {
+    flushLogger(this.#logger)
+    process.exit(exitCode)
+  }
+
+  #onSignal(signal: NodeJS.Signals): void {
+    if (this.#stopping) this.#giveUp(`a second signal, ${signal}`)
+    else this.stop(signal)
+  }
+
+  #onFault(error: unknown, what: string): void {
+    this.#logger.fatal({ err: error }, what)
+    this.#exitCode = EXIT_SOFTWARE
+    this.stop(what, EXIT_SOFTWARE)
+  }
+
+  async #drain(server: RunningServer): Promise<void> {
+    const timer = setTimeout(() => {
+      this.#giveUp(`not done within ${this.shutdownTimeoutMs} ms (shutdown_timeout)`)
+    }, this.shutdownTimeoutMs)
+    try {
+      await server.close()
+    } catch (error) {
+      this.#logger.error({ err: error }, 'closing failed')
+      this.#giveUp('closing failed')
+    }
+    clearTimeout(timer)
+    this.#logger.info('stopped: everything is written back')
+    this.exit(this.#exitCode)
+  }
+
+  #giveUp(cause: string): never {
+    const dirtyBytes = this.#server?.dirtyBytes?.()
+    const lost =
+      dirtyBytes === undefined
+        ? 'what was not yet written back is lost'
+        : `${dirtyBytes} bytes were not yet written back and are lost`
+    this.#logger.error({ cause, dirtyBytes }, `exiting at once: ${lost}`)
+    this.exit(this.#exitCode === EXIT_OK ? EXIT_FAILURE : this.#exitCode)
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Takes a changed configuration over while the daemon runs. One reload at a time; a request that comes meanwhile leads to
+ * one more. A configuration with faults changes nothing.
+ */
+import {
+  appliedSettings,
+  ConfigError,
+  diffSettings,
+  loadSettings,
+  settingKey,
+  type Overrides,
+  type Settings,
+  type SettingsDiff,
+} from '../config/index.js'
+import { redactValues, setLogLevel, type Logger } from '../observability/logger.js'
+import { secretValues } from '../observability/redaction.js'
+import type { RunningServer } from './lifecycle.js'
+
+export interface ReloaderOptions {
+  readonly configFile: string
+  readonly overrides: Overrides
+  readonly logger: Logger
+  readonly server: RunningServer
+  /** What the daemon runs with. */
+  readonly settings: Settings
+  /** Told after every attempt what the daemon runs with. */
+  readonly onReload: (settings: Settings) => void
+}
+
+export class Reloader {
+  readonly #options: ReloaderOptions
+  #settings: Settings
+  #running: Promise<void> | undefined
+  #again: string | undefined
+  /** The last complaint, so that an editor that saves in several steps does not bring it several times. */
+  #complaint = ''
+
+  constructor(options: ReloaderOptions) {
+    this.#options = options
+    this.#settings = options.settings
+  }
+
+  /** Load the file again. `cause` is for the log; a signal always gets an answer there, a file event only when there is news. */
+  request(cause: string, isExplicit: boolean): void {
+    if (isExplicit) this.#complaint = ''
+    if (this.#running !== undefined) {
+      this.#again = cause
+      return
+    }
+    this.#running = this.#reload(cause, isExplicit).finally(() => {
+      this.#running = undefined
+      const again = this.#again
+      this.#again = undefined
+      if (again !== undefined) this.request(again, false)
+    })
+  }
+
+  async #reload(cause: string, isExplicit: boolean): Promise<void> {
+    const { configFile, overrides, logger, server, onReload } = this.#options
+    const next = this.#load(configFile, overrides)
+    if (next === undefined) {
+      onReload(this.#settings)
+      return
+    }
+    const before = this.#settings
+    const diff = diffSettings(before, next)
+    // Before anything can fail with them in its message.
+    redactValues(logger, secretsOf(next))
+    if (isExplicit || isNews(diff)) await this.#apply(server, next, diff, cause)
+    else this.#settings = { ...before, secretFiles: next.secretFiles }
+    this.#complain(restartNeeded(diff))
+    onReload(this.#settings)
+  }
+
+  async #apply(server: RunningServer, next: Settings, diff: SettingsDiff, cause: string): Promise<void> {
+    const { logger } = this.#options
+    const { settings } = appliedSettings(this.#settings, next, diff)
+    setLogLevel(logger, settings.logLevel)
+    const unchanged = await server.reload({ ...diff, settings })
+    this.#settings = appliedSettings(this.#settings, next, diff, unchanged)
+    const names = {
+      added: diff.added.map(({ name }) => name),
+      removed: diff.removed.map(({ name }) => name),
+      changed: diff.changed.map(({ after }) => after.name).filter((name) => !unchanged.includes(name)),
+      settings: diff.live.map(settingKey),
+    }
+    logger.info({ cause, ...names }, 'configuration reloaded')
+  }
+
+  #load(configFile: string, overrides: Overrides): Settings | undefined {
+    try {
+      return loadSettings(configFile, overrides)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      const reason = error.message.split('\n').join('; ')
+      if (reason !== this.#complaint) {
+        this.#options.logger.error(
+          { reason },
+          'configuration not reloaded: it has faults, and nothing was changed',
+        )
+      }
+      this.#complaint = reason
+      return undefined
+    }
+  }
+
+  #complain(keys: readonly string[]): void {
+    const complaint = keys.join()
+    if (complaint !== '' && complaint !== this.#complaint) {
+      this.#options.logger.warn({ keys }, 'these changes of the configuration need a restart to take effect')
+    }
+    this.#complaint = complaint
+  }
+}
+
+export function secretsOf({ mounts }: Settings): string[] {
+  return mounts.flatMap((mount) => secretValues(mount.options))
+}
+
+function isNews({ added, removed, changed, live }: SettingsDiff): boolean {
+  return added.length + removed.length + changed.length + live.length > 0
+}
+
+/** In the file's words. */
+function restartNeeded({ needRestart, mountsNeedRestart }: SettingsDiff): string[] {
+  return [...needRestart.map(settingKey), ...mountsNeedRestart.map((name) => `profiles.${name}.mount_point`)]
+}

@@ -1,0 +1,60 @@
+/** Do what the command line asks. Everything heavier than the arguments is loaded only when it is needed. */
+import { readFileSync } from 'node:fs'
+import { HELP, parseArguments, UsageError, type Command, type RunArguments } from './arguments.js'
+import { EXIT_OK, EXIT_USAGE } from './exit-code.js'
+
+/** @returns the exit code; a running daemon instead ends the process itself */
+export async function run(args: readonly string[]): Promise<number> {
+  let command: Command
+  try {
+    command = parseArguments(args)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    process.stderr.write(`ovfsd: ${error.message} (ovfsd --help shows the options)\n`)
+    return EXIT_USAGE
+  }
+  switch (command.kind) {
+    case 'help':
+      process.stdout.write(HELP)
+      return EXIT_OK
+    case 'version':
+      process.stdout.write(`ovfsd ${packageVersion()}\n`)
+      return EXIT_OK
+    case 'check':
+      return await check(command)
+    case 'run': {
+      const { runDaemon } = await import('./daemon.js')
+      return await runDaemon(command)
+    }
+  }
+}
+
+async function check({
+  configFile,
+  connect,
+  ...overrides
+}: RunArguments & { readonly connect: boolean }): Promise<number> {
+  const { ConfigError, formatMountPoint, loadSettings } = await import('../config/index.js')
+  try {
+    const { mounts } = loadSettings(configFile, overrides)
+    if (connect) {
+      const { tryMounts } = await import('./connect.js')
+      return await tryMounts(mounts)
+    }
+    const list = mounts.map(
+      (mount) => `${mount.name} (${mount.type}) at ${formatMountPoint(mount.mountPoint)}`,
+    )
+    process.stdout.write(`${configFile}: good; mounts ${list.join(', ')}\n`)
+    return EXIT_OK
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    return EXIT_USAGE
+  }
+}
+
+function packageVersion(): string {
+  // dist/src/cli/ -> the package's root
+  const file = new URL('../../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
