@@ -1,0 +1,118 @@
+// Starts the daemons that are compared, on the same directory.
+import { spawn } from 'node:child_process'
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { inRoot } from '../../scripts/lib/paths.mjs'
+import { SetupError } from '../../scripts/lib/steps.mjs'
+
+export const VIRTIOFSD = '/usr/lib/qemu/virtiofsd'
+/** The mount point that the benchmark's configuration gives ovfsd. */
+export const OVFSD_MOUNT_POINT = 'bench'
+
+const START_LIMIT_MS = 20_000
+const LISTEN_POLL_MS = 20
+const STOP_LIMIT_MS = 10_000
+/** The last lines a daemon said, shown when it fails. */
+const LOG_CHARACTERS = 4000
+
+/** @typedef {{ name: string, socket: string, base: string, stop: () => Promise<void>, log: () => string, pid: number }} RunningDaemon */
+
+/** Why virtiofsd can't be started here, or null. */
+export function virtiofsdProblem() {
+  try {
+    accessSync(VIRTIOFSD, constants.X_OK)
+  } catch {
+    return `there is no ${VIRTIOFSD} (Debian 12: apt-get install qemu-system-common)`
+  }
+  // Its sandboxes need chroot(2) at least.
+  return process.getuid?.() === 0 ? null : 'virtiofsd in its sandbox needs root'
+}
+
+/**
+ * @param {string} directory the tree to show
+ * @param {string} work a directory for sockets and configuration
+ * @param {number} threads virtiofsd's --thread-pool-size; 0 answers in the queue's own thread
+ * @returns {Promise<RunningDaemon>}
+ */
+export function startVirtiofsd(directory, work, threads) {
+  const socket = path.join(work, 'virtiofsd.sock')
+  const options = `source=${directory},cache=always,sandbox=chroot,log_level=warn`
+  return start('virtiofsd', socket, '', VIRTIOFSD, [
+    `--socket-path=${socket}`,
+    `--thread-pool-size=${threads}`,
+    '-o',
+    options,
+  ])
+}
+
+/**
+ * @param {string} directory
+ * @param {string} work
+ * @param {string} extraSettings lines for [ovfsd_settings], to measure another setting
+ * @returns {Promise<RunningDaemon>}
+ */
+export function startOvfsd(directory, work, extraSettings = '') {
+  const socket = path.join(work, 'ovfsd.sock')
+  const config = path.join(work, 'ovfsd.toml')
+  writeFileSync(
+    config,
+    `[ovfsd_settings]
+socket_path = ${JSON.stringify(socket)}
+enabled_services = "fs"
+${extraSettings}
+[profiles.bench]
+type = "fs"
+mount_point = "${OVFSD_MOUNT_POINT}"
+root = ${JSON.stringify(directory)}
+`,
+  )
+  return start('ovfsd', socket, OVFSD_MOUNT_POINT, process.execPath, [
+    inRoot('dist/src/cli/main.js'),
+    `--config-file=${config}`,
+  ])
+}
+
+/** @returns {Promise<RunningDaemon>} */
+async function start(name, socket, base, program, args) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let log = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      log = (log + text).slice(-LOG_CHARACTERS)
+    })
+  }
+  const running = () => child.exitCode === null && child.signalCode === null
+  const stop = async () => {
+    if (!running()) return
+    child.kill('SIGTERM')
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS)
+    await once(child, 'exit')
+    clearTimeout(timer)
+  }
+  const deadline = Date.now() + START_LIMIT_MS
+  while (!isListening(socket)) {
+    if (!running()) throw new SetupError(`${name} ended before it listened:\n${log}`)
+    if (Date.now() > deadline) {
+      await stop()
+      throw new SetupError(`${name} did not listen on ${socket} within ${START_LIMIT_MS / 1000} s:\n${log}`)
+    }
+    await delay(LISTEN_POLL_MS)
+  }
+  return { name, socket, base, stop, log: () => log, pid: child.pid ?? 0 }
+}
+
+/**
+ * True when a process listens on this path. Asked of the kernel and not by connecting: virtiofsd takes the first
+ * connection for its only one.
+ */
+function isListening(socket) {
+  const ACCEPTS_CONNECTIONS = '00010000'
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .some((line) => {
+      const fields = line.trim().split(/\s+/)
+      return fields[7] === socket && fields[3] === ACCEPTS_CONNECTIONS
+    })
+}

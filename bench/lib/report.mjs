@@ -1,0 +1,158 @@
+// From the generator's lines to medians, a table and a JSON file.
+import { execFileSync } from 'node:child_process'
+import { readFileSync, statfsSync } from 'node:fs'
+import os from 'node:os'
+import { inRoot } from '../../scripts/lib/paths.mjs'
+import { VIRTIOFSD } from './daemons.mjs'
+
+/**
+ * One line of ovfs-bench.
+ *
+ * @typedef {{ target: string, work: string, depth: number, round: number, operations: number, seconds: number,
+ *   perSecond: number, bytesPerSecond: number, p50Us: number, p99Us: number, flushSeconds: number,
+ *   error?: string }} Sample
+ */
+
+const DESCRIPTIONS = {
+  getattr: 'getattr',
+  lookup: 'lookup',
+  'read-4k': 'read 4 KiB, random, hot',
+  'write-4k': 'write 4 KiB, random',
+  'read-1m': 'read 1 MiB, sequential, hot',
+  'write-1m': 'write 1 MiB, sequential',
+  'open-read-close': 'open + read 4 KiB + close',
+  create: 'create + write 4 KiB + close',
+  unlink: 'unlink',
+  readdirplus: 'readdirplus, entries',
+}
+
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  if (sorted.length === 0) return 0
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+/**
+ * Medians over the rounds, and the median of the rounds' ratios: both daemons of a round met the same machine.
+ *
+ * @param {readonly Sample[]} samples
+ * @param {readonly string[]} targets the first is the one whose ratio to the second is given
+ */
+export function summarize(samples, targets) {
+  const rows = new Map()
+  for (const sample of samples) {
+    const key = `${sample.work}@${sample.depth}`
+    if (!rows.has(key)) rows.set(key, { work: sample.work, depth: sample.depth, samples: [] })
+    rows.get(key).samples.push(sample)
+  }
+  return [...rows.values()].map((row) => summarizeRow(row, targets))
+}
+
+function summarizeRow({ work, depth, samples }, targets) {
+  const results = {}
+  for (const target of targets) {
+    const own = samples.filter((sample) => sample.target === target)
+    const good = own.filter((sample) => sample.error === undefined)
+    const of = (field) => median(good.map((sample) => sample[field]))
+    results[target] =
+      good.length === 0
+        ? { error: own[0]?.error ?? 'not measured' }
+        : {
+            perSecond: of('perSecond'),
+            bytesPerSecond: of('bytesPerSecond'),
+            p50Us: of('p50Us'),
+            p99Us: of('p99Us'),
+            flushSeconds: of('flushSeconds'),
+            rounds: good.length,
+          }
+  }
+  const [first, second] = targets
+  const ratios = []
+  for (const sample of samples) {
+    const other = samples.find(({ target, round }) => target === second && round === sample.round)
+    if (sample.target !== first || sample.error !== undefined || !other?.perSecond) continue
+    ratios.push(sample.perSecond / other.perSecond)
+  }
+  return { work, depth, results, ratio: ratios.length > 0 ? median(ratios) : null }
+}
+
+/** A Markdown table: rates, the ratio (above 1 = the first is ahead), latencies where one request was in flight. */
+export function table(rows, targets) {
+  const paired = targets.length > 1
+  const head = ['operations/s', 'depth', ...targets, ...(paired ? ['ratio'] : [])]
+  head.push(...targets.map((name) => `${name} p50 / p99, us`))
+  const lines = rows.map(({ work, depth, results, ratio }) => [
+    DESCRIPTIONS[work] ?? work,
+    String(depth),
+    ...targets.map((name) => rate(work, results[name])),
+    ...(paired ? [ratio === null ? '-' : ratio.toFixed(2)] : []),
+    ...targets.map((name) => latency(results[name])),
+  ])
+  const widths = head.map((title, i) => Math.max(title.length, ...lines.map((line) => line[i].length)))
+  const format = (cells) =>
+    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join(' | ')} |`
+  const rule = `|${widths.map((width, i) => (i === 0 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`
+  return [format(head), rule, ...lines.map(format)].join('\n')
+}
+
+function rate(work, result) {
+  if (result.error) return 'failed'
+  if (work.endsWith('-1m')) return `${(result.bytesPerSecond / 1e9).toFixed(2)} GB/s`
+  return result.perSecond >= 10_000
+    ? `${(result.perSecond / 1000).toFixed(0)}k`
+    : result.perSecond >= 1000
+      ? `${(result.perSecond / 1000).toFixed(1)}k`
+      : result.perSecond.toFixed(0)
+}
+
+function latency(result) {
+  if (result.error || !result.p50Us) return ''
+  const format = (us) => (us < 100 ? us.toFixed(1) : us.toFixed(0))
+  return `${format(result.p50Us)} / ${format(result.p99Us)}`
+}
+
+/** What a FLUSH after the random or sequential writes took: the price of a close, which the rates leave out. Lines. */
+export function flushNote(rows, targets) {
+  const parts = rows
+    .filter(({ work }) => work.startsWith('write-'))
+    .map(({ work, depth, results }) => {
+      const times = targets.map(
+        (name) => `${name} ${((results[name].flushSeconds ?? 0) * 1000).toFixed(1)} ms`,
+      )
+      return `${work}@${depth}: ${times.join(', ')}`
+    })
+  return parts.length === 0 ? [] : [`FLUSH after the writes, not in the rates: ${parts.join('; ')}`, '']
+}
+
+/** What the numbers depend on. */
+export function machine(directory) {
+  const cpus = os.cpus()
+  return {
+    cpu: cpus[0]?.model ?? 'unknown',
+    cpus: cpus.length,
+    memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+    kernel: `${os.type()} ${os.release()}`,
+    fileSystemType: `0x${statfsSync(directory).type.toString(16)}`,
+  }
+}
+
+export function versions() {
+  const { version } = JSON.parse(readFileSync(inRoot('package.json'), 'utf8'))
+  return {
+    ovfsd: version,
+    commit: output('git', ['-C', inRoot(), 'rev-parse', '--short', 'HEAD']),
+    node: process.version,
+    virtiofsd: output(VIRTIOFSD, ['--version']),
+  }
+}
+
+function output(command, args) {
+  try {
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      .trim()
+      .replaceAll('\n', ', ')
+  } catch {
+    return 'unknown'
+  }
+}
