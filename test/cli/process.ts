@@ -1,0 +1,76 @@
+/** Start programs of ours as processes of their own, and wait for what they say. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+export const FAKE_DAEMON = fileURLToPath(new URL('./fake-daemon.js', import.meta.url))
+
+/** A process that has not ended by then hangs; the tests need a fraction of it. */
+const HUNG_AFTER_MS = 60_000
+
+export interface Outcome {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export class Program {
+  readonly #child: ChildProcess
+  readonly #ended: Promise<unknown>
+  #stdout = ''
+  #stderr = ''
+
+  constructor(script: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}) {
+    this.#child = spawn(process.execPath, [script, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...environment },
+      timeout: HUNG_AFTER_MS,
+      killSignal: 'SIGKILL',
+    })
+    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.#stdout += text))
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text))
+    this.#ended = once(this.#child, 'close')
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** Resolves when standard error holds `text`, rejects if the process ends without it. */
+  async says(text: string): Promise<void> {
+    const ended = this.#ended.then(() => 'ended' as const)
+    while (!this.#stderr.includes(text)) {
+      const data = this.#child.stderr === null ? ended : once(this.#child.stderr, 'data')
+      if ((await Promise.race([data, ended])) === 'ended' && !this.#stderr.includes(text)) {
+        throw new Error(`ended without saying ${JSON.stringify(text)}:\n${this.#stderr}`)
+      }
+    }
+  }
+
+  async outcome(): Promise<Outcome> {
+    await this.#ended
+    const { exitCode: code, signalCode: signal } = this.#child
+    return { code, signal, stdout: this.#stdout, stderr: this.#stderr }
+  }
+}
+
+export async function runOvfsd(...args: readonly string[]): Promise<Outcome> {
+  return await new Program(MAIN, args).outcome()
+}
+
+/** A file in a directory that goes away with the test. */
+export function temporaryFile(test: TestContext, name: string, text: string): string {
+  const directory = mkdtempSync(join(tmpdir(), 'ovfsd-cli-test-'))
+  test.after(() => {
+    rmSync(directory, { recursive: true })
+  })
+  const file = join(directory, name)
+  writeFileSync(file, text, { mode: 0o600 })
+  return file
+}

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { after, before, it } from 'node:test'
+import { Guest, type GuestDevice } from './guest.js'
+import { startDaemon, type DaemonOptions, type RunningDaemon } from './daemon.js'
+
+/** Where the guest mounts a daemon's root directory, by the device's tag. */
+export const mountRoot = (tag: string): string => `/mnt/${tag}`
+
+/** What every script begins with. `refuses ERRNO COMMAND...` demands that an fscalls command fails just so. */
+const PRELUDE = `
+refuses() {
+  local want="$1" got; shift
+  if got=$(fscalls "$@" 2>&1); then echo "fscalls $*: expected $want, but it succeeded"; return 1; fi
+  [ "$got" = "$1: $want" ] || { echo "fscalls $*: expected $want, got: $got"; return 1; }
+}
+same() { [ "$1" = "$2" ] || { echo "expected: $2"; echo "     got: $1"; return 1; }; }
+`
+
+/** A mount point of a daemon, as the tests see it: the rows of the table that the common cases run over. */
+export interface MountUnderTest {
+  /** How the tests' names call it. */
+  readonly name: string
+  readonly tag: string
+  /** The profile's name in the daemon's configuration. */
+  readonly profile: string
+  /** The profile's mount_point. */
+  readonly mountPoint: string
+  /** True if the files lie in a folder of the host, so that both views can be compared. */
+  readonly onHost: boolean
+  /** MiB of the large file: what the storage holds comfortably. */
+  readonly largeFileMiB: number
+}
+
+/** One guest and the daemons that it is connected to, started before a file's tests and ended after them. */
+export class GuestSuite {
+  #guest: Guest | undefined
+  readonly #daemons = new Map<string, RunningDaemon>()
+  readonly #options: Readonly<Record<string, DaemonOptions>>
+
+  /** @param options the daemons, by the tag of the device that each serves */
+  constructor(options: Readonly<Record<string, DaemonOptions>>) {
+    this.#options = options
+    before(async () => {
+      await this.#start()
+    })
+    after(async () => {
+      await this.#guest?.close()
+      for (const daemon of this.#daemons.values()) await daemon.stop()
+    })
+  }
+
+  get guest(): Guest {
+    assert(this.#guest !== undefined, 'the guest was not started')
+    return this.#guest
+  }
+
+  daemon(tag: string): RunningDaemon {
+    const daemon = this.#daemons.get(tag)
+    assert(daemon !== undefined, `no daemon serves ${tag}`)
+    return daemon
+  }
+
+  /** Where a mount's files lie on the host. */
+  hostFolder(mount: MountUnderTest): string {
+    return this.daemon(mount.tag).hostFolder(mount.profile)
+  }
+
+  /** Run a script that must succeed; returns what it printed. */
+  async sh(script: string, timeoutMs?: number): Promise<string> {
+    const { exitCode, stdout } = await this.guest.run(
+      PRELUDE + script,
+      timeoutMs === undefined ? {} : { timeoutMs },
+    )
+    assert.equal(exitCode, 0, `exit code ${exitCode} from\n${script}\nwhich printed\n${stdout}`)
+    return stdout
+  }
+
+  /** A test whose script runs in a folder of its own on the mount, which is removed afterwards. `check` may look further. */
+  inFolder(mount: MountUnderTest, name: string, script: string, options: CaseOptions = {}): void {
+    it(name, async () => {
+      const folder = `${mountRoot(mount.tag)}/${mount.mountPoint}/${folderName(name)}`
+      await this.sh(`mkdir '${folder}'`)
+      await options.prepare?.(folderName(name))
+      const output = await this.sh(`cd '${folder}'\n${script}`, options.timeoutMs)
+      await options.check?.(output, folderName(name))
+      await this.sh(`rm -r '${folder}'; [ ! -e '${folder}' ]`, options.timeoutMs)
+    })
+  }
+
+  /** Mount every daemon in the guest. */
+  async mountAll(): Promise<void> {
+    for (const tag of this.#daemons.keys())
+      await this.sh(`mkdir -p ${mountRoot(tag)}; mount -t virtiofs ${tag} ${mountRoot(tag)}`)
+  }
+
+  async unmountAll(): Promise<void> {
+    for (const tag of this.#daemons.keys()) await this.sh(`umount ${mountRoot(tag)}`)
+  }
+
+  async #start(): Promise<void> {
+    const devices: GuestDevice[] = []
+    for (const [tag, options] of Object.entries(this.#options)) {
+      const daemon = await startDaemon(options)
+      this.#daemons.set(tag, daemon)
+      devices.push({ tag, socketPath: daemon.socketPath, daemon: daemon.process })
+    }
+    this.#guest = await Guest.boot({ devices })
+    await this.mountAll()
+  }
+}
+
+export interface CaseOptions {
+  readonly timeoutMs?: number
+  /** Called with the folder's name below the mount, when that is there and empty. */
+  readonly prepare?: (folder: string) => Promise<void>
+  /** Called with what the script printed and the name of its folder below the mount. */
+  readonly check?: (output: string, folder: string) => Promise<void> | void
+}
+
+/** A folder's name from a test's. */
+const folderName = (name: string): string => name.replaceAll(/[^a-zA-Z0-9]+/g, '-').slice(0, 60)

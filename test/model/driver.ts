@@ -1,0 +1,195 @@
+/** Drives the daemon's file system by its functions, as the FUSE handlers do, with paths in place of nodeids. */
+import type { Backend } from '../../src/backends/backend.js'
+import { BlockCache } from '../../src/cache/block-cache.js'
+import type { ReadSink, WriteSource } from '../../src/cache/content-source.js'
+import { SlabPool, type SlabMemory } from '../../src/cache/slab-pool.js'
+import { setattr } from '../../src/fs/attributes.js'
+import { makeDirectory } from '../../src/fs/create.js'
+import { FileSystem, type FileSystemOptions } from '../../src/fs/file-system.js'
+import { FsError } from '../../src/fs/fs-error.js'
+import { Inode } from '../../src/fs/inode.js'
+import { lookup, requireDirectory } from '../../src/fs/lookup.js'
+import { MountTable } from '../../src/fs/mount-table.js'
+import { openDirectory, releaseDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
+import { create, flush, fsync, open, release } from '../../src/fs/open-file.js'
+import { fallocate, read, write } from '../../src/fs/read-write.js'
+import { removeDirectory, unlink } from '../../src/fs/remove.js'
+import { rename } from '../../src/fs/rename.js'
+import { createLogger } from '../../src/observability/logger.js'
+import type { Path } from './reference.js'
+
+/** Slab memory on the heap: what the addon's pool is to the daemon. */
+export function heapMemory(sizeBytes: number): SlabMemory {
+  const window = new ArrayBuffer(sizeBytes)
+  const bytes = new Uint8Array(window)
+  return {
+    sizeBytes,
+    windows: [window],
+    copy: (target, source, length) => bytes.copyWithin(target, source, source + length),
+    zero: (offset, length) => bytes.fill(0, offset, offset + length),
+  }
+}
+
+export interface DriverOptions extends FileSystemOptions {
+  readonly backend: Backend
+  readonly poolBytes: number
+  readonly expirationMs: number
+}
+
+export class Driver {
+  readonly fs: FileSystem
+  readonly pool: SlabPool
+  private readonly root: Inode
+
+  constructor(options: DriverOptions) {
+    const mountOptions = {
+      name: 'model',
+      type: 'model',
+      mountPoint: [],
+      readOnly: false,
+      uid: 0,
+      gid: 0,
+      fileMode: 0o644,
+      dirMode: 0o755,
+      expirationMs: options.expirationMs,
+    }
+    const table = new MountTable([{ options: mountOptions, backend: options.backend }])
+    this.pool = new SlabPool(heapMemory(options.poolBytes))
+    this.fs = new FileSystem(table, new BlockCache(this.pool), options, createLogger({ level: 'fatal' }))
+    this.root = table.root
+  }
+
+  /** The inode at `path`, held as a guest's kernel would; `drop` lets it go. */
+  private async walk(path: Path): Promise<Inode> {
+    let inode = this.root
+    this.fs.inodes.countLookup(inode)
+    for (const name of path) {
+      let next: Inode | null
+      try {
+        next = await lookup(this.fs, inode, name)
+        if (next !== null) this.fs.inodes.countLookup(next)
+      } finally {
+        this.drop(inode)
+      }
+      if (next === null) throw new FsError('ENOENT')
+      inode = next
+    }
+    return inode
+  }
+
+  private drop(inode: Inode): void {
+    this.fs.inodes.forget(inode.nodeid, 1)
+  }
+
+  private async at<T>(path: Path, work: (inode: Inode) => T | Promise<T>): Promise<T> {
+    const inode = await this.walk(path)
+    try {
+      return await work(inode)
+    } finally {
+      this.drop(inode)
+    }
+  }
+
+  private inParent<T>(path: Path, work: (parent: Inode, name: string) => T | Promise<T>): Promise<T> {
+    return this.at(path.slice(0, -1), (parent) => work(requireDirectory(parent), path.at(-1) ?? ''))
+  }
+
+  /** Take all slabs, as other files would, so that everything that can be evicted is. */
+  fillPool(): void {
+    const other = this.fs.contentOf(new Inode(this.root.mount, null, 'other', 'file'))
+    while (this.fs.cache.createBlock(other, 0, 0) !== null);
+  }
+
+  mkdir(path: Path): Promise<unknown> {
+    return this.inParent(path, (parent, name) => makeDirectory(this.fs, parent, name))
+  }
+
+  create(path: Path, flags: number): Promise<number> {
+    return this.inParent(path, async (parent, name) => (await create(this.fs, parent, name, flags)).fh)
+  }
+
+  open(path: Path, flags: number): Promise<number> {
+    return this.at(path, async (inode) => (await open(this.fs, inode, flags)).fh)
+  }
+
+  async read(fh: number, offset: number, length: number): Promise<Buffer> {
+    const pieces: Buffer[] = []
+    const sink: ReadSink = {
+      push: (poolOffset, bytes) => pieces.push(Buffer.from(this.pool.view(poolOffset, bytes))),
+      pushZeros: (bytes) => pieces.push(Buffer.alloc(bytes)),
+    }
+    await read(this.fs.files.get(fh), offset, length, sink)
+    return Buffer.concat(pieces)
+  }
+
+  async write(fh: number, offset: number, bytes: Buffer, flags = 0): Promise<number> {
+    const source: WriteSource = {
+      pull: (from, poolOffset, length) => {
+        this.pool.view(poolOffset, length).set(bytes.subarray(from, from + length))
+      },
+    }
+    return write(this.fs.files.get(fh), offset, bytes.length, flags, source)
+  }
+
+  async fsync(fh: number): Promise<void> {
+    await fsync(this.fs.files.get(fh))
+  }
+
+  async close(fh: number): Promise<void> {
+    await flush(this.fs, this.fs.files.get(fh))
+    await release(this.fs, fh)
+  }
+
+  async fallocate(fh: number, mode: number, offset: number, length: number): Promise<void> {
+    await fallocate(this.fs, this.fs.files.get(fh), mode, offset, length)
+  }
+
+  sizeOf(fh: number): number {
+    return this.fs.files.get(fh).inode.sizeBytes
+  }
+
+  async truncateHandle(fh: number, size: number): Promise<void> {
+    await setattr(this.fs, this.fs.files.get(fh).inode, { sizeBytes: size }, true)
+  }
+
+  truncate(path: Path, size: number): Promise<unknown> {
+    return this.at(path, (inode) => setattr(this.fs, inode, { sizeBytes: size }, false))
+  }
+
+  unlink(path: Path): Promise<void> {
+    return this.inParent(path, (parent, name) => unlink(this.fs, parent, name))
+  }
+
+  rmdir(path: Path): Promise<void> {
+    return this.inParent(path, (parent, name) => removeDirectory(this.fs, parent, name))
+  }
+
+  rename(from: Path, to: Path, flags: number): Promise<void> {
+    return this.inParent(from, (oldParent, oldName) =>
+      this.inParent(to, (newParent, newName) =>
+        rename(this.fs, oldParent, oldName, newParent, newName, flags),
+      ),
+    )
+  }
+
+  stat(path: Path): Promise<{ kind: string; sizeBytes: number }> {
+    return this.at(path, (inode) => ({ kind: inode.kind, sizeBytes: inode.sizeBytes }))
+  }
+
+  list(path: Path): Promise<string[]> {
+    return this.at(path, async (inode) => {
+      const fh = openDirectory(this.fs, inode)
+      try {
+        const directory = this.fs.directories.get(fh)
+        const entries = await snapshotAt(this.fs, directory, 0)
+        const inodes = await resolveEntries(this.fs, directory, entries)
+        return inodes
+          .filter((child) => child !== null)
+          .map((child) => (child.isDirectory ? `${child.name}/` : child.name))
+          .sort()
+      } finally {
+        releaseDirectory(this.fs, fh)
+      }
+    })
+  }
+}

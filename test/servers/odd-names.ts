@@ -1,0 +1,23 @@
+/** Names that a careless client encodes, trims or parses wrongly. Every store of the tests can hold them. */
+export const ODD_NAMES: readonly string[] = [
+  'a b',
+  'a+b',
+  'a#b',
+  'a&b=c',
+  'a%b',
+  'a%41',
+  'a"b',
+  "it's",
+  'a<b>',
+  'q?x',
+  'a;b',
+  'back\\slash',
+  'tail.',
+  ' lead',
+  'new\nline',
+  '~!*()',
+  'a@b,c|d^e`f{g}[h]$',
+  'ключ',
+  'e\u0301 as two code points',
+  '😀',
+]
