@@ -93,8 +93,10 @@ for (const enabledCache of [true, false]) {
 
       await removeAll(served)
       await served.client.init()
-      await eventually('all is let go', () => sameHoldings(held(served), before))
-      assert.deepEqual(held(served), before)
+      await eventually(
+        () => `OVFSD_SEED=${seed}: all is let go: ${JSON.stringify(held(served))}, was ${JSON.stringify(before)}`,
+        () => sameHoldings(held(served), before),
+      )
       const leftovers = (await served.view.paths()).filter((path) => path !== '.ovfsd/')
       assert.deepEqual(leftovers, [])
     })

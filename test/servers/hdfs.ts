@@ -92,7 +92,7 @@ export class Hdfs implements StorageServer {
 
   /** Run `hdfs dfs` with these arguments, in a Java process of its own. */
   fsShell(...args: readonly string[]): Promise<ShellResult> {
-    return this.#shell('org.apache.hadoop.fs.FsShell', [...['-conf', this.#siteFile], ...args])
+    return this.#shell('org.apache.hadoop.fs.FsShell', args)
   }
 
   /** Run `hdfs dfsadmin` with these arguments, in a Java process of its own. */
@@ -101,7 +101,7 @@ export class Hdfs implements StorageServer {
   }
 
   async #shell(mainClass: string, args: readonly string[]): Promise<ShellResult> {
-    const shell = this.#java(`shell-${++this.#shells}`, mainClass, args)
+    const shell = this.#java(`shell-${++this.#shells}`, mainClass, ['-conf', this.#siteFile, ...args])
     const code = await shell.untilExit(SHELL_DEADLINE_MS)
     return { code, output: readFileSync(shell.logFile, 'utf8') }
   }

@@ -214,11 +214,16 @@ export function describeStores(
   }
 }
 
-/** Ask again until `isTrue`; fails after ten seconds. For what the daemon does of itself and tells nobody. */
-export async function eventually(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
+/** Ask again until `isTrue`; fails after ten seconds, saying `what` was awaited. For what the daemon does of itself and tells nobody. */
+export async function eventually(
+  what: string | (() => string),
+  isTrue: () => boolean | Promise<boolean>,
+): Promise<void> {
   const deadline = performance.now() + DEADLINE_MS
   while (!(await isTrue())) {
-    if (performance.now() > deadline) assert.fail(`not within ${DEADLINE_MS} ms: ${what}`)
+    if (performance.now() > deadline) {
+      assert.fail(`not within ${DEADLINE_MS} ms: ${typeof what === 'string' ? what : what()}`)
+    }
     await new Promise((resolve) => setImmediate(resolve))
   }
 }
