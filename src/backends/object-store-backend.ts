@@ -96,11 +96,12 @@ export class ObjectStoreBackend extends OpendalBackend {
   }
 
   override async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+    const wasQuoted = this.quotesEtags
     try {
       return await super.write(path, data, expected)
     } catch (error) {
       if (!(error instanceof StorageError) || error.errno !== 'ESTALE' || expected === undefined) throw error
-      return this.resolveConflict(path, data, expected)
+      return this.resolveConflict(path, data, expected, wasQuoted)
     }
   }
 
@@ -109,10 +110,11 @@ export class ObjectStoreBackend extends OpendalBackend {
     path: string,
     data: Uint8Array,
     expected: string | null,
+    wasQuoted: boolean,
   ): Promise<ObjectStat> {
     const present = await this.statExactly(objectPath(path))
     if (present?.version === etagOfBytes(data)) return present
-    if (present === null || present.version !== expected || !this.quotesEtags) throw conflict(path, expected)
+    if (present === null || present.version !== expected || !wasQuoted) throw conflict(path, expected)
     this.quotesEtags = false
     return super.write(path, data, expected)
   }

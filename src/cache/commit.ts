@@ -71,13 +71,16 @@ class Assembler {
 }
 
 /** Store the content's present state in one go, by the cheapest way that the store and the dirty ranges allow. */
-export async function commitWhole(content: FileContent): Promise<ObjectStat> {
+export async function commitWhole(content: FileContent): Promise<void> {
   const assembler = new Assembler(content)
-  return content.source.account.commitBudget.run(1, async () => {
+  await content.source.account.commitBudget.run(1, async () => {
     try {
-      const stat = await content.source.withPath((path) => store(content, assembler, path))
-      assembler.succeeded()
-      return stat
+      await content.source.withPath(async (path) => {
+        const stat = await store(content, assembler, path)
+        // Before the path is let go: a rename that has waited for it must know that something is stored there.
+        assembler.succeeded()
+        content.noteStored(stat)
+      })
     } catch (error) {
       assembler.failed()
       throw error

@@ -17,8 +17,10 @@ export interface ContentSource {
   withPath<T>(work: (path: string) => Promise<T>): Promise<T>
   /** The store has another version than the content knew: look, and replace the base if the content is clean; else ESTALE. */
   revalidate(): Promise<void>
-  /** A commit stored the contents; `stat` is the object's new one. Awaited before the commit is reported as done. */
-  committed(stat: ObjectStat): Promise<void>
+  /** The contents were stored; `stat` is the object's new one. */
+  noteStored(stat: ObjectStat): void
+  /** What follows a commit; awaited before it is reported as done. The path is not held. */
+  committed(): Promise<void>
   /** The content may have become clean or empty, so that its file need not be kept any longer. */
   settled(): void
 }

@@ -420,14 +420,17 @@ export class FileContent {
   async commit(): Promise<void> {
     // Not `commitsEnded`: its own turn of the loop would let two waiters start a commit each.
     while (this.committing !== null) await this.committing.catch(() => undefined)
-    if (this.isDirty) {
-      this.committing = this.runCommit().finally(() => {
-        this.committing = null
-        this.source.settled()
-      })
-      await this.committing
-    }
+    if (this.isDirty) await this.runAlone(() => this.runCommit())
     this.throwLost()
+  }
+
+  /** Run `work` as the commit that is under way; the caller has seen that there is none. */
+  private runAlone(work: () => Promise<void>): Promise<void> {
+    this.committing = work().finally(() => {
+      this.committing = null
+      this.source.settled()
+    })
+    return this.committing
   }
 
   /** Resolves when no commit is under way. */
@@ -461,7 +464,8 @@ export class FileContent {
       const stat = await upload.finish()
       this.upload = null
       this.mustStore = false
-      await this.stored(stat)
+      this.noteStored(stat)
+      await this.source.committed()
     } catch (error) {
       this.upload = null
       this.uploadFailed(upload, error as StorageError)
@@ -497,7 +501,8 @@ export class FileContent {
   private async storeDirty(): Promise<void> {
     this.mustStore = false
     try {
-      await this.stored(await commitWhole(this))
+      await commitWhole(this)
+      await this.source.committed()
     } catch (error) {
       this.mustStore = true
       this.noteFailure(error as StorageError)
@@ -510,14 +515,14 @@ export class FileContent {
     if (error.retryable && error.errno !== 'ESTALE') this.mayReplaceAny = true
   }
 
-  /** The store has the first `stat.sizeBytes` bytes as they were committed. */
-  private async stored(stat: ObjectStat): Promise<void> {
+  /** The store has the first `stat.sizeBytes` bytes as they were committed. Called while the path is held, or `upload` is set. */
+  noteStored(stat: ObjectStat): void {
     this.version = stat.version
     this.mayReplaceAny = false
     this.storedSize = stat.sizeBytes
     this.baseLimit = Math.min(stat.sizeBytes, this.size)
     if (this.size !== stat.sizeBytes) this.mustStore = true
-    await this.source.committed(stat)
+    this.source.noteStored(stat)
   }
 
   /** The pool is full: store what can be stored. A file that is being streamed goes on streaming. */
@@ -545,12 +550,20 @@ export class FileContent {
     this.streamEnd = -1
   }
 
-  /** The store made this file's object by copying another: that is the contents now. */
-  async adoptCopy(stat: ObjectStat): Promise<void> {
-    this.discard()
-    this.replaceBase(stat)
-    this.mayReplaceAny = false
-    await this.source.committed(stat)
+  /**
+   * Replace the contents by what `copy` makes the store put at the file's path; no commit runs beside it. `copy` tells
+   * its outcome to `adopt` while it holds the path.
+   */
+  async replaceByCopy(copy: (adopt: (stat: ObjectStat) => void) => Promise<void>): Promise<void> {
+    while (this.committing !== null) await this.committing.catch(() => undefined)
+    await this.runAlone(async () => {
+      await copy((stat) => {
+        this.discard()
+        this.replaceBase(stat)
+        this.noteStored(stat)
+      })
+      await this.source.committed()
+    })
   }
 
   /** Forget what is not stored and show what is. */

@@ -23,12 +23,11 @@ export async function copyFileRange(
   const isWhole = size >= MIN_COPY_BYTES && lengthBytes >= size && to.content.size === 0
   if (!isWhole || from.inode.isUnlinked || to.inode.isUnlinked) throw new FsError('EOPNOTSUPP')
   await from.content.commit()
-  // A commit of the empty target that is under way would put nothing in the place of the copy.
-  await to.content.commitsEnded()
-  const stat = await mount.guard.useAll([from.inode, to.inode], () =>
-    mount.backend.copy(from.inode.path(), to.inode.path(), to.content.expected),
+  await to.content.replaceByCopy((adopt) =>
+    mount.guard.useAll([from.inode, to.inode], async () => {
+      adopt(await mount.backend.copy(from.inode.path(), to.inode.path(), to.content.expected))
+    }),
   )
   to.inode.touch()
-  await to.content.adoptCopy(stat)
-  return stat.sizeBytes
+  return to.content.size
 }

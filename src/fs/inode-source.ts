@@ -28,22 +28,28 @@ export class InodeSource implements ContentSource {
 
   async revalidate(): Promise<void> {
     const { inode } = this
+    const change = inode.mount.changeCount
     const stat = await this.withPath((path) => this.backend.stat(path))
+    // A commit of ours came in between: the answer may be older, and what we have is the store's present version.
+    if (inode.lastChange > change) return
     if (stat?.kind !== 'file') throw new FsError('ESTALE', 'the object is gone')
     if (inode.content?.isDirty === true)
       throw new FsError('ESTALE', 'the object was replaced while it was being changed')
     inode.adopt(stat, performance.now())
   }
 
-  async committed(stat: ObjectStat): Promise<void> {
+  noteStored(stat: ObjectStat): void {
     const { inode } = this
-    if (!inode.mayBeStored) noteStored(inode)
+    noteStored(inode)
     inode.storedSizeBytes = stat.sizeBytes
     inode.storedVersion = stat.version
     inode.validatedMs = performance.now()
     inode.freshUntilMs = inode.validatedMs + inode.mount.options.expirationMs
-    if (inode.pendingMtime !== null) await storePendingMtime(inode)
-    else if (stat.mtime !== null) inode.mtime = stat.mtime
+    if (inode.pendingMtime === null && stat.mtime !== null) inode.mtime = stat.mtime
+  }
+
+  async committed(): Promise<void> {
+    if (this.inode.pendingMtime !== null) await storePendingMtime(this.inode)
   }
 
   get isOpen(): boolean {
@@ -59,11 +65,13 @@ export class InodeSource implements ContentSource {
   }
 }
 
-/** From now on the store lists the file itself; a listing that is older does not have it. */
+/** From now on the store lists the file itself, and as it is now; a listing that is older does not have it, or its former size. */
 function noteStored(inode: Inode): void {
   inode.mayBeStored = true
-  inode.namedAtChange = ++inode.mount.changeCount
-  if (inode.parent !== null) inode.parent.listing = null
+  inode.lastChange = ++inode.mount.changeCount
+  if (inode.parent === null) return
+  inode.parent.listing = null
+  inode.parent.lastEntryChange = inode.lastChange
 }
 
 /** Hand the time that utimens set to the store, where it takes one; the object's version changes by that. */
@@ -78,6 +86,7 @@ export async function storePendingMtime(inode: Inode): Promise<void> {
   })
   if (inode.pendingMtime === mtime) inode.pendingMtime = null
   if (stat === null || inode.isDirectory) return
+  noteStored(inode)
   inode.storedVersion = stat.version
   if (inode.content !== null && inode.content.version !== null) inode.content.version = stat.version
 }

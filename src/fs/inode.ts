@@ -64,8 +64,10 @@ export class Inode {
   /** Directories only: the entries we know of. */
   readonly children: Map<string, Inode> | null
   private negatives: Map<string, NegativeEntry> | null = null
-  /** The mount's change counter when this inode came to its name by a change of ours; 0 when the store told it. */
-  namedAtChange = 0
+  /** The mount's change counter when we last gave it its name or stored its contents: answers that the store was asked for before are older. 0 when the store told it. */
+  lastChange = 0
+  /** Directories only: the mount's change counter when an entry was last named or stored here; a listing begun before has old attributes. */
+  lastEntryChange = 0
   /** Directories only: look-ups that are under way, so that each name is asked for once. */
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
   /** Directories only: what the store listed, as long as it counts as fresh and no name was changed here. */
@@ -172,11 +174,12 @@ export class Inode {
     this.negatives.set(name, { expiresMs: nowMs + expirationMs, change })
   }
 
-  /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `namedAtChange`. */
+  /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `lastChange`. */
   addChild(name: string, child: Inode, change: number): void {
     child.parent = this
     child.name = name
-    child.namedAtChange = change
+    child.lastChange = change
+    if (change > 0) this.lastEntryChange = change
     this.children?.set(name, child)
     this.negatives?.delete(name)
   }

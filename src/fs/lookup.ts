@@ -67,10 +67,7 @@ export function adoptEntry(
 ): Inode | null {
   const nowMs = performance.now()
   const child = parent.children?.get(name)
-  if (
-    child !== undefined &&
-    (child.namedAtChange > change || child.isFixed || child.content?.isBusy === true)
-  ) {
+  if (child !== undefined && (child.lastChange > change || child.isFixed || child.content?.isBusy === true)) {
     return child
   }
   if (stat === null) {
@@ -94,8 +91,9 @@ export function adoptEntry(
 /** Ask the store for the inode's attributes. ENOENT when it is gone. */
 export async function revalidate(inode: Inode): Promise<Inode> {
   const { mount } = inode
+  const change = mount.changeCount
   const stat = await mount.guard.use(inode, () => mount.backend.stat(inode.path()))
-  if (inode.isFresh(performance.now()) && inode.content?.isBusy === true) return inode
+  if (inode.lastChange > change || inode.content?.isBusy === true) return inode
   if (stat === null || stat.kind !== inode.kind) {
     inode.parent?.removeChild(inode.name, inode)
     throw new FsError('ENOENT')

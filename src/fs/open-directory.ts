@@ -95,7 +95,7 @@ function overlay(
     merged.push(child === undefined ? entry : { ...entry, kind: child.kind })
   }
   for (const [name, child] of inode.children ?? []) {
-    const isOurs = child.isFixed || !child.mayBeStored || child.namedAtChange > change
+    const isOurs = child.isFixed || !child.mayBeStored || child.lastChange > change
     if (isOurs && !names.has(name)) merged.push({ name, kind: child.kind, stat: null })
   }
   return merged
@@ -127,7 +127,8 @@ function resolveKnown(directory: OpenDirectory, entry: DirectoryEntry): Inode | 
   const child = inode.children?.get(entry.name)
   if (child?.isFresh(nowMs) === true) return child
   if (child === undefined && inode.isKnownMissing(entry.name, nowMs)) return null
-  if (entry.stat !== null) return adoptEntry(inode, entry.name, entry.stat, directory.change)
+  if (entry.stat !== null && inode.lastEntryChange <= directory.change)
+    return adoptEntry(inode, entry.name, entry.stat, directory.change)
   return undefined
 }
 

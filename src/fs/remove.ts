@@ -55,10 +55,20 @@ export function removeName(parent: Inode, name: string, inode: Inode): void {
 
 /** Move an open file's data to the hidden directory, where its handles go on using it. */
 async function hide(inode: Inode): Promise<void> {
-  const { mount } = inode
   // An upload under way would put the data back under the old name.
-  while (inode.content !== null && inode.content.upload !== null) await inode.content.commit()
-  await mount.guard.move([inode], async () => {
+  do while (isUploading(inode)) await inode.content?.commit()
+  while (!(await moveToHidden(inode)))
+}
+
+function isUploading({ content }: Inode): boolean {
+  return content !== null && content.upload !== null
+}
+
+/** False when an upload has begun meanwhile. */
+function moveToHidden(inode: Inode): Promise<boolean> {
+  const { mount } = inode
+  return mount.guard.move([inode], async () => {
+    if (isUploading(inode)) return false
     const { parent, name } = inode
     const hiddenName = mount.newHiddenName()
     if (inode.mayBeStored) {
@@ -67,6 +77,7 @@ async function hide(inode: Inode): Promise<void> {
     if (parent !== null) removeName(parent, name, inode)
     inode.parent = mount.hiddenDirectory
     inode.name = hiddenName
+    return true
   })
 }
 

@@ -1,3 +1,4 @@
+import type { FileContent } from '../cache/file-content.js'
 import { requireNewName, requireNotFixed, requireWritable } from './access.js'
 import { noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
@@ -66,24 +67,26 @@ async function moveOver(
   newParent: Inode,
   newName: string,
 ): Promise<void> {
-  await finishUploadsBelow(source)
   const replaced = target === null ? null : await prepareTarget(fs, target)
   try {
-    await moveInStore(source, replaced, newParent, newName)
+    do await finishUploadsBelow(source)
+    while (!(await moveInStore(source, replaced, newParent, newName)))
   } finally {
     if (replaced !== null) replaced.isErasing = false
   }
   if (replaced !== null) fs.inodes.freeIfUnused(replaced)
 }
 
+/** False when an upload has begun meanwhile that knows only the old path. */
 async function moveInStore(
   source: Inode,
   replaced: Inode | null,
   newParent: Inode,
   newName: string,
-): Promise<void> {
+): Promise<boolean> {
   const { mount } = source
-  await mount.guard.move(replaced === null ? [source] : [source, replaced], async () => {
+  return mount.guard.move(replaced === null ? [source] : [source, replaced], async () => {
+    if (uploadsBelow(source).length > 0) return false
     const { parent: oldParent, name: oldName } = source
     if (oldParent === null) throw new FsError('EBUSY')
     if (replaced?.isDirectory === true) await requireEmpty(replaced)
@@ -103,6 +106,7 @@ async function moveInStore(
     }
     if (replaced !== null) removeName(newParent, newName, replaced)
     moveName(source, oldParent, oldName, newParent, newName)
+    return true
   })
 }
 
@@ -131,9 +135,13 @@ async function prepareTarget(fs: FileSystem, target: Inode): Promise<Inode | nul
 
 /** A streaming upload knows only the path it began with, so it ends before the path changes. */
 async function finishUploadsBelow(source: Inode): Promise<void> {
-  for (const content of [...source.mount.account.dirtyContents]) {
-    if (content.upload !== null && content.source.isAtOrBelow(source)) await content.commit()
-  }
+  for (const content of uploadsBelow(source)) await content.commit()
+}
+
+function uploadsBelow(source: Inode): FileContent[] {
+  return [...source.mount.account.dirtyContents].filter(
+    (content) => content.upload !== null && content.source.isAtOrBelow(source),
+  )
 }
 
 /** A rename failed half way: what we believe of the tree may be wrong, so the store is asked again. */

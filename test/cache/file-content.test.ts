@@ -137,6 +137,10 @@ class TestSource implements ContentSource {
     return Promise.reject(new StorageError('ESTALE', 'not expected'))
   }
 
+  noteStored(): void {
+    // nobody asks the source for its size
+  }
+
   committed(): Promise<void> {
     return Promise.resolve()
   }

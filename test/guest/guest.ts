@@ -44,6 +44,10 @@ const DEFAULT_MEMORY_MIB = 2048
 const DEFAULT_CPUS = 2
 /** Booting takes 5 s on two emulated processors that are idle; a busy machine needs several times that. */
 const BOOT_DEADLINE_MS = 120_000
+/** Under emulation on a busy host a kernel at times hangs before its first process; no daemon has heard of it by then. */
+const BOOT_ATTEMPTS = 3
+/** The first process's first line, see init.sh. */
+const INIT_STARTED = 'init: started'
 const QMP_DEADLINE_MS = 30_000
 const POWEROFF_DEADLINE_MS = 60_000
 const DEFAULT_RUN_MS = 60_000
@@ -62,6 +66,8 @@ export class Guest {
   readonly #agent: AgentChannel
   readonly #devices: readonly GuestDevice[]
   readonly #folder: string
+  /** The kernel has come as far as its first process. */
+  #hasInit = false
   /** Set once the end of QEMU is what we want. */
   #ending = false
 
@@ -113,15 +119,20 @@ export class Guest {
 
   /** The reset button: the guest's kernel gets no chance to say goodbye. Resolves when it has booted again. */
   async reboot(): Promise<void> {
-    this.#agent.abandon(new Error('the guest was reset'))
-    const reset = this.#qmp.nextEvent('RESET')
     // The panic watch wants a reboot to end QEMU (-no-reboot); this one may not.
     await this.#qmp.execute('set-action', { reboot: 'reset' })
-    await this.#qmp.execute('system_reset')
-    await reset
+    await this.#reset()
     await this.#untilReady()
     // Not earlier: the BIOS, finding that it ran before, resets the machine once more.
     await this.#qmp.execute('set-action', { reboot: 'shutdown' })
+  }
+
+  async #reset(): Promise<void> {
+    this.#agent.abandon(new Error('the guest was reset'))
+    this.#hasInit = false
+    const reset = this.#qmp.nextEvent('RESET')
+    await this.#qmp.execute('system_reset')
+    await reset
   }
 
   /** Stop the guest's processors and its devices, as before a migration: the front-end takes the vrings back. */
@@ -163,7 +174,15 @@ export class Guest {
   }
 
   async #untilReady(): Promise<void> {
-    await this.#explain(this.#agent.untilHello(BOOT_DEADLINE_MS))
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#explain(this.#agent.untilHello(BOOT_DEADLINE_MS))
+        return
+      } catch (error) {
+        if (this.#hasInit || this.#qemu.hasExited || attempt === BOOT_ATTEMPTS) throw error
+      }
+      await this.#reset()
+    }
   }
 
   /** Fail whatever waits for the guest when the guest, QEMU or a daemon is lost. */
@@ -172,6 +191,7 @@ export class Guest {
       if (!this.#ending) this.#agent.fail(new Error(why))
     }
     this.#qemu.onLine((line) => {
+      if (line.includes(INIT_STARTED)) this.#hasInit = true
       if (line.includes('Kernel panic')) lost(`the guest's kernel panicked: ${line.trim()}`)
     })
     void this.#qemu.exited.then(lost)

@@ -3,6 +3,8 @@
 # becomes the agent that runs what the host sends. Whatever fails here ends the guest with a kernel panic, which the
 # host sees on the console.
 set -e
+# What the host takes for the end of the kernel's own start (test/guest/guest.ts).
+echo 'init: started'
 bb=/usr/bin/busybox
 $bb mount -t devtmpfs dev /dev
 $bb mount -t proc proc /proc

@@ -94,7 +94,8 @@ for (const enabledCache of [true, false]) {
       await removeAll(served)
       await served.client.init()
       await eventually(
-        () => `OVFSD_SEED=${seed}: all is let go: ${JSON.stringify(held(served))}, was ${JSON.stringify(before)}`,
+        () =>
+          `OVFSD_SEED=${seed}: all is let go: ${JSON.stringify(held(served))}, was ${JSON.stringify(before)}`,
         () => sameHoldings(held(served), before),
       )
       const leftovers = (await served.view.paths()).filter((path) => path !== '.ovfsd/')

@@ -39,6 +39,8 @@ export interface DriverOptions extends FileSystemOptions {
 export class Driver {
   readonly fs: FileSystem
   readonly pool: SlabPool
+  /** What the daemon would have told of errors, a JSON line each. */
+  readonly log: string[] = []
   private readonly root: Inode
 
   constructor(options: DriverOptions) {
@@ -55,7 +57,8 @@ export class Driver {
     }
     const table = new MountTable([{ options: mountOptions, backend: options.backend }])
     this.pool = new SlabPool(heapMemory(options.poolBytes))
-    this.fs = new FileSystem(table, new BlockCache(this.pool), options, createLogger({ level: 'fatal' }))
+    const logger = createLogger({ level: 'warn', stream: { write: (line: string) => this.log.push(line) } })
+    this.fs = new FileSystem(table, new BlockCache(this.pool), options, logger)
     this.root = table.root
   }
 

@@ -7,8 +7,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
+import type { Backend } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
-import { compareWithReference, type ModelStore } from './run.js'
+import { compareWithReference, withListedAttributes, type ModelStore } from './run.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 1500)
 
@@ -17,13 +18,15 @@ after(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true })
 })
 
+function memoryBackend(): Backend {
+  return createBackend({ type: 'memory', options: { root: '/' }, timeoutMs: 10_000 })
+}
+
 const stores: readonly ModelStore[] = [
+  { name: 'memory', make: () => ({ backend: memoryBackend(), leftOver: () => [] }) },
   {
-    name: 'memory',
-    make: () => {
-      const backend = createBackend({ type: 'memory', options: { root: '/' }, timeoutMs: 10_000 })
-      return { backend, leftOver: () => [] }
-    },
+    name: 'memory that lists attributes',
+    make: () => ({ backend: withListedAttributes(memoryBackend()), leftOver: () => [] }),
   },
   {
     name: 'fs',

@@ -18,13 +18,33 @@ const O_EXCL = 0o200
 const O_TRUNC = 0o1000
 const O_APPEND = 0o2000
 
-/** The same backend with small parts, so that a file of a few hundred kilobytes is a long upload. */
-function withSmallParts(backend: Backend): Backend {
+/** The same backend but for some members. */
+export function withMembers(backend: Backend, members: Partial<Backend>): Backend {
   return new Proxy(backend, {
     get(target, property) {
-      if (property === 'capabilities') return { ...target.capabilities, partSizeBytes: PART_BYTES }
+      if (property in members) return members[property as keyof Backend]
       const value: unknown = Reflect.get(target, property, target)
       return typeof value === 'function' ? (value.bind(target) as unknown) : value
+    },
+  })
+}
+
+/** The same backend with small parts, so that a file of a few hundred kilobytes is a long upload. */
+function withSmallParts(backend: Backend): Backend {
+  return withMembers(backend, { capabilities: { ...backend.capabilities, partSizeBytes: PART_BYTES } })
+}
+
+/** The same backend, its listings with attributes, as object stores give them. */
+export function withListedAttributes(backend: Backend): Backend {
+  return withMembers(backend, {
+    list: async (path) => {
+      const entries = await backend.list(path)
+      return Promise.all(
+        entries.map(async (entry) => ({
+          ...entry,
+          stat: await backend.stat(path === '' ? entry.name : `${path}/${entry.name}`),
+        })),
+      )
     },
   })
 }
@@ -56,6 +76,12 @@ async function outcome(work: () => unknown): Promise<unknown> {
     }
     throw error
   }
+}
+
+function requireEqual(actual: Buffer, expected: Buffer, what: string): void {
+  if (actual.equals(expected)) return
+  const at = expected.findIndex((byte, index) => byte !== actual[index])
+  assert.fail(`${what}: got ${actual.length} of ${expected.length} bytes, differs at ${at}`)
 }
 
 class Run {
@@ -147,12 +173,7 @@ class Run {
     const length = this.length()
     const actual = await this.driver.read(handle.fh, offset, length)
     const expected = handle.file.data.subarray(offset, offset + length)
-    if (!actual.equals(expected)) {
-      const at = expected.findIndex((byte, index) => byte !== actual[index])
-      assert.fail(
-        `read ${offset}+${length}: got ${actual.length} of ${expected.length} bytes, differs at ${offset + at}`,
-      )
-    }
+    requireEqual(actual, expected, `read ${offset}+${length}`)
     return `read ${offset}+${length}`
   }
 
@@ -326,7 +347,7 @@ class Run {
       const fh = await this.driver.open(path, 0)
       const actual = await this.driver.read(fh, 0, node.data.length + 1)
       await this.driver.close(fh)
-      assert.ok(actual.equals(node.data), `contents of ${path.join('/')}`)
+      requireEqual(actual, node.data, `contents of ${path.join('/')}`)
       return
     }
     assert.deepEqual(await this.driver.list(path), this.reference.list(path), `list ${path.join('/')}`)
@@ -386,7 +407,7 @@ export function compareWithReference(store: ModelStore, steps: number): void {
           await run.compareStore(backend)
         } catch (error) {
           throw new Error(
-            `seed ${seed}, step ${trail.length}, after: ${trail.slice(-12).join('; ')}\n${error instanceof Error ? (error.stack ?? '') : String(error)}`,
+            `seed ${seed}, step ${trail.length}, after: ${trail.slice(-12).join('; ')}\n${error instanceof Error ? (error.stack ?? '') : String(error)}\n${driver.log.slice(-10).join('')}`,
           )
         }
         assert.deepEqual(await leftOver(), [], 'nothing is left in the hidden directory')
