@@ -41,7 +41,7 @@ export class Driver {
   readonly pool: SlabPool
   /** What the daemon would have told of errors, a JSON line each. */
   readonly log: string[] = []
-  private readonly root: Inode
+  readonly root: Inode
 
   constructor(options: DriverOptions) {
     const mountOptions = {
