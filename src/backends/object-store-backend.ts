@@ -1,11 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { Operator, WriteOptions } from 'opendal'
 import type { BackendWriter, DirectoryEntry, EntryKind, ExpectedVersion, ObjectStat } from './backend.js'
+import { DirectoryMarkers } from './directory-markers.js'
 import { directoryPath, entryNameOf, objectPath, OpendalBackend, statOf } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
-
-/** Directories known to have a marker; past this many the knowledge is thrown away, which costs a request each. */
-const MAX_KNOWN_MARKERS = 100_000
 
 const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
 
@@ -20,17 +18,13 @@ function conflict(path: string, expected: string | null): StorageError {
     : new StorageError('ESTALE', `${path}: somebody else changed it meanwhile`)
 }
 
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
-}
-
 /**
  * A store of objects under flat keys: S3, Swift, GCS, Azure... A directory is there if an object "dir/" (its marker)
  * or any key below it is; mkdir makes the marker. Before the last key below a directory may go, the directory gets a
  * marker, so that it does not vanish with it. Where both an object "a" and keys below "a/" are, the object is seen.
  */
 export class ObjectStoreBackend extends OpendalBackend {
-  private readonly markers = new Set<string>()
+  private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
   /** How the server wants an etag in If-Match: in quotes (RFC 9110), or bare (Ceph before 18 compares the bytes). */
   private quotesEtags = true
   private readonly canReadMatching: boolean
@@ -65,7 +59,7 @@ export class ObjectStoreBackend extends OpendalBackend {
     try {
       for (const entry of await this.operator.list(directory)) {
         const name = entryNameOf(directory, entry.path())
-        if (name === '') this.noteMarker(path)
+        if (name === '') this.markers.note(path)
         if (name === null || name === '') continue
         const stat = statOf(entry.metadata())
         if (stat.kind === 'file' || !entries.has(name)) entries.set(name, { name, kind: stat.kind, stat })
@@ -150,17 +144,17 @@ export class ObjectStoreBackend extends OpendalBackend {
 
   override async createDirectory(path: string): Promise<void> {
     await super.createDirectory(path)
-    this.noteMarker(path)
+    this.markers.note(path)
   }
 
   override async removeDirectory(path: string): Promise<void> {
-    await this.keepParent(path)
-    this.markers.delete(path)
+    await this.markers.keepParent(path)
+    this.markers.forget(path)
     await super.removeDirectory(path)
   }
 
   override async removeFile(path: string): Promise<void> {
-    await this.keepParent(path)
+    await this.markers.keepParent(path)
     await super.removeFile(path)
   }
 
@@ -168,21 +162,8 @@ export class ObjectStoreBackend extends OpendalBackend {
     if (kind === 'file' && (await this.statExactly(objectPath(from))) === null) {
       throw new StorageError('ENOENT', `${from}: not there`)
     }
-    await this.keepParent(from)
-    for (const marker of [...this.markers]) {
-      if (marker === from || marker.startsWith(`${from}/`)) this.markers.delete(marker)
-    }
+    await this.markers.keepParent(from)
+    this.markers.forgetTree(from)
     await super.rename(from, to, kind)
-  }
-
-  /** The directory that `path` is about to leave stays, even if nothing else is in it. */
-  private async keepParent(path: string): Promise<void> {
-    const parent = parentOf(path)
-    if (parent !== '' && !this.markers.has(parent)) await this.createDirectory(parent)
-  }
-
-  private noteMarker(path: string): void {
-    if (this.markers.size >= MAX_KNOWN_MARKERS) this.markers.clear()
-    this.markers.add(path)
   }
 }

@@ -12,10 +12,11 @@ import {
   type Timestamp,
 } from './backend.js'
 import { forEachConcurrently } from './concurrency.js'
+import { DirectoryMarkers } from './directory-markers.js'
 import { StorageError } from './storage-error.js'
 import { encodeName, SwiftContainer } from './swift-container.js'
 import { SwiftError } from './swift-errors.js'
-import type { HttpHead, HttpResponse } from './swift-http.js'
+import type { HttpHead, HttpResponse } from './http-connection.js'
 import { DIRECTORY, listEntries, quoteEtag, statOfHead } from './swift-listing.js'
 import { parseSwiftOptions } from './swift-options.js'
 import { copyTimeMs, SwiftUpload } from './swift-upload.js'
@@ -26,8 +27,6 @@ const PART_SIZE_BYTES = 8 << 20
 const TREE_CONCURRENCY = 16
 /** Swift's limit (max_object_name_length), in UTF-8. */
 const MAX_NAME_BYTES = 1024
-/** Directories known to have a marker; past this many the knowledge is thrown away, which costs a request each. */
-const MAX_KNOWN_MARKERS = 100_000
 /** An account has no size: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
 const USAGE: StorageUsage = {
   ...{ blockSizeBytes: 1 << 20, totalBlocks: 1 << 30, freeBlocks: 1 << 30, availableBlocks: 1 << 30 },
@@ -37,10 +36,6 @@ const MARKER_HEADERS = { 'content-type': 'application/directory' }
 /** Metadata of objects that were stored where nothing was: which write it was. */
 const WRITE_MARK = 'ovfsd-write'
 const EMPTY = new Uint8Array(0)
-
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
-}
 
 /** What the store has in place of what was expected there. */
 function conflict(path: string, expected: string | null): StorageError {
@@ -68,7 +63,7 @@ export class SwiftBackend implements Backend {
     partSizeBytes: PART_SIZE_BYTES,
   }
   private readonly container: SwiftContainer
-  private readonly markers = new Set<string>()
+  private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
 
   /** @throws StorageError EINVAL where options are missing */
   constructor(options: Readonly<Record<string, string>>, timeoutMs: number) {
@@ -110,7 +105,7 @@ export class SwiftBackend implements Backend {
       for (const { name: fullName, stat } of page) {
         const isPrefix = stat === null
         const name = fullName.slice(prefix.length, isPrefix ? -1 : undefined)
-        if (name === '' && !isPrefix) this.noteMarker(path)
+        if (name === '' && !isPrefix) this.markers.note(path)
         // "a//b" and the like can't be addressed.
         if (name === '' || name === '.' || name === '..' || name.includes('/')) continue
         if (path === '' && name === RESERVED_DIRECTORY) continue
@@ -232,12 +227,12 @@ export class SwiftBackend implements Backend {
     await this.container.request(request).catch((error: unknown) => {
       throw missingContainer(error)
     })
-    this.noteMarker(path)
+    this.markers.note(path)
   }
 
   async removeDirectory(path: string): Promise<void> {
-    await this.keepParent(path)
-    this.markers.delete(path)
+    await this.markers.keepParent(path)
+    this.markers.forget(path)
     await this.remove(`${path}/`)
     // Another client's kind of marker; never an object with contents.
     const head = await this.head(path)
@@ -245,7 +240,7 @@ export class SwiftBackend implements Backend {
   }
 
   async removeFile(path: string): Promise<void> {
-    await this.keepParent(path)
+    await this.markers.keepParent(path)
     await this.remove(path)
   }
 
@@ -254,14 +249,12 @@ export class SwiftBackend implements Backend {
   }
 
   async rename(from: string, to: string, kind: EntryKind): Promise<void> {
-    await this.keepParent(from)
+    await this.markers.keepParent(from)
     if (kind === 'file') {
       if (!(await this.moveObject(from, to))) throw new StorageError('ENOENT', `${from}: not there`)
       return
     }
-    for (const marker of [...this.markers]) {
-      if (marker === from || marker.startsWith(`${from}/`)) this.markers.delete(marker)
-    }
+    this.markers.forgetTree(from)
     await this.moveTree(from, to)
   }
 
@@ -293,17 +286,6 @@ export class SwiftBackend implements Backend {
       })
     }
     await this.removeDirectory(from)
-  }
-
-  /** The directory that `path` is about to leave stays, even if nothing else is in it. */
-  private async keepParent(path: string): Promise<void> {
-    const parent = parentOf(path)
-    if (parent !== '' && !this.markers.has(parent)) await this.createDirectory(parent)
-  }
-
-  private noteMarker(path: string): void {
-    if (this.markers.size >= MAX_KNOWN_MARKERS) this.markers.clear()
-    this.markers.add(path)
   }
 
   setModificationTime(path: string, _mtime: Timestamp): Promise<void> {

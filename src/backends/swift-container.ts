@@ -1,15 +1,9 @@
-import { setTimeout as pause } from 'node:timers/promises'
-import { toStorageError } from './storage-error.js'
-import { isWorthAnotherTry, swiftError } from './swift-errors.js'
-import { HttpConnections, type HttpHead, type HttpResponse } from './swift-http.js'
+import { HttpConnections, type HttpHead, type HttpResponse } from './http-connection.js'
+import { withRetries } from './http-error.js'
+import { swiftError } from './swift-errors.js'
 import type { SwiftOptions } from './swift-options.js'
 import { SwiftSessions, type SwiftSession } from './swift-session.js'
 
-/** Tries after the first: as the operators of other services have. */
-const RETRY_TIMES = 2
-const RETRY_MIN_DELAY_MS = 100
-/** What is longest between two tries, whatever the server asks for: a guest's process waits. */
-const RETRY_MAX_DELAY_MS = 2000
 /** 10,000 entries with names of 1024 bytes, which JSON may write as six bytes each, and their attributes. */
 const MAX_LISTING_BYTES = 80 << 20
 const MAX_ERROR_BYTES = 64 << 10
@@ -76,16 +70,8 @@ export class SwiftContainer {
    * Send a request, again after a pause where that may help. All requests have the same effect when repeated.
    * @throws StorageError
    */
-  async request(request: SwiftRequest): Promise<HttpResponse> {
-    for (let retries = 0; ; retries++) {
-      try {
-        return await this.requestOnce(request)
-      } catch (error) {
-        if (retries >= RETRY_TIMES || !isWorthAnotherTry(error)) throw toStorageError(error)
-      }
-      const longest = Math.min(RETRY_MIN_DELAY_MS * 2 ** (retries + 1), RETRY_MAX_DELAY_MS)
-      await pause(longest * (0.5 + Math.random() / 2))
-    }
+  request(request: SwiftRequest): Promise<HttpResponse> {
+    return withRetries(() => this.requestOnce(request))
   }
 
   private async requestOnce(request: SwiftRequest): Promise<HttpResponse> {
@@ -104,13 +90,15 @@ export class SwiftContainer {
     const base = this.endpoint ?? session.storageUrl
     const url = new URL(`${base}/${encodeURIComponent(this.name)}${target}`)
     for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, value)
-    return this.connections.send({
-      ...{ method: request.method, url, headers: { ...headers, 'x-auth-token': session.token } },
+    const call = {
+      ...{ method: request.method, origin: url.origin, target: url.pathname + url.search },
+      headers: { ...headers, 'x-auth-token': session.token },
       timeoutMs: this.timeoutMs + (request.extraTimeMs ?? 0),
       maxBodyBytes: Math.max(maxBodyBytes ?? 0, MAX_ERROR_BYTES),
-      ...(body === undefined ? {} : { body }),
+      asksFirst: true,
       ...(check === undefined ? {} : { check }),
-    })
+    }
+    return this.connections.send(call, body)
   }
 
   /** A page of a listing, as JSON. */
@@ -132,7 +120,7 @@ export class SwiftContainer {
     const session = await this.sessions.current()
     const response = await this.connections
       .send({
-        ...{ method: 'GET', url: new URL('/info', this.endpoint ?? session.storageUrl), headers: {} },
+        ...{ method: 'GET', origin: new URL(this.endpoint ?? session.storageUrl).origin, target: '/info' },
         ...{ timeoutMs: this.timeoutMs, maxBodyBytes: MAX_ERROR_BYTES },
       })
       .catch(() => null)

@@ -1,16 +1,8 @@
-import { StorageError, type ErrnoName } from './storage-error.js'
-import type { HttpResponse } from './swift-http.js'
+import type { HttpResponse } from './http-connection.js'
+import { HttpError, type Meaning } from './http-error.js'
 
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 200
-
-interface Meaning {
-  readonly errno: ErrnoName
-  /** The same request may succeed later: the data to be stored is kept. */
-  readonly retryable?: boolean
-  /** Try again at once, after a pause. */
-  readonly again?: boolean
-}
 
 /** Statuses with a meaning of their own; the rest is EIO, and above 499 tried again. */
 const MEANINGS: Readonly<Record<number, Meaning>> = {
@@ -39,16 +31,15 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
 
 const QUOTA_PATTERN = /quota/i
 
-/** A refusal of Swift: its status, and whether to send the request once more. */
-export class SwiftError extends StorageError {
-  readonly status: number
-  readonly again: boolean
-
-  constructor(status: number, meaning: Meaning, message: string) {
-    super(meaning.errno, message, { retryable: meaning.retryable ?? false })
+/** A refusal of Swift. */
+export class SwiftError extends HttpError {
+  constructor(
+    readonly status: number,
+    meaning: Meaning,
+    message: string,
+  ) {
+    super(meaning, message)
     this.name = 'SwiftError'
-    this.status = status
-    this.again = meaning.again ?? false
   }
 }
 
@@ -70,11 +61,4 @@ function meaningOf(status: number, text: string): Meaning {
     return { errno: 'EDQUOT', retryable: true }
   const isServerFault = status >= 500
   return MEANINGS[status] ?? { errno: 'EIO', retryable: isServerFault, again: isServerFault }
-}
-
-/** Whether to send a request again that ended with `error`. */
-export function isWorthAnotherTry(error: unknown): boolean {
-  if (error instanceof SwiftError) return error.again
-  // What is left are connections: the answer never came.
-  return error instanceof StorageError && error.retryable && ['EIO', 'ETIMEDOUT'].includes(error.errno)
 }

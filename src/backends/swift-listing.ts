@@ -1,6 +1,6 @@
 import type { ObjectStat, Timestamp } from './backend.js'
 import { StorageError } from './storage-error.js'
-import type { HttpHead } from './swift-http.js'
+import type { HttpHead } from './http-connection.js'
 import type { SwiftContainer } from './swift-container.js'
 import { timestampOfRfc3339 } from './timestamp.js'
 

@@ -1,7 +1,8 @@
 /** Log-ins to Swift: a storage URL with a token, renewed before it expires and when the server refuses it. */
+import type { HttpConnections, HttpResponse } from './http-connection.js'
+import { HttpError } from './http-error.js'
 import { StorageError } from './storage-error.js'
 import { swiftError, SwiftError } from './swift-errors.js'
-import type { HttpConnections, HttpResponse } from './swift-http.js'
 import type { KeystoneLogin, SwiftLogin, Version1Login } from './swift-options.js'
 
 /** A token is renewed this long before its end, or after half of its life if that is later, while the present one still serves. */
@@ -94,7 +95,8 @@ export class SwiftSessions {
 
   private async logInByVersion1({ authUrl, user, key }: Version1Login): Promise<SwiftSession> {
     const response = await this.connections.send({
-      ...{ method: 'GET', url: authUrl, headers: { 'x-auth-user': user, 'x-auth-key': key } },
+      ...{ method: 'GET', origin: authUrl.origin, target: authUrl.pathname + authUrl.search },
+      headers: { 'x-auth-user': user, 'x-auth-key': key },
       ...{ timeoutMs: this.timeoutMs, maxBodyBytes: MAX_ANSWER_BYTES },
     })
     requireSuccess(response, authUrl)
@@ -113,11 +115,12 @@ export class SwiftSessions {
 
   private async logInByKeystone(login: KeystoneLogin): Promise<SwiftSession> {
     const url = new URL(`${login.authUrl.pathname}/auth/tokens`, login.authUrl)
-    const response = await this.connections.send({
-      ...{ method: 'POST', url, headers: { 'content-type': 'application/json', accept: 'application/json' } },
-      body: Buffer.from(JSON.stringify(login.auth)),
-      ...{ timeoutMs: this.timeoutMs, maxBodyBytes: MAX_ANSWER_BYTES },
-    })
+    const request = {
+      ...{ method: 'POST', origin: url.origin, target: url.pathname + url.search },
+      headers: { 'content-type': 'application/json', accept: 'application/json' },
+      ...{ timeoutMs: this.timeoutMs, maxBodyBytes: MAX_ANSWER_BYTES, asksFirst: true },
+    }
+    const response = await this.connections.send(request, Buffer.from(JSON.stringify(login.auth)))
     requireSuccess(response, url)
     const token = response.headers['x-subject-token']
     const answer = parseAnswer(response.body)
@@ -139,9 +142,9 @@ function requireSuccess(response: HttpResponse, url: URL): void {
   throw new SwiftError(response.status, { errno: 'EACCES', retryable: true }, error.message)
 }
 
-function strangeAnswer(url: URL): StorageError {
+function strangeAnswer(url: URL): HttpError {
   const message = `log-in at ${url.origin}${url.pathname}: the answer has no token and storage URL`
-  return new StorageError('EIO', message, { retryable: true })
+  return new HttpError({ errno: 'EIO', retryable: true, again: true }, message)
 }
 
 function parseAnswer(body: Buffer): KeystoneAnswer['token'] {
@@ -164,10 +167,9 @@ function findStorageUrl(catalog: readonly CatalogEntry[], login: KeystoneLogin):
     }
   }
   const where = region === undefined ? '' : ` in the region "${region}"`
-  throw new StorageError(
-    'EIO',
+  throw new HttpError(
+    { errno: 'EIO', retryable: true, again: true },
     `log-in at ${login.authUrl.href}: the catalog has no ${endpointInterface} object-store${where}`,
-    { retryable: true },
   )
 }
 

@@ -13,7 +13,7 @@ import {
 } from './backend.js'
 import { StorageError } from './storage-error.js'
 import { WebhdfsClient, type FileStatus } from './webhdfs-client.js'
-import { WebhdfsError } from './webhdfs-errors.js'
+import { HttpError, withRetries } from './http-error.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 import { WebhdfsWriter } from './webhdfs-writer.js'
 
@@ -48,7 +48,7 @@ function versionOf({ modificationTime, length, fileId }: FileStatus): string {
 }
 
 function hasErrno(error: unknown, errno: string): boolean {
-  return error instanceof WebhdfsError && error.errno === errno
+  return error instanceof HttpError && error.errno === errno
 }
 
 /**
@@ -107,7 +107,7 @@ export class WebhdfsBackend implements Backend {
     const entries: DirectoryEntry[] = []
     for (const status of found) {
       const { pathSuffix: name, type } = status
-      if (name === '') throw new WebhdfsError({ errno: 'ENOTDIR' }, `${path}: not a directory`)
+      if (name === '') throw new HttpError({ errno: 'ENOTDIR' }, `${path}: not a directory`)
       if (type === 'SYMLINK' || (path === '' && name === RESERVED_DIRECTORY)) continue
       const stat = statOf(status)
       entries.push({ name, kind: stat.kind, stat })
@@ -126,7 +126,7 @@ export class WebhdfsBackend implements Backend {
 
   async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
     // Each try under a name of its own: an earlier one may still be under way.
-    const upload = await this.client.retry(async () => {
+    const upload = await withRetries(async () => {
       const name = this.newUpload()
       await this.client.create(this.absolute(name), data)
       return name

@@ -2,26 +2,25 @@
  * WebHDFS, Hadoop's file system over HTTP: names are the NameNode's business, data goes to and from the DataNode that it
  * sends us to. Paths here are absolute. https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
  */
-import { setTimeout as pause } from 'node:timers/promises'
-import { connectionError, refusal, WebhdfsError } from './webhdfs-errors.js'
 import {
+  HttpConnections,
   placeOf,
-  WebhdfsConnections,
-  type HttpAnswer,
-  type HttpCall,
+  type HttpRequest,
+  type HttpResponse,
   type HttpUpload,
-} from './webhdfs-http.js'
+} from './http-connection.js'
+import { connectionError, HttpError, withRetries } from './http-error.js'
+import { refusal } from './webhdfs-errors.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 
-/** Tries after the first. */
-const RETRY_TIMES = 2
-/** Before the first of them; doubled for the next. */
-const RETRY_DELAY_MS = 100
 /** A listing in one piece of a million names; one in batches is far below. */
 const MAX_ANSWER_BYTES = 512 << 20
 /** What a DataNode says when it has stored something, or why not. */
 const MAX_REPLY_BYTES = 1 << 20
 const API_PREFIX = '/webhdfs/v1'
+/** A body of another type is refused. */
+const BODY_HEADERS = { 'content-type': 'application/octet-stream' }
+const NO_BODY = new Uint8Array(0)
 
 /** As HDFS shows it in JSON. */
 export interface FileStatus {
@@ -55,7 +54,7 @@ interface NameNodeCall {
   readonly parameters?: Parameters
 }
 
-interface Reply extends HttpAnswer {
+interface Reply extends HttpResponse {
   /** An earlier try may have been done without our hearing of it. */
   readonly isRepeated: boolean
 }
@@ -73,7 +72,7 @@ function deleteCall(path: string): NameNodeCall {
 }
 
 export class WebhdfsClient {
-  private readonly connections = new WebhdfsConnections()
+  private readonly connections = new HttpConnections()
   private activeEndpoint = 0
 
   constructor(
@@ -89,8 +88,7 @@ export class WebhdfsClient {
       return (parse(reply) as { FileStatus: FileStatus }).FileStatus
     } catch (error) {
       // Below a file nothing is there either.
-      if (error instanceof WebhdfsError && (error.errno === 'ENOENT' || error.errno === 'ENOTDIR'))
-        return null
+      if (error instanceof HttpError && (error.errno === 'ENOENT' || error.errno === 'ENOTDIR')) return null
       throw error
     }
   }
@@ -124,7 +122,7 @@ export class WebhdfsClient {
       parameters: { offset, length: lengthBytes },
     }
     const limit = Math.max(lengthBytes, MAX_REPLY_BYTES)
-    return this.retry(async () => {
+    return withRetries(async () => {
       const dataNodeCall = await this.redirection(call, limit)
       const answer = await this.connections.send(dataNodeCall)
       if (answer.status !== 200) throw refusal(placeOf(dataNodeCall), answer)
@@ -150,23 +148,23 @@ export class WebhdfsClient {
    */
   async reasonOf(path: string, error: unknown): Promise<Error> {
     const failure = error instanceof Error ? error : new Error(String(error))
-    if (!(error instanceof WebhdfsError) || error.errno !== 'EIO' || !error.again) return failure
+    if (!(error instanceof HttpError) || error.errno !== 'EIO' || !error.again) return failure
     try {
       await this.send(await this.redirection(createCall(path), MAX_REPLY_BYTES), new Uint8Array(1), 201)
     } catch (reason) {
       // EEXIST: part of the file was stored.
-      if (reason instanceof WebhdfsError && !reason.again && reason.errno !== 'EEXIST') return reason
+      if (reason instanceof HttpError && !reason.again && reason.errno !== 'EEXIST') return reason
     }
     return failure
   }
 
   /** Start to store a new file. */
   async beginCreate(path: string): Promise<HttpUpload> {
-    const dataNodeCall = await this.retry(() => this.redirection(createCall(path), MAX_REPLY_BYTES))
-    return this.connections.beginUpload(dataNodeCall)
+    const dataNodeCall = await withRetries(() => this.redirection(createCall(path), MAX_REPLY_BYTES))
+    return this.connections.beginUpload(dataNodeCall, (answer) => refusal(placeOf(dataNodeCall), answer))
   }
 
-  /** @throws WebhdfsError where the file was not stored */
+  /** @throws HttpError where the file was not stored */
   async finishCreate(upload: HttpUpload): Promise<void> {
     const answer = await upload.finish()
     if (answer.status !== 201) throw refusal('CREATE', answer)
@@ -175,11 +173,11 @@ export class WebhdfsClient {
   /** Sent once: a second time would append twice. */
   async append(path: string, data: Uint8Array): Promise<void> {
     const call: NameNodeCall = { method: 'POST', op: 'APPEND', path }
-    const dataNodeCall = await this.retry(() => this.redirection(call, MAX_REPLY_BYTES))
+    const dataNodeCall = await withRetries(() => this.redirection(call, MAX_REPLY_BYTES))
     await this.send(dataNodeCall, data, 200)
   }
 
-  private async send(call: HttpCall, data: Uint8Array, expectedStatus: number): Promise<void> {
+  private async send(call: HttpRequest, data: Uint8Array, expectedStatus: number): Promise<void> {
     const answer = await this.connections.send(call, data)
     if (answer.status !== expectedStatus) throw refusal(placeOf(call), answer)
   }
@@ -194,27 +192,26 @@ export class WebhdfsClient {
     requireTrue(await this.ask({ method: 'PUT', op: 'MKDIRS', path }), path)
   }
 
-  /** @throws WebhdfsError ENOENT when nothing is there */
+  /** @throws HttpError ENOENT when nothing is there */
   async delete(path: string): Promise<void> {
     const reply = await this.ask(deleteCall(path))
     const { boolean: isDeleted } = parse(reply) as { boolean: boolean }
-    if (!isDeleted && !reply.isRepeated)
-      throw new WebhdfsError({ errno: 'ENOENT' }, `DELETE ${path}: not there`)
+    if (!isDeleted && !reply.isRepeated) throw new HttpError({ errno: 'ENOENT' }, `DELETE ${path}: not there`)
   }
 
   /**
    * `source` is what is at `from`: it tells whether a rename whose answer was lost has been done.
-   * @throws WebhdfsError EEXIST when something is at `to` and may not be overwritten
+   * @throws HttpError EEXIST when something is at `to` and may not be overwritten
    */
   async rename(from: string, to: string, overwrite: boolean, source: FileStatus): Promise<void> {
     const parameters = { destination: to, renameoptions: overwrite ? 'OVERWRITE' : 'NONE' }
     try {
       await this.ask({ method: 'PUT', op: 'RENAME', path: from, parameters })
     } catch (error) {
-      if (!(error instanceof WebhdfsError)) throw error
+      if (!(error instanceof HttpError)) throw error
       // A file and a directory: HDFS looks at that before it looks whether it may overwrite.
       if (error.errno === 'EISDIR' && !overwrite)
-        throw new WebhdfsError({ errno: 'EEXIST' }, error.message, error)
+        throw new HttpError({ errno: 'EEXIST' }, error.message, error)
       if (!error.isRepeated) throw error
       const moved = await this.status(to)
       if (moved?.fileId !== source.fileId) throw error
@@ -250,7 +247,7 @@ export class WebhdfsClient {
 
   /** A request that the NameNode answers itself. All of them may be sent again. */
   private ask(call: NameNodeCall): Promise<Reply> {
-    return this.retry((tries) => this.askOnce(call, tries))
+    return withRetries((tries) => this.askOnce(call, tries))
   }
 
   private async askOnce(call: NameNodeCall, tries: number): Promise<Reply> {
@@ -261,10 +258,10 @@ export class WebhdfsClient {
   }
 
   /** The request that the NameNode names for the data of `call`. */
-  private async redirection(call: NameNodeCall, maxBodyBytes: number): Promise<HttpCall> {
+  private async redirection(call: NameNodeCall, maxBodyBytes: number): Promise<HttpRequest> {
     const httpCall = this.httpCall(call, MAX_REPLY_BYTES)
     const answer = await this.toNameNode(httpCall)
-    const { location = '' } = answer
+    const { location = '' } = answer.headers
     if (answer.status !== 307 || !URL.canParse(location)) throw refusal(placeOf(httpCall), answer)
     const { origin, protocol } = new URL(location)
     if (protocol !== 'http:' && protocol !== 'https:') throw refusal(placeOf(httpCall), answer)
@@ -273,14 +270,14 @@ export class WebhdfsClient {
   }
 
   /** To the NameNode that answered last; where it can't, the next try goes to the next one. */
-  private async toNameNode(call: HttpCall): Promise<HttpAnswer> {
+  private async toNameNode(call: HttpRequest): Promise<HttpResponse> {
     const { endpoints } = this.options
     const used = this.activeEndpoint
     const goOn = (): void => {
       if (this.activeEndpoint === used) this.activeEndpoint = (used + 1) % endpoints.length
     }
     try {
-      const answer = await this.connections.send(call)
+      const answer = await this.connections.send(call, call.method === 'GET' ? undefined : NO_BODY)
       if (answer.status === 403 && answer.body.includes('"StandbyException"')) goOn()
       return answer
     } catch (error) {
@@ -289,7 +286,7 @@ export class WebhdfsClient {
     }
   }
 
-  private httpCall({ method, op, path, parameters = {} }: NameNodeCall, maxBodyBytes: number): HttpCall {
+  private httpCall({ method, op, path, parameters = {} }: NameNodeCall, maxBodyBytes: number): HttpRequest {
     const { endpoints, user, delegation } = this.options
     const endpoint = new URL(endpoints[this.activeEndpoint] ?? '')
     const query = new URLSearchParams({ op })
@@ -300,21 +297,9 @@ export class WebhdfsClient {
     const search = query.toString().replaceAll('+', '%20')
     const prefix = endpoint.pathname === '/' ? '' : endpoint.pathname
     const target = `${prefix}${API_PREFIX}${encodePath(path)}?${search}`
-    return { method, origin: endpoint.origin, target, timeoutMs: this.timeoutMs, maxBodyBytes }
-  }
-
-  /** Again after a failure that may pass, unless it took all tries. */
-  async retry<T>(work: (tries: number) => Promise<T>): Promise<T> {
-    for (let tries = 0; ; tries++) {
-      try {
-        return await work(tries)
-      } catch (error) {
-        if (!(error instanceof WebhdfsError)) throw error
-        error.isRepeated = tries > 0
-        if (!error.again || tries === RETRY_TIMES) throw error
-      }
-      // Not all at once after a failure that hit all.
-      await pause(RETRY_DELAY_MS * 2 ** tries * (0.5 + Math.random()))
+    return {
+      ...{ method, origin: endpoint.origin, target, timeoutMs: this.timeoutMs, maxBodyBytes },
+      headers: method === 'GET' ? {} : BODY_HEADERS,
     }
   }
 }
@@ -338,7 +323,7 @@ export function targetOf(target: string, path: string): string {
 }
 
 /** The answer's JSON; its form is WebHDFS's published schema. */
-function parse({ body }: HttpAnswer): unknown {
+function parse({ body }: HttpResponse): unknown {
   try {
     return JSON.parse(body.toString('utf8'))
   } catch (error) {
@@ -348,5 +333,5 @@ function parse({ body }: HttpAnswer): unknown {
 
 function requireTrue(reply: Reply, path: string): void {
   if ((parse(reply) as { boolean?: boolean }).boolean === true) return
-  throw new WebhdfsError({ errno: 'EIO', retryable: true }, `${path}: the NameNode refused without a reason`)
+  throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the NameNode refused without a reason`)
 }

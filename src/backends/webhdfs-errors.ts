@@ -1,16 +1,8 @@
-import { StorageError, type ErrnoName } from './storage-error.js'
-import type { HttpAnswer } from './webhdfs-http.js'
+import type { HttpResponse } from './http-connection.js'
+import { HttpError, type Meaning } from './http-error.js'
 
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 300
-
-interface Meaning {
-  readonly errno: ErrnoName
-  /** The same call may succeed later: data to be stored is kept. */
-  readonly retryable?: boolean
-  /** Try again at once, after a pause. */
-  readonly again?: boolean
-}
 
 const BUSY: Meaning = { errno: 'EBUSY', retryable: true, again: true }
 /** A NameNode that is not the active one, or not yet: somebody else may be, or this one soon. */
@@ -82,35 +74,8 @@ const MEANING_OF_STATUS: Readonly<Record<number, Meaning>> = {
   504: { errno: 'ETIMEDOUT', retryable: true, again: true },
 }
 
-/** A failed request to HDFS. */
-export class WebhdfsError extends StorageError {
-  /** Worth another try at once. */
-  readonly again: boolean
-  /** Not the first try failed so: an earlier one may have been done without our hearing of it. */
-  isRepeated = false
-
-  constructor(meaning: Meaning, message: string, cause?: unknown) {
-    super(meaning.errno, message, { retryable: meaning.retryable ?? false, cause })
-    this.name = 'WebhdfsError'
-    this.again = meaning.again ?? false
-  }
-}
-
-/** No answer: the connection failed. `place` must not hold the query, which may have a token. */
-export function connectionError(place: string, error: unknown): WebhdfsError {
-  const { code, message } = error as NodeJS.ErrnoException
-  // An error of several addresses (localhost as ::1 and 127.0.0.1) has no message of its own.
-  const reason = message === '' ? (code ?? 'no connection') : message
-  return new WebhdfsError({ errno: 'EIO', retryable: true, again: true }, `${place}: ${reason}`, error)
-}
-
-export function timeoutError(place: string, timeoutMs: number): WebhdfsError {
-  const message = `${place}: no answer within ${timeoutMs} ms`
-  return new WebhdfsError({ errno: 'ETIMEDOUT', retryable: true, again: true }, message)
-}
-
 /** An answer that is not the one asked for. */
-export function refusal(place: string, { status, body }: HttpAnswer): WebhdfsError {
+export function refusal(place: string, { status, body }: HttpResponse): HttpError {
   const remote = remoteException(body)
   if (remote === null) {
     const isServerFault = status >= 500
@@ -119,10 +84,10 @@ export function refusal(place: string, { status, body }: HttpAnswer): WebhdfsErr
       retryable: isServerFault,
       again: isServerFault,
     }
-    return new WebhdfsError(meaning, `${place}: HTTP status ${status}, and not in WebHDFS's words`)
+    return new HttpError(meaning, `${place}: HTTP status ${status}, and not in WebHDFS's words`)
   }
   const { exception, message } = remote
-  return new WebhdfsError(meaningOf(status, exception, message), `${place}: ${exception}: ${message}`)
+  return new HttpError(meaningOf(status, exception, message), `${place}: ${exception}: ${message}`)
 }
 
 function meaningOf(status: number, exception: string, message: string): Meaning {

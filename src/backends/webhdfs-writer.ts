@@ -1,5 +1,5 @@
 import type { BackendWriter, ObjectStat } from './backend.js'
-import type { HttpUpload } from './webhdfs-http.js'
+import type { HttpUpload } from './http-connection.js'
 
 /** An upload that streams to a DataNode. */
 export class WebhdfsWriter implements BackendWriter {
