@@ -1,4 +1,5 @@
 import type { Backend } from './backend.js'
+import { Circuit, withCircuit, type CircuitOptions } from './circuit.js'
 import { LocalDirectoryBackend } from './local-directory-backend.js'
 import { MemoryBackend } from './memory-backend.js'
 import { ObjectStoreBackend } from './object-store-backend.js'
@@ -14,7 +15,12 @@ export interface BackendOptions {
   /** OpenDAL's own options. */
   readonly options: Readonly<Record<string, string>>
   readonly timeoutMs: number
+  /** For stores behind a network. Without it each call is made. */
+  readonly circuit?: CircuitOptions
 }
+
+/** Types that have no server: they answer, whatever it is. */
+const LOCAL_TYPES: readonly string[] = ['fs', 'memory']
 
 /** Where neither the profile nor the environment names a region: what S3 itself and most servers like it take for "any". */
 const DEFAULT_S3_REGION = 'us-east-1'
@@ -36,8 +42,17 @@ function hasRegion(options: Readonly<Record<string, string>>): boolean {
   return 'region' in options || 'AWS_REGION' in process.env || 'AWS_DEFAULT_REGION' in process.env
 }
 
-/** The one place that knows which backend a profile's type means. */
-export function createBackend({ type, options, timeoutMs }: BackendOptions): Backend {
+/** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. */
+export function createBackend(
+  profile: BackendOptions,
+  circuitChanged?: (error: StorageError | null) => void,
+): Backend {
+  const backend = createStore(profile)
+  if (profile.circuit === undefined || LOCAL_TYPES.includes(profile.type)) return backend
+  return withCircuit(backend, new Circuit(profile.circuit, circuitChanged))
+}
+
+function createStore({ type, options, timeoutMs }: BackendOptions): Backend {
   // The binding has no native HDFS client; see ARCHITECTURE.md for why its WebHDFS is not used.
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
   if (type === 'swift') return new SwiftBackend(options, timeoutMs)

@@ -14,6 +14,7 @@ export interface Meaning {
   readonly retryable?: boolean
   /** Try again at once, after a pause. */
   readonly again?: boolean
+  readonly unanswered?: boolean
 }
 
 /** An HTTP request that failed: refused, or without an answer. */
@@ -24,7 +25,7 @@ export class HttpError extends StorageError {
   isRepeated = false
 
   constructor(meaning: Meaning, message: string, cause?: unknown) {
-    super(meaning.errno, message, { retryable: meaning.retryable ?? false, cause })
+    super(meaning.errno, message, { ...meaning, cause })
     this.name = 'HttpError'
     this.again = meaning.again ?? false
   }
@@ -35,12 +36,13 @@ export function connectionError(place: string, error: unknown): HttpError {
   const { code, message } = error as NodeJS.ErrnoException
   // An error of several addresses (localhost as ::1 and 127.0.0.1) has no message of its own.
   const reason = message === '' ? (code ?? 'no connection') : message
-  return new HttpError({ errno: 'EIO', retryable: true, again: true }, `${place}: ${reason}`, error)
+  const meaning: Meaning = { errno: 'EIO', retryable: true, again: true, unanswered: true }
+  return new HttpError(meaning, `${place}: ${reason}`, error)
 }
 
 export function timeoutError(place: string, timeoutMs: number): HttpError {
   const message = `${place}: no answer within ${timeoutMs} ms`
-  return new HttpError({ errno: 'ETIMEDOUT', retryable: true, again: true }, message)
+  return new HttpError({ errno: 'ETIMEDOUT', retryable: true, again: true, unanswered: true }, message)
 }
 
 /** Run `work` again after a failure that may pass, unless it took all tries. `tries`: those before this one. */

@@ -3,6 +3,12 @@ import { constants } from 'node:os'
 /** The errnos a storage may answer with; the guest sees their negated number. */
 export type ErrnoName = keyof typeof constants.errno
 
+export interface StorageErrorOptions {
+  readonly retryable?: boolean
+  readonly unanswered?: boolean
+  readonly cause?: unknown
+}
+
 /**
  * What went wrong in a store, in the guest's terms. `errno` is what the operation answers with; `retryable` tells
  * whether the same call may succeed later (the store was away or busy) or the answer is final.
@@ -10,12 +16,15 @@ export type ErrnoName = keyof typeof constants.errno
 export class StorageError extends Error {
   readonly errno: ErrnoName
   readonly retryable: boolean
+  /** Nobody answered: there was no connection, it broke, or the deadline passed. */
+  readonly unanswered: boolean
 
-  constructor(errno: ErrnoName, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+  constructor(errno: ErrnoName, message: string, options: StorageErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'StorageError'
     this.errno = errno
     this.retryable = options.retryable ?? false
+    this.unanswered = options.unanswered ?? false
   }
 }
 
@@ -44,6 +53,8 @@ const OS_ERROR_PATTERN = /\(os error (\d+)\)/
 /** The object became shorter than the size we know: it was replaced underneath us. */
 const SHORT_READ_PATTERN = /too little data|range (?:start|end) out of bounds|Panic in async function/
 const TIMEOUT_PATTERN = /timeout|timed out/i
+/** OpenDAL's HTTP client without an answer; an answer of any status has its `response: Parts` in the text. */
+const CONNECTION_PATTERN = /=> send http request/
 
 const NAME_OF_ERRNO = new Map<number, ErrnoName>(
   Object.entries(constants.errno).map(([name, number]) => [number, name as ErrnoName]),
@@ -67,7 +78,8 @@ export function toStorageError(error: unknown): StorageError {
   const match = KIND_PATTERN.exec(message)
   const retryable = match !== null && match[2] !== 'permanent'
   if (TIMEOUT_PATTERN.test(message))
-    return new StorageError('ETIMEDOUT', message, { retryable: true, cause: error })
+    return new StorageError('ETIMEDOUT', message, { retryable: true, unanswered: true, cause: error })
+  const unanswered = CONNECTION_PATTERN.test(message)
   const errno = (match?.[1] === undefined ? undefined : ERRNO_OF_KIND[match[1]]) ?? 'EIO'
-  return new StorageError(errno, message, { retryable, cause: error })
+  return new StorageError(errno, message, { retryable, unanswered, cause: error })
 }

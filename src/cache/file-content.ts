@@ -1,4 +1,5 @@
 import type { ExpectedVersion, ObjectStat } from '../backends/backend.js'
+import { CircuitOpenError } from '../backends/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
@@ -512,6 +513,7 @@ export class FileContent {
 
   /** A store that did not answer may have stored all the same: then the next commit meets its own work. */
   private noteFailure(error: StorageError): void {
+    if (error instanceof CircuitOpenError) return
     if (error.retryable && error.errno !== 'ESTALE') this.mayReplaceAny = true
   }
 

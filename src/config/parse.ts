@@ -199,6 +199,7 @@ function mountSettings({ name, type, keys, options }: Profile, server: ServerSet
     fileMode: keys.file_mode,
     dirMode: keys.dir_mode,
     timeoutMs: keys.timeout,
+    circuit: { failures: keys.circuit_failures, pauseMs: keys.circuit_pause },
     expirationMs: keys.cache_expiration_time ?? server.expirationMs,
     options,
   }

@@ -31,6 +31,10 @@ const EXPIRATION_RANGE: DurationRange = { min: '0', max: '365d' }
 const DIRTY_EXPIRE_RANGE: DurationRange = { min: '10ms', max: '1h' }
 /** A stop of the virtual machine waits for calls under way: a day-long deadline would hang it. */
 const TIMEOUT_RANGE: DurationRange = { min: '100ms', max: '1h' }
+/** 0 turns the circuit breaker off. */
+const CIRCUIT_FAILURES_RANGE: IntegerRange = { min: 0, max: 1000 }
+/** Shorter, and one call would always be trying; longer, and a store that is back would be ignored. */
+const CIRCUIT_PAUSE_RANGE: DurationRange = { min: '100ms', max: '10m' }
 /** After an hour, whoever still has a file of a removed mount open will not close it by itself. */
 const RELOAD_GRACE_RANGE: DurationRange = { min: '0', max: '1h' }
 const SHUTDOWN_TIMEOUT_RANGE: DurationRange = { min: '1s', max: '24h' }
@@ -78,6 +82,11 @@ export const profileSchema = v.object({
   file_mode: v.optional(mode, '0644'),
   dir_mode: v.optional(mode, '0755'),
   timeout: v.optional(durationMs(TIMEOUT_RANGE), '30s'),
+  circuit_failures: v.optional(
+    setting((value) => parseInteger(value, CIRCUIT_FAILURES_RANGE)),
+    5,
+  ),
+  circuit_pause: v.optional(durationMs(CIRCUIT_PAUSE_RANGE), '1s'),
   cache_expiration_time: v.optional(expirationMs),
 })
 

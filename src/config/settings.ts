@@ -42,6 +42,13 @@ export interface MountSettings {
   readonly dirMode: number
   /** Deadline of one call of the backend. */
   readonly timeoutMs: number
+  /** When a store that does not answer is left alone. */
+  readonly circuit: {
+    /** Calls in a row without an answer; 0: never. */
+    readonly failures: number
+    /** Before one call tries again. */
+    readonly pauseMs: number
+  }
   /** As {@link ServerSettings.expirationMs}, for this mount. */
   readonly expirationMs: number
   /** The service's own options, by OpenDAL's names. May hold secrets. */

@@ -201,7 +201,7 @@ export class Server {
     const mount = fs.mounts.find(before.name)
     if (mount === undefined) return false
     try {
-      const backend = isSameBackend(before, after) ? null : createBackend(after)
+      const backend = isSameBackend(before, after) ? null : createLogged(after, logger)
       reconfigureMount(mount, withCache(after, fs.options.cacheEnabled), backend)
     } catch (error) {
       logger.error({ mount: after.name, err: error }, 'a mount could not be changed and stays as it was')
@@ -271,7 +271,19 @@ function describe(mount: ServerMount): Record<string, unknown> {
 /** The `memory` service keeps its data in the backend itself, and has nothing that a deadline could be for. */
 function isSameBackend(before: ServerMount, after: ServerMount): boolean {
   if (before.type === 'memory') return true
-  return before.timeoutMs === after.timeoutMs && isDeepStrictEqual(before.options, after.options)
+  const what = ({ timeoutMs, circuit, options }: ServerMount) => ({ timeoutMs, circuit, options })
+  return isDeepStrictEqual(what(before), what(after))
+}
+
+function createLogged(mount: ServerMount, logger: Logger): Backend {
+  return createBackend(mount, (error) => {
+    if (error === null) logger.info({ mount: mount.name }, 'the store answers again')
+    else
+      logger.error(
+        { mount: mount.name, err: error },
+        'the store does not answer; requests to it fail at once',
+      )
+  })
 }
 
 /** The mount's store; when it can't be set up, a stand-in that tries again and tells `succeeded` what to put in its place. */
@@ -281,14 +293,14 @@ function setUpBackend(
   succeeded: (standIn: Backend, backend: Backend) => void,
 ): Backend {
   try {
-    return createBackend(mount)
+    return createLogged(mount, logger)
   } catch (error) {
     logger.error(
       { mount: mount.name, err: error },
       'a mount is not available yet; requests to it will try again',
     )
     const standIn = deferBackend(
-      () => createBackend(mount),
+      () => createLogged(mount, logger),
       error,
       (backend) => {
         logger.info({ mount: mount.name }, 'mount available')

@@ -58,6 +58,7 @@ name_node = "hdfs://127.0.0.1:9000"
       fileMode: 0o644,
       dirMode: 0o755,
       timeoutMs: 30_000,
+      circuit: { failures: 5, pauseMs: 1000 },
       expirationMs: 60_000,
     }
     assert.deepEqual(parseSettings(text, 'f.toml'), {
@@ -163,6 +164,8 @@ describe('settings', () => {
         file_mode = "640"
         dir_mode = "0750"
         timeout = "500ms"
+        circuit_failures = 0
+        circuit_pause = "250ms"
         cache_expiration_time = "0"
         bucket_name = "b"
         enable_virtual_host_style = true
@@ -178,6 +181,7 @@ describe('settings', () => {
         fileMode: 0o640,
         dirMode: 0o750,
         timeoutMs: 500,
+        circuit: { failures: 0, pauseMs: 250 },
         expirationMs: 0,
         options: { bucket: 'b', enable_virtual_host_style: 'true', delete_max_size: '100' },
       },

@@ -9,7 +9,8 @@ import { join } from 'node:path'
 import { after } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
-import { compareWithReference, withListedAttributes, type ModelStore } from './run.js'
+import { withListedAttributes } from '../support/backends.js'
+import { compareWithReference, type ModelStore } from './run.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 1500)
 

@@ -4,9 +4,9 @@ import { describe, it, type TestContext } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
 import { openDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
+import { withListedAttributes } from '../support/backends.js'
 import { Driver } from './driver.js'
 import type { Path } from './reference.js'
-import { withListedAttributes } from './run.js'
 
 const POOL_BYTES = 4 << 20
 const O_RDWR = 2

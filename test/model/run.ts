@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import { FsError } from '../../src/fs/fs-error.js'
+import { withMembers } from '../support/backends.js'
 import { Driver } from './driver.js'
 import { chooseSeed, Random } from './random.js'
 import { ModelError, ModelFile, ReferenceFileSystem, type ModelNode, type Path } from './reference.js'
@@ -18,35 +19,9 @@ const O_EXCL = 0o200
 const O_TRUNC = 0o1000
 const O_APPEND = 0o2000
 
-/** The same backend but for some members. */
-export function withMembers(backend: Backend, members: Partial<Backend>): Backend {
-  return new Proxy(backend, {
-    get(target, property) {
-      if (property in members) return members[property as keyof Backend]
-      const value: unknown = Reflect.get(target, property, target)
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value
-    },
-  })
-}
-
 /** The same backend with small parts, so that a file of a few hundred kilobytes is a long upload. */
 function withSmallParts(backend: Backend): Backend {
   return withMembers(backend, { capabilities: { ...backend.capabilities, partSizeBytes: PART_BYTES } })
-}
-
-/** The same backend, its listings with attributes, as object stores give them. */
-export function withListedAttributes(backend: Backend): Backend {
-  return withMembers(backend, {
-    list: async (path) => {
-      const entries = await backend.list(path)
-      return Promise.all(
-        entries.map(async (entry) => ({
-          ...entry,
-          stat: await backend.stat(path === '' ? entry.name : `${path}/${entry.name}`),
-        })),
-      )
-    },
-  })
 }
 
 /** A store to be compared with the reference. */
