@@ -15,7 +15,10 @@ export interface ContentSource {
    * end: no waiting for memory or for guests in it.
    */
   withPath<T>(work: (path: string) => Promise<T>): Promise<T>
-  /** The store has another version than the content knew: look, and replace the base if the content is clean; else ESTALE. */
+  /**
+   * The store said that it has another version than the content knew: look, and replace the base if the content is clean;
+   * else ESTALE. Nothing happens where the other version is our own.
+   */
   revalidate(): Promise<void>
   /** The contents were stored; `stat` is the object's new one. */
   noteStored(stat: ObjectStat): void

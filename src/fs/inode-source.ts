@@ -28,13 +28,17 @@ export class InodeSource implements ContentSource {
 
   async revalidate(): Promise<void> {
     const { inode } = this
-    const change = inode.mount.changeCount
+    const { content } = inode
+    const known = content?.version
     const stat = await this.withPath((path) => this.backend.stat(path))
-    // A commit of ours came in between: the answer may be older, and what we have is the store's present version.
-    if (inode.lastChange > change) return
+    // What was seen may be the work of a commit of ours that has no answer yet.
+    await content?.commitsEnded()
+    if (content?.version !== known) return
     if (stat?.kind !== 'file') throw new FsError('ESTALE', 'the object is gone')
-    if (inode.content?.isDirty === true)
+    if (content?.isDirty === true) {
+      if (stat.version === known) return
       throw new FsError('ESTALE', 'the object was replaced while it was being changed')
+    }
     inode.adopt(stat, performance.now())
   }
 
