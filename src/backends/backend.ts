@@ -68,6 +68,8 @@ export interface BackendCapabilities {
   readonly setModificationTime: boolean
   /** The longest file that the store takes: beyond it, EFBIG. */
   readonly maxFileBytes: number
+  /** The longest path that the store takes, UTF-8: beyond it, ENAMETOOLONG. */
+  readonly maxPathBytes: number
   /** Bytes a write should have: the size of the parts an upload is made of. */
   readonly partSizeBytes: number
 }

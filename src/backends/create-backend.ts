@@ -25,6 +25,26 @@ const LOCAL_TYPES: readonly string[] = ['fs', 'memory']
 /** Where neither the profile nor the environment names a region: what S3 itself and most servers like it take for "any". */
 const DEFAULT_S3_REGION = 'us-east-1'
 
+/** The longest keys, bytes, of services that say so in their manuals; others tell only when a key is too long for them. */
+const MAX_KEY_BYTES: ReadonlyMap<string, number> = new Map([
+  ['s3', 1024],
+  ['gcs', 1024],
+  ['azblob', 1024],
+  ['obs', 1024],
+  ['oss', 1023],
+  ['cos', 850],
+])
+
+/** What a key leaves for a path below the mount's root. */
+function maxPathBytesOf(type: string, { root = '' }: Readonly<Record<string, string>>): number {
+  const maxKeyBytes = MAX_KEY_BYTES.get(type)
+  if (maxKeyBytes === undefined) return Number.MAX_SAFE_INTEGER
+  const names = root.split('/').filter((name) => name !== '')
+  const prefix = names.map((name) => `${name}/`).join('')
+  // A directory's marker ends in "/".
+  return maxKeyBytes - Buffer.byteLength(prefix) - 1
+}
+
 /** OpenDAL's scheme and options for a profile: some types and options are ours. */
 function schemeOf(
   type: string,
@@ -68,6 +88,6 @@ function createStore({ type, options, timeoutMs }: BackendOptions): Backend {
     case 'memory':
       return new MemoryBackend(operator)
     default:
-      return new ObjectStoreBackend(operator)
+      return new ObjectStoreBackend(operator, maxPathBytesOf(type, options))
   }
 }

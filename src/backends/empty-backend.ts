@@ -12,6 +12,7 @@ export class EmptyBackend implements Backend {
     copy: false,
     setModificationTime: false,
     maxFileBytes: 0,
+    maxPathBytes: Number.MAX_SAFE_INTEGER,
     partSizeBytes: 1 << 20,
   }
   readonly read = refuse

@@ -103,6 +103,7 @@ export class LocalDirectoryBackend implements Backend {
       copy: true,
       setModificationTime: true,
       maxFileBytes: Number.MAX_SAFE_INTEGER,
+      maxPathBytes: Number.MAX_SAFE_INTEGER,
       partSizeBytes: this.data.capabilities.partSizeBytes,
     }
   }

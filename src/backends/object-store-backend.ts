@@ -29,8 +29,9 @@ export class ObjectStoreBackend extends OpendalBackend {
   private quotesEtags = true
   private readonly canReadMatching: boolean
 
-  constructor(operator: Operator) {
-    super(operator)
+  /** `maxPathBytes`: of a path below the mount's root. */
+  constructor(operator: Operator, maxPathBytes: number) {
+    super(operator, { maxPathBytes })
     this.canReadMatching = operator.capability().readWithIfMatch
   }
 

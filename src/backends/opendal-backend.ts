@@ -133,6 +133,7 @@ export class OpendalBackend implements Backend {
       copy: capability.copy,
       setModificationTime: false,
       maxFileBytes: MAX_OBJECT_BYTES,
+      maxPathBytes: Number.MAX_SAFE_INTEGER,
       partSizeBytes: PART_SIZE_BYTES,
       ...extraCapabilities,
     }

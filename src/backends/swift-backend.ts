@@ -55,23 +55,26 @@ function isLargeObject({ headers }: HttpHead): boolean {
  * the object and not to a listing.
  */
 export class SwiftBackend implements Backend {
-  readonly capabilities: BackendCapabilities = {
-    append: false,
-    copy: true,
-    setModificationTime: false,
-    maxFileBytes: Number.MAX_SAFE_INTEGER,
-    partSizeBytes: PART_SIZE_BYTES,
-  }
+  readonly capabilities: BackendCapabilities
   private readonly container: SwiftContainer
   private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
 
   /** @throws StorageError EINVAL where options are missing */
   constructor(options: Readonly<Record<string, string>>, timeoutMs: number) {
     this.container = new SwiftContainer(parseSwiftOptions(options), timeoutMs)
+    this.capabilities = {
+      append: false,
+      copy: true,
+      setModificationTime: false,
+      maxFileBytes: Number.MAX_SAFE_INTEGER,
+      // A directory's marker ends in "/".
+      maxPathBytes: MAX_NAME_BYTES - Buffer.byteLength(this.container.prefix) - 1,
+      partSizeBytes: PART_SIZE_BYTES,
+    }
   }
 
-  accepts(path: string): boolean {
-    return Buffer.byteLength(`${this.container.prefix}${path}/`) <= MAX_NAME_BYTES
+  accepts(): boolean {
+    return true
   }
 
   async stat(path: string): Promise<ObjectStat | null> {

@@ -61,6 +61,7 @@ export class WebhdfsBackend implements Backend {
     copy: false,
     setModificationTime: true,
     maxFileBytes: Number.MAX_SAFE_INTEGER,
+    maxPathBytes: Number.MAX_SAFE_INTEGER,
     partSizeBytes: PART_SIZE_BYTES,
   }
   private readonly client: WebhdfsClient

@@ -19,9 +19,10 @@ export function requireNewName(parent: Inode, name: string): string {
   requireWritable(parent)
   if (parent.isUnlinked) throw new FsError('ENOENT', 'the directory was removed')
   if (isReserved(parent, name)) throw new FsError('EPERM', `${name} is the daemon's own`)
+  const { backend } = parent.mount
   const path = parent.pathOf(name)
-  checkPathLength(path)
-  if (!parent.mount.backend.accepts(path)) throw new FsError('EINVAL', 'the store cannot hold this name')
+  checkPathLength(path, backend.capabilities.maxPathBytes)
+  if (!backend.accepts(path)) throw new FsError('EINVAL', 'the store cannot hold this name')
   return path
 }
 

@@ -49,7 +49,7 @@ async function askStore(parent: Inode, name: string): Promise<Inode | null> {
   if (isReserved(parent, name)) return null
   const change = mount.changeCount
   const path = parent.pathOf(name)
-  checkPathLength(path)
+  checkPathLength(path, mount.backend.capabilities.maxPathBytes)
   if (!mount.backend.accepts(path)) return null
   const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name)))
   return adoptEntry(parent, name, stat, change)

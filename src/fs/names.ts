@@ -35,9 +35,9 @@ function utf8Of(bytes: Uint8Array): string {
   }
 }
 
-/** ENAMETOOLONG where a whole path is longer than a store may be asked for. */
-export function checkPathLength(path: string): void {
+/** ENAMETOOLONG where a whole path is longer than a store, which takes `storeMaxBytes`, may be asked for. */
+export function checkPathLength(path: string, storeMaxBytes: number): void {
+  const maxBytes = Math.min(PATH_MAX_BYTES, storeMaxBytes)
   // A character is at most three bytes per UTF-16 unit: short paths need no count.
-  if (path.length * 3 > PATH_MAX_BYTES && Buffer.byteLength(path) > PATH_MAX_BYTES)
-    throw new FsError('ENAMETOOLONG')
+  if (path.length * 3 > maxBytes && Buffer.byteLength(path) > maxBytes) throw new FsError('ENAMETOOLONG')
 }

@@ -44,6 +44,7 @@ class OneObjectBackend implements Backend {
       copy: false,
       setModificationTime: false,
       maxFileBytes: Number.MAX_SAFE_INTEGER,
+      maxPathBytes: Number.MAX_SAFE_INTEGER,
       partSizeBytes: PART_BYTES,
     }
   }
