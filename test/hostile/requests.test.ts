@@ -5,7 +5,7 @@ import { O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { GuestFs } from '../frontend/guest-fs.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { eventually, serve, TINY_POOL_BYTES, type Served } from '../support/served.js'
-import { directoryStore, STORES } from '../support/stores.js'
+import { directoryStore, memoryStore } from '../support/stores.js'
 import { Attacker } from './attacker.js'
 import { caseCount, chooseSeed, Random } from './random.js'
 
@@ -13,8 +13,6 @@ const CASES = 4000
 /** Requests in flight at once. */
 const BATCH = 80
 const QUEUES = 3
-
-const memoryStore = STORES.find(({ name }) => name === 'memory') ?? directoryStore
 
 function hostileServer(enabledCache: boolean): Promise<Served> {
   return serve({

@@ -1,9 +1,9 @@
 /** LOOKUP: what a name leads to, how long the guest may believe it, and names that lead nowhere. */
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { it } from 'node:test'
 import { O_CREAT, O_EXCL, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
-import { describeStores, eventually, serve } from '../support/served.js'
+import { describeEachStore, describeStores, eventually, serve } from '../support/served.js'
 import { STORES } from '../support/stores.js'
 
 const TTL_SECONDS = 60
@@ -107,16 +107,14 @@ describeStores('lookup', { mount: { expirationMs: TTL_SECONDS * 1000 } }, (serve
   })
 })
 
-for (const store of STORES) {
-  describe(`lookup without expiration time (${store.name})`, () => {
-    it('gives entries no time to live and missing names no entry', async (t) => {
-      const served = await serve({ mounts: [{ store, expirationMs: 0 }] })
-      t.after(() => served.close())
-      await served.guestFs().writeFile('file', 'x')
-      const parent = await served.nodeid()
-      const entry = await served.client.lookup(parent, 'file')
-      assert.deepEqual([entry.entryValid, entry.attrValid], [0, 0])
-      assert.equal(await codeOf(served.client.lookupEntry(parent, 'missing')), 'ENOENT')
-    })
+describeEachStore('lookup without expiration time', STORES, (store) => {
+  it('gives entries no time to live and missing names no entry', async (t) => {
+    const served = await serve({ mounts: [{ store, expirationMs: 0 }] })
+    t.after(() => served.close())
+    await served.guestFs().writeFile('file', 'x')
+    const parent = await served.nodeid()
+    const entry = await served.client.lookup(parent, 'file')
+    assert.deepEqual([entry.entryValid, entry.attrValid], [0, 0])
+    assert.equal(await codeOf(served.client.lookupEntry(parent, 'missing')), 'ENOENT')
   })
-}
+})

@@ -1,33 +1,108 @@
 /** The storage is everybody's: what others change in it is seen, within the time that the mount allows and never mixed. */
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { it } from 'node:test'
 import { OpenFlags, O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf, FuseError } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
-import { describeStores, eventually, serve, type Served } from '../support/served.js'
-import { directoryStore } from '../support/stores.js'
+import { describeEachStore, describeStores, eventually, serve, type Served } from '../support/served.js'
+import { sameStorage, SHARED_STORES } from '../support/stores.js'
 
 const MIB = 1 << 20
 /** Short enough to be waited for, long enough that two requests fall within. */
 const EXPIRATION_MS = 50
+/** How often something is tried that depends on who comes first. */
+const LOCAL_ROUNDS = { rounds: 25, halfRounds: 8, breaths: 30 }
+const SERVER_ROUNDS = { rounds: 8, halfRounds: 2, breaths: 8 }
+
+/** The size of the parts that every store's uploads are made of. */
+const PART_BYTES = 8 * MIB
+
+/**
+ * What is asked later than `expirationMs` from now must show the change that was made before; what is asked earlier may.
+ */
+async function seenInTime(expirationMs: number, what: string, isSeen: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + expirationMs
+  await eventually(what, async () => {
+    const askedMs = performance.now()
+    if (await isSeen()) return true
+    assert.ok(askedMs < deadlineMs, `not seen ${askedMs - deadlineMs} ms after it had to be: ${what}`)
+    return false
+  })
+}
+
+describeStores('others', { stores: SHARED_STORES }, (served) => {
+  const check = async (path: string, expected: Buffer, what: string): Promise<void> => {
+    assertSameBytes((await served().view.read(path)) ?? Buffer.alloc(0), expected, what)
+  }
+
+  for (const size of [0, 1, 4097, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES + 5]) {
+    it(`read byte for byte what the guest wrote, ${size} bytes`, async () => {
+      const data = randomBytes(size, size + 1)
+      await served().guestFs().writeFile(`written-${size}`, data)
+      await check(`written-${size}`, data, 'written in one go')
+    })
+  }
+
+  it('read byte for byte what the guest changed', async () => {
+    const fs = served().guestFs()
+    let data = randomBytes(2 * PART_BYTES + 777, 3)
+    await fs.writeFile('changed', data)
+    const file = await fs.open('changed', O_RDWR)
+    const patch = randomBytes(100_000, 4)
+    for (const offset of [0, PART_BYTES - 50_000, 2 * PART_BYTES]) {
+      const length = await file.write(offset, patch)
+      data = Buffer.concat([data, Buffer.alloc(Math.max(0, offset + length - data.length))])
+      patch.copy(data, offset)
+    }
+    await file.close()
+    await check('changed', data, 'patched')
+    await fs.appendFile('changed', patch)
+    data = Buffer.concat([data, patch])
+    await check('changed', data, 'appended to')
+    await fs.truncate('changed', PART_BYTES + 3)
+    await check('changed', data.subarray(0, PART_BYTES + 3), 'cut')
+  })
+
+  it('find and see the names that the guest made and changed, and no others', async () => {
+    const fs = served().guestFs()
+    const outside = async (): Promise<string[]> =>
+      (await served().view.paths()).filter((path) => path.startsWith('names/'))
+    await fs.mkdirs('names/empty')
+    await fs.mkdirs('names/ünï & codé/+%20')
+    await fs.writeFile('names/ünï & codé/#1?x=y', '1')
+    const made = [
+      'names/',
+      'names/empty/',
+      'names/ünï & codé/',
+      'names/ünï & codé/#1?x=y',
+      'names/ünï & codé/+%20/',
+    ]
+    assert.deepEqual(await outside(), made.sort())
+    await fs.rename('names/ünï & codé', 'names/moved')
+    await fs.rmdir('names/empty')
+    await fs.unlink('names/moved/#1?x=y')
+    assert.deepEqual(await outside(), ['names/', 'names/moved/', 'names/moved/+%20/'])
+  })
+})
 
 for (const expirationMs of [0, EXPIRATION_MS]) {
-  const options = { stores: [directoryStore], mount: { expirationMs } }
+  const options = { stores: SHARED_STORES, mount: { expirationMs } }
   describeStores(`changes of others, expiration after ${expirationMs} ms`, options, (served) => {
     it('new, changed and removed files are seen', async () => {
       const fs = served().guestFs()
       assert.equal(await fs.exists('theirs'), false)
       await served().view.write('theirs', 'first')
-      await eventually('the new file is seen', () => fs.exists('theirs'))
+      await seenInTime(expirationMs, 'the new file is seen', () => fs.exists('theirs'))
       assert.equal(await fs.readText('theirs'), 'first')
       await served().view.write('theirs', 'second version')
-      await eventually(
+      await seenInTime(
+        expirationMs,
         'the new version is seen',
         async () => (await fs.readText('theirs')) === 'second version',
       )
       assert.equal((await fs.stat('theirs')).size, 14)
       await served().view.remove('theirs')
-      await eventually('the file is gone', async () => !(await fs.exists('theirs')))
+      await seenInTime(expirationMs, 'the file is gone', async () => !(await fs.exists('theirs')))
       assert.ok(!(await fs.list()).includes('theirs'))
     })
 
@@ -105,9 +180,9 @@ for (const expirationMs of [0, EXPIRATION_MS]) {
   })
 }
 
-describe('changes of others, no expiration for a minute', () => {
+describeEachStore('changes of others, no expiration for a minute', SHARED_STORES, (store) => {
   async function served(t: { after: (work: () => Promise<void>) => void }): Promise<Served> {
-    const one = await serve({ mounts: [{ store: directoryStore, expirationMs: 60_000 }] })
+    const one = await serve({ mounts: [{ store, expirationMs: 60_000 }] })
     t.after(() => one.close())
     return one
   }
@@ -150,9 +225,11 @@ describe('changes of others, no expiration for a minute', () => {
   })
 })
 
-describe('a file that changes while it is read', () => {
+describeEachStore('a file that changes while it is read', SHARED_STORES, (store) => {
+  const { rounds, halfRounds, breaths } = store.properties.isServer ? SERVER_ROUNDS : LOCAL_ROUNDS
+
   it('never gives a mix of two versions in one reply', async (t) => {
-    const served = await serve({ mounts: [{ store: directoryStore, expirationMs: 0 }] })
+    const served = await serve({ mounts: [{ store, expirationMs: 0 }] })
     t.after(() => served.close())
     const fs = served.guestFs()
     const size = 2 * MIB
@@ -161,7 +238,7 @@ describe('a file that changes while it is read', () => {
     await served.view.write('flipping', Buffer.alloc(size, version))
     const file = await fs.open('flipping')
     const seen = new Set<number>()
-    for (let round = 0; round < 25; round++) {
+    for (let round = 0; round < rounds; round++) {
       const replies = Promise.all(
         [0, MIB / 2, MIB, 0, 3 * (MIB / 2)].map((offset) =>
           served.client.read(file.nodeid, file.fh, offset, MIB / 2).catch((error: unknown) => {
@@ -188,13 +265,13 @@ describe('a file that changes while it is read', () => {
   })
 
   it('gives no mix either when half of the old version is cached', async (t) => {
-    const served = await serve({ mounts: [{ store: directoryStore }] })
+    const served = await serve({ mounts: [{ store }] })
     t.after(() => served.close())
     const { client } = served
     const size = 12 * MIB
     // Far from the last read, so that nothing is read ahead.
     const start = 6 * MIB
-    for (let round = 1; round <= 8; round++) {
+    for (let round = 1; round <= halfRounds; round++) {
       await served.view.write(`half${round}`, Buffer.alloc(size, 2 * round))
       const file = await served.guestFs().open(`half${round}`)
       await client.read(file.nodeid, file.fh, start + (round % 4) * 65_536, 65_536)
@@ -214,12 +291,12 @@ describe('a file that changes while it is read', () => {
   })
 
   it('shorter or longer than before is read as what it is', async (t) => {
-    const served = await serve({ mounts: [{ store: directoryStore, expirationMs: 0 }] })
+    const served = await serve({ mounts: [{ store, expirationMs: 0 }] })
     t.after(() => served.close())
     const fs = served.guestFs()
     await served.view.write('breathing', 'x')
     const file = await fs.open('breathing')
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < breaths; round++) {
       const contents = Buffer.alloc(1 + ((round * 7919) % 300_000), round + 1)
       await served.view.write('breathing', contents)
       await eventually('the version is seen', async () => (await file.stat()).size === contents.length)
@@ -230,23 +307,13 @@ describe('a file that changes while it is read', () => {
 })
 
 describeStores(
-  'two guests of one directory',
-  { stores: [directoryStore], mount: { expirationMs: 0 } },
-  (served) => {
+  'two guests of one storage',
+  { stores: SHARED_STORES, mount: { expirationMs: 0 } },
+  (served, store) => {
     it("see each other's files after close", async (t) => {
-      const directory = served().hostDirectory
-      const store = {
-        name: 'the same directory',
-        prepare: () =>
-          Promise.resolve({
-            type: 'fs',
-            options: { root: directory },
-            view: null,
-            hostDirectory: directory,
-            dispose: () => Promise.resolve(),
-          }),
-      }
-      const other = await serve({ mounts: [{ store, expirationMs: 0 }] })
+      const other = await serve({
+        mounts: [{ store: sameStorage(store, served().stores[0]), expirationMs: 0 }],
+      })
       t.after(() => other.close())
       const [here, there] = [served().guestFs(), other.guestFs()]
       await here.writeFile('shared', 'written here')

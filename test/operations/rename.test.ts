@@ -1,10 +1,10 @@
 /** RENAME and RENAME2: files and directories, over what is there, with open files, and what is refused. */
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { it } from 'node:test'
 import { O_CREAT, O_RDWR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
-import { describeStores, serve, type Served } from '../support/served.js'
+import { describeEachStore, describeStores, raceWith, serve, type Served } from '../support/served.js'
 import { STORES } from '../support/stores.js'
 
 async function hiddenFiles(served: Served): Promise<string[]> {
@@ -12,7 +12,9 @@ async function hiddenFiles(served: Served): Promise<string[]> {
   return (await served.view.paths()).filter((path) => path.startsWith('.ovfsd/') && path !== '.ovfsd/')
 }
 
-describeStores('rename', {}, (served) => {
+describeStores('rename', {}, (served, { properties }) => {
+  const { rounds, turnsBefore } = raceWith(properties)
+
   it('moves a file, its contents and its time', async () => {
     const fs = served().guestFs()
     await fs.writeFile('from', 'contents')
@@ -118,12 +120,13 @@ describeStores('rename', {}, (served) => {
     const { client } = served()
     const fs = served().guestFs()
     const parent = await served().nodeid()
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < rounds; round++) {
       await fs.writeFile('contended', 'old file')
       await fs.writeFile('contender', 'new file')
       const { nodeid } = await client.lookup(parent, 'contended')
       const renamed = client.rename(parent, 'contender', parent, 'contended')
-      for (let turn = 0; turn < round % 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+      for (let turn = 0; turn < turnsBefore(round); turn++)
+        await new Promise((resolve) => setImmediate(resolve))
       const opened = await client.open(nodeid, O_RDWR).catch((error: unknown) => error)
       await renamed
       if (opened instanceof Error) {
@@ -297,22 +300,20 @@ describeStores('rename', {}, (served) => {
   })
 })
 
-for (const store of STORES) {
-  describe(`rename across mounts (${store.name})`, () => {
-    it('is EXDEV and changes nothing', async (t) => {
-      const served = await serve({
-        mounts: [
-          { store, mountPoint: ['one'] },
-          { store, mountPoint: ['two'] },
-        ],
-      })
-      t.after(() => served.close())
-      await served.guestFs('one').writeFile('file', 'x')
-      const [one, two] = [await served.nodeid('one'), await served.nodeid('two')]
-      assert.equal(await codeOf(served.client.rename(one, 'file', two, 'file')), 'EXDEV')
-      assert.equal(await codeOf(served.client.rename(one, 'file', 1, 'file')), 'EXDEV')
-      assert.equal(await served.guestFs('one').readText('file'), 'x')
-      assert.deepEqual(await served.guestFs('two').list(), [])
+describeEachStore('rename across mounts', STORES, (store) => {
+  it('is EXDEV and changes nothing', async (t) => {
+    const served = await serve({
+      mounts: [
+        { store, mountPoint: ['one'] },
+        { store, mountPoint: ['two'] },
+      ],
     })
+    t.after(() => served.close())
+    await served.guestFs('one').writeFile('file', 'x')
+    const [one, two] = [await served.nodeid('one'), await served.nodeid('two')]
+    assert.equal(await codeOf(served.client.rename(one, 'file', two, 'file')), 'EXDEV')
+    assert.equal(await codeOf(served.client.rename(one, 'file', 1, 'file')), 'EXDEV')
+    assert.equal(await served.guestFs('one').readText('file'), 'x')
+    assert.deepEqual(await served.guestFs('two').list(), [])
   })
-}
+})

@@ -5,10 +5,13 @@ import { InitFlags, O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf, FuseClient } from '../frontend/fuse-client.js'
 import { FrontEnd } from '../frontend/front-end.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
-import { eventually, serve, type ServeOptions, type Served } from '../support/served.js'
+import { describeEachStore, eventually, serve, type ServeOptions, type Served } from '../support/served.js'
 import { STORES, directoryStore, type Store } from '../support/stores.js'
 
 const MIB = 1 << 20
+/** A day of work, and one on a server. */
+const LOCAL_WORK = { rounds: 3, fileCount: 30, listedCount: 100 }
+const SERVER_WORK = { rounds: 2, fileCount: 8, listedCount: 40 }
 
 async function servedFor(
   t: TestContext,
@@ -100,217 +103,217 @@ describe('INIT', () => {
   })
 })
 
-for (const store of STORES) {
-  describe(`sessions (${store.name})`, () => {
-    it('a second INIT begins anew and saves what the first had not', async (t) => {
-      const served = await servedFor(t, store)
-      const fs = served.guestFs()
-      const before = held(served)
-      const unsaved = await fs.open('unsaved', O_RDWR | O_CREAT)
-      await unsaved.write(0, 'written before the reboot')
-      const temporary = await fs.open('temporary', O_RDWR | O_CREAT)
-      await temporary.write(0, 'x')
-      await fs.unlink('temporary')
-      const { fh } = await served.client.opendir(1)
-      await served.client.init()
-      assert.equal(await codeOf(served.client.read(unsaved.nodeid, unsaved.fh, 0, 1)), 'EBADF')
-      assert.equal(await codeOf(served.client.readdir(1, fh)), 'EBADF')
-      await eventually('the data is saved', () => served.stats().cache.dirtyFiles === 0)
-      const after = served.guestFs()
-      assert.equal(await after.readText('unsaved'), 'written before the reboot')
-      assert.deepEqual(await after.list(), ['unsaved'])
-      if (served.hasView) {
-        assert.equal((await served.view.read('unsaved'))?.toString(), 'written before the reboot')
-        await eventually('nothing hidden is left', async () =>
-          (await served.view.paths()).every((path) => path === 'unsaved' || path === '.ovfsd/'),
-        )
-      }
-      await after.unlink('unsaved')
-      assert.deepEqual(held(served), { ...before, inodes: 2, treeInodes: 2 })
-    })
-
-    it('DESTROY ends the session; nothing is answered until the next INIT', async (t) => {
-      const served = await servedFor(t, store)
-      const file = await served.guestFs().open('file', O_RDWR | O_CREAT)
-      await file.write(0, 'x')
-      await served.client.destroy()
-      assert.equal(await codeOf(served.client.getattr(1)), 'EIO')
-      await served.client.init()
-      assert.equal(await served.guestFs().readText('file'), 'x')
-    })
-
-    for (const writeBack of [false, true]) {
-      it(`a guest that vanishes loses nothing it has written (write-back ${writeBack ? 'on' : 'off'})`, async (t) => {
-        const served = await servedFor(t, store, { settings: { writeBack } })
-        const fs = served.guestFs()
-        const large = randomBytes(20 * MIB)
-        const files = [
-          ['small', randomBytes(10)],
-          ['pages', randomBytes(100_000)],
-          ['large', large],
-        ] as const
-        for (const [name, data] of files) {
-          const file = await fs.open(name, O_RDWR | O_CREAT)
-          await file.write(0, data)
-        }
-        const hidden = await fs.open('hidden', O_RDWR | O_CREAT)
-        await hidden.fsync()
-        await fs.unlink('hidden')
-        await served.disconnect()
-        assert.equal(served.stats().openFiles, 0)
-        await eventually('all is saved', () => served.stats().cache.dirtyFiles === 0)
-        if (served.hasView) {
-          for (const [name, data] of files)
-            assertSameBytes((await served.view.read(name)) ?? Buffer.alloc(0), data, name)
-          await eventually('nothing hidden is left', async () =>
-            (await served.view.paths()).every((path) => !path.startsWith('.ovfsd/') || path === '.ovfsd/'),
-          )
-        }
-        await served.reconnect()
-        for (const [name, data] of files) assertSameBytes(await served.guestFs().readFile(name), data, name)
-        assert.deepEqual(await served.guestFs().list(), ['large', 'pages', 'small'])
-      })
+describeEachStore('sessions', STORES, (store) => {
+  it('a second INIT begins anew and saves what the first had not', async (t) => {
+    const served = await servedFor(t, store)
+    const fs = served.guestFs()
+    const before = held(served)
+    const unsaved = await fs.open('unsaved', O_RDWR | O_CREAT)
+    await unsaved.write(0, 'written before the reboot')
+    const temporary = await fs.open('temporary', O_RDWR | O_CREAT)
+    await temporary.write(0, 'x')
+    await fs.unlink('temporary')
+    const { fh } = await served.client.opendir(1)
+    await served.client.init()
+    assert.equal(await codeOf(served.client.read(unsaved.nodeid, unsaved.fh, 0, 1)), 'EBADF')
+    assert.equal(await codeOf(served.client.readdir(1, fh)), 'EBADF')
+    await eventually('the data is saved', () => served.stats().cache.dirtyFiles === 0)
+    const after = served.guestFs()
+    assert.equal(await after.readText('unsaved'), 'written before the reboot')
+    assert.deepEqual(await after.list(), ['unsaved'])
+    if (served.hasView) {
+      assert.equal((await served.view.read('unsaved'))?.toString(), 'written before the reboot')
+      await eventually('nothing hidden is left', async () =>
+        (await served.view.paths()).every((path) => path === 'unsaved' || path === '.ovfsd/'),
+      )
     }
-
-    it('a guest that vanishes in the middle of requests harms nobody', async (t) => {
-      const served = await servedFor(t, store)
-      for (let round = 0; round < 5; round++) {
-        const { client } = served
-        const fs = served.guestFs()
-        const file = await fs.open('busy', O_RDWR | O_CREAT)
-        const requests = Array.from({ length: 64 }, (_, i) => [
-          client.write(file.nodeid, file.fh, i * MIB, randomBytes(MIB)).catch(() => 0),
-          client.lookup(1, `missing${i}`).catch(() => 0),
-          fs.list().catch(() => []),
-        ]).flat()
-        await served.disconnect()
-        await Promise.allSettled(requests)
-        await served.reconnect()
-        assert.equal(await served.guestFs().exists('busy'), true)
-      }
-      await eventually('all is settled', () => {
-        const { device, cache } = served.stats()
-        return device.slotsInFlight === 0 && cache.dirtyFiles === 0 && cache.waiters === 0
-      })
-    })
-
-    it('the server can be closed in the middle of requests', async () => {
-      const served = await serve({ mounts: [{ store }], settings: { cacheSizeBytes: 16 * MIB } })
-      const fs = served.guestFs()
-      await fs.writeFile('large', randomBytes(30 * MIB))
-      const file = await fs.open('large', O_RDWR)
-      const requests = Array.from({ length: 30 }, (_, i) => [
-        served.client.read(file.nodeid, file.fh, i * MIB, MIB),
-        served.client.lookup(1, `missing${i}`),
-      ]).flat()
-      const settled = Promise.allSettled(requests)
-      await eventually('requests are under way', () => served.stats().device.slotsInFlight > 0)
-      await served.server.close()
-      served.client.close()
-      await settled
-      assert.equal(served.stats().device.slotsInFlight, 0)
-      assert.deepEqual(served.defects(), [])
-      for (const prepared of served.stores) await prepared.dispose()
-    })
-
-    it('the server saves all that is dirty when it is closed', async () => {
-      const served = await serve({
-        mounts: [{ store }],
-        settings: { writeBack: true, dirtyExpireMs: 3_600_000 },
-      })
-      await served.guestFs().writeFile('unsaved', 'contents')
-      const { view } = { view: served.hasView ? served.view : null }
-      await served.server.close()
-      if (view !== null) assert.equal((await view.read('unsaved'))?.toString(), 'contents')
-      served.client.close()
-      for (const prepared of served.stores) await prepared.dispose()
-    })
+    await after.unlink('unsaved')
+    assert.deepEqual(held(served), { ...before, inodes: 2, treeInodes: 2 })
   })
 
-  describe(`accounts (${store.name})`, () => {
-    it('are back to where they started after a day of work', async (t) => {
-      const served = await servedFor(t, store, { settings: { enabledCache: false } })
-      await served.nodeid('m')
-      const before = held(served)
-      for (let round = 0; round < 3; round++) {
-        const fs = served.guestFs()
-        await fs.mkdirs('a/b/c')
-        for (let i = 0; i < 30; i++) await fs.writeFile(`a/b/c/file${i}`, randomBytes(5000 * i))
-        for (let i = 0; i < 30; i++) await fs.readFile(`a/b/c/file${i}`)
-        await fs.listWithAttributes('a/b/c')
-        await fs.list('a')
-        await fs.rename('a/b/c/file1', 'a/moved')
-        await fs.rename('a/b', 'b')
-        const open = await fs.open('b/c/file2', O_RDWR)
-        await fs.unlink('b/c/file2')
-        await open.write(0, 'x')
-        await open.close()
-        for (const code of [codeOf(fs.stat('missing')), codeOf(fs.rmdir('b')), codeOf(fs.rename('a', 'b'))]) {
-          assert.notEqual(await code, 'OK')
-        }
-        await fs.removeTree('a')
-        await fs.removeTree('b')
-        assert.deepEqual(held(served), before, `round ${round}`)
+  it('DESTROY ends the session; nothing is answered until the next INIT', async (t) => {
+    const served = await servedFor(t, store)
+    const file = await served.guestFs().open('file', O_RDWR | O_CREAT)
+    await file.write(0, 'x')
+    await served.client.destroy()
+    assert.equal(await codeOf(served.client.getattr(1)), 'EIO')
+    await served.client.init()
+    assert.equal(await served.guestFs().readText('file'), 'x')
+  })
+
+  for (const writeBack of [false, true]) {
+    it(`a guest that vanishes loses nothing it has written (write-back ${writeBack ? 'on' : 'off'})`, async (t) => {
+      const served = await servedFor(t, store, { settings: { writeBack } })
+      const fs = served.guestFs()
+      const large = randomBytes(20 * MIB)
+      const files = [
+        ['small', randomBytes(10)],
+        ['pages', randomBytes(100_000)],
+        ['large', large],
+      ] as const
+      for (const [name, data] of files) {
+        const file = await fs.open(name, O_RDWR | O_CREAT)
+        await file.write(0, data)
       }
-    })
-
-    it('with a cache keep inodes only for what is cached', async (t) => {
-      const served = await servedFor(t, store)
-      await served.nodeid('m')
-      const before = held(served)
-      const fs = served.guestFs()
-      for (let i = 0; i < 30; i++) await fs.writeFile(`file${i}`, 'x')
-      for (let i = 0; i < 30; i++) await fs.writeFile(`empty${i}`, '')
-      const cached = served.stats()
-      assert.equal(cached.inodes, (before['inodes'] ?? 0) + 30)
-      assert.equal(cached.cache.leasedSlabs, 30)
-      for (let i = 0; i < 30; i++) await fs.unlink(`file${i}`)
-      assert.deepEqual(held(served), before)
-    })
-
-    it("let the cache's inodes go when their blocks are evicted", async (t) => {
-      const served = await servedFor(t, store, { settings: { cacheSizeBytes: 16 * MIB } })
-      await served.nodeid('m')
-      const fs = served.guestFs()
-      for (let i = 0; i < 60; i++) await fs.writeFile(`file${i}`, randomBytes(MIB))
-      const { inodes, treeInodes } = served.stats()
-      assert.ok(inodes < 25, `${inodes} inodes for a pool of 16 files`)
-      assert.ok(treeInodes < 25, `${treeInodes} inodes in the tree`)
-    })
-
-    it('do not count names that were listed and forgotten', async (t) => {
-      const served = await servedFor(t, store, { settings: { enabledCache: false } })
-      const { client } = served
-      const fs = served.guestFs()
-      for (let i = 0; i < 100; i++) await fs.writeFile(`listed${i}`, '')
-      const nodeid = await served.nodeid('m')
-      const before = held(served)
-      for (const size of [600, 4096, 20_000]) {
-        const { fh } = await client.opendir(nodeid)
-        // The first page only, as a program that has seen enough.
-        const entries = await client.readdirplus(nodeid, fh, 0, size)
-        await client.releasedir(nodeid, fh)
-        await client.batchForget(
-          entries.filter(({ entry }) => entry.nodeid !== 0).map(({ entry }) => [entry.nodeid, 1]),
+      const hidden = await fs.open('hidden', O_RDWR | O_CREAT)
+      await hidden.fsync()
+      await fs.unlink('hidden')
+      await served.disconnect()
+      assert.equal(served.stats().openFiles, 0)
+      await eventually('all is saved', () => served.stats().cache.dirtyFiles === 0)
+      if (served.hasView) {
+        for (const [name, data] of files)
+          assertSameBytes((await served.view.read(name)) ?? Buffer.alloc(0), data, name)
+        await eventually('nothing hidden is left', async () =>
+          (await served.view.paths()).every((path) => !path.startsWith('.ovfsd/') || path === '.ovfsd/'),
         )
       }
-      await eventually('the rest is let go', () => held(served)['treeInodes'] === before['treeInodes'])
-      assert.deepEqual(held(served), before)
+      await served.reconnect()
+      for (const [name, data] of files) assertSameBytes(await served.guestFs().readFile(name), data, name)
+      assert.deepEqual(await served.guestFs().list(), ['large', 'pages', 'small'])
     })
+  }
 
-    it('do not count what was moved by those who never looked it up', async (t) => {
-      const served = await servedFor(t, store, { settings: { enabledCache: false } })
+  it('a guest that vanishes in the middle of requests harms nobody', async (t) => {
+    const served = await servedFor(t, store)
+    for (let round = 0; round < 5; round++) {
       const { client } = served
       const fs = served.guestFs()
-      await fs.writeFile('name0', 'x')
-      const nodeid = await served.nodeid('m')
-      const before = held(served)
-      for (let i = 0; i < 10; i++) await client.rename(nodeid, `name${i}`, nodeid, `name${i + 1}`)
-      assert.equal(await codeOf(client.create(nodeid, 'name10', O_RDWR | O_CREAT | 0o200)), 'EEXIST')
-      assert.equal(await codeOf(client.mkdir(nodeid, 'name10')), 'EEXIST')
-      assert.equal(await codeOf(client.rmdir(nodeid, 'name10')), 'ENOTDIR')
-      await eventually('the inodes are let go', () => held(served)['treeInodes'] === before['treeInodes'])
-      assert.deepEqual(held(served), before)
+      const file = await fs.open('busy', O_RDWR | O_CREAT)
+      const requests = Array.from({ length: 64 }, (_, i) => [
+        client.write(file.nodeid, file.fh, i * MIB, randomBytes(MIB)).catch(() => 0),
+        client.lookup(1, `missing${i}`).catch(() => 0),
+        fs.list().catch(() => []),
+      ]).flat()
+      await served.disconnect()
+      await Promise.allSettled(requests)
+      await served.reconnect()
+      assert.equal(await served.guestFs().exists('busy'), true)
+    }
+    await eventually('all is settled', () => {
+      const { device, cache } = served.stats()
+      return device.slotsInFlight === 0 && cache.dirtyFiles === 0 && cache.waiters === 0
     })
   })
-}
+
+  it('the server can be closed in the middle of requests', async () => {
+    const served = await serve({ mounts: [{ store }], settings: { cacheSizeBytes: 16 * MIB } })
+    const fs = served.guestFs()
+    await fs.writeFile('large', randomBytes(30 * MIB))
+    const file = await fs.open('large', O_RDWR)
+    const requests = Array.from({ length: 30 }, (_, i) => [
+      served.client.read(file.nodeid, file.fh, i * MIB, MIB),
+      served.client.lookup(1, `missing${i}`),
+    ]).flat()
+    const settled = Promise.allSettled(requests)
+    await eventually('requests are under way', () => served.stats().device.slotsInFlight > 0)
+    await served.server.close()
+    served.client.close()
+    await settled
+    assert.equal(served.stats().device.slotsInFlight, 0)
+    assert.deepEqual(served.defects(), [])
+    for (const prepared of served.stores) await prepared.dispose()
+  })
+
+  it('the server saves all that is dirty when it is closed', async () => {
+    const served = await serve({
+      mounts: [{ store }],
+      settings: { writeBack: true, dirtyExpireMs: 3_600_000 },
+    })
+    await served.guestFs().writeFile('unsaved', 'contents')
+    const { view } = { view: served.hasView ? served.view : null }
+    await served.server.close()
+    if (view !== null) assert.equal((await view.read('unsaved'))?.toString(), 'contents')
+    served.client.close()
+    for (const prepared of served.stores) await prepared.dispose()
+  })
+})
+
+describeEachStore('accounts', STORES, (store) => {
+  const { rounds, fileCount, listedCount } = store.properties.isServer ? SERVER_WORK : LOCAL_WORK
+
+  it('are back to where they started after a day of work', async (t) => {
+    const served = await servedFor(t, store, { settings: { enabledCache: false } })
+    await served.nodeid('m')
+    const before = held(served)
+    for (let round = 0; round < rounds; round++) {
+      const fs = served.guestFs()
+      await fs.mkdirs('a/b/c')
+      for (let i = 0; i < fileCount; i++) await fs.writeFile(`a/b/c/file${i}`, randomBytes(5000 * i))
+      for (let i = 0; i < fileCount; i++) await fs.readFile(`a/b/c/file${i}`)
+      await fs.listWithAttributes('a/b/c')
+      await fs.list('a')
+      await fs.rename('a/b/c/file1', 'a/moved')
+      await fs.rename('a/b', 'b')
+      const open = await fs.open('b/c/file2', O_RDWR)
+      await fs.unlink('b/c/file2')
+      await open.write(0, 'x')
+      await open.close()
+      for (const code of [codeOf(fs.stat('missing')), codeOf(fs.rmdir('b')), codeOf(fs.rename('a', 'b'))]) {
+        assert.notEqual(await code, 'OK')
+      }
+      await fs.removeTree('a')
+      await fs.removeTree('b')
+      assert.deepEqual(held(served), before, `round ${round}`)
+    }
+  })
+
+  it('with a cache keep inodes only for what is cached', async (t) => {
+    const served = await servedFor(t, store)
+    await served.nodeid('m')
+    const before = held(served)
+    const fs = served.guestFs()
+    for (let i = 0; i < fileCount; i++) await fs.writeFile(`file${i}`, 'x')
+    for (let i = 0; i < fileCount; i++) await fs.writeFile(`empty${i}`, '')
+    const cached = served.stats()
+    assert.equal(cached.inodes, (before['inodes'] ?? 0) + fileCount)
+    assert.equal(cached.cache.leasedSlabs, fileCount)
+    for (let i = 0; i < fileCount; i++) await fs.unlink(`file${i}`)
+    assert.deepEqual(held(served), before)
+  })
+
+  it("let the cache's inodes go when their blocks are evicted", async (t) => {
+    const served = await servedFor(t, store, { settings: { cacheSizeBytes: 16 * MIB } })
+    await served.nodeid('m')
+    const fs = served.guestFs()
+    for (let i = 0; i < 60; i++) await fs.writeFile(`file${i}`, randomBytes(MIB))
+    const { inodes, treeInodes } = served.stats()
+    assert.ok(inodes < 25, `${inodes} inodes for a pool of 16 files`)
+    assert.ok(treeInodes < 25, `${treeInodes} inodes in the tree`)
+  })
+
+  it('do not count names that were listed and forgotten', async (t) => {
+    const served = await servedFor(t, store, { settings: { enabledCache: false } })
+    const { client } = served
+    const fs = served.guestFs()
+    for (let i = 0; i < listedCount; i++) await fs.writeFile(`listed${i}`, '')
+    const nodeid = await served.nodeid('m')
+    const before = held(served)
+    for (const size of [600, 4096, 20_000]) {
+      const { fh } = await client.opendir(nodeid)
+      // The first page only, as a program that has seen enough.
+      const entries = await client.readdirplus(nodeid, fh, 0, size)
+      await client.releasedir(nodeid, fh)
+      await client.batchForget(
+        entries.filter(({ entry }) => entry.nodeid !== 0).map(({ entry }) => [entry.nodeid, 1]),
+      )
+    }
+    await eventually('the rest is let go', () => held(served)['treeInodes'] === before['treeInodes'])
+    assert.deepEqual(held(served), before)
+  })
+
+  it('do not count what was moved by those who never looked it up', async (t) => {
+    const served = await servedFor(t, store, { settings: { enabledCache: false } })
+    const { client } = served
+    const fs = served.guestFs()
+    await fs.writeFile('name0', 'x')
+    const nodeid = await served.nodeid('m')
+    const before = held(served)
+    for (let i = 0; i < 10; i++) await client.rename(nodeid, `name${i}`, nodeid, `name${i + 1}`)
+    assert.equal(await codeOf(client.create(nodeid, 'name10', O_RDWR | O_CREAT | 0o200)), 'EEXIST')
+    assert.equal(await codeOf(client.mkdir(nodeid, 'name10')), 'EEXIST')
+    assert.equal(await codeOf(client.rmdir(nodeid, 'name10')), 'ENOTDIR')
+    await eventually('the inodes are let go', () => held(served)['treeInodes'] === before['treeInodes'])
+    assert.deepEqual(held(served), before)
+  })
+})

@@ -10,13 +10,13 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { createLogger } from '../../src/observability/logger.js'
 import { Server, type ServerSettings, type ServerStats } from '../../src/virtio/server.js'
 import type { FrontEndOptions } from '../frontend/front-end.js'
 import { FuseClient } from '../frontend/fuse-client.js'
 import { GuestFs, type GuestFsOptions } from '../frontend/guest-fs.js'
-import { STORES, type PreparedStore, type Store, type StoreView } from './stores.js'
+import { STORES, type PreparedStore, type Store, type StoreProperties, type StoreView } from './stores.js'
 
 /** The smallest pool that the configuration takes. */
 export const TINY_POOL_BYTES = 16 << 20
@@ -197,21 +197,48 @@ export interface SuiteOptions extends Omit<ServeOptions, 'mounts'> {
 export function describeStores(
   title: string,
   options: SuiteOptions,
-  body: (served: () => Served) => void,
+  body: (served: () => Served, store: Store) => void,
 ): void {
-  for (const store of options.stores ?? STORES) {
-    describe(`${title} (${store.name})`, () => {
-      let served: Served | undefined
-      before(async () => {
-        served = await serve({ ...options, mounts: [{ ...options.mount, store }] })
-      })
-      after(() => served?.close())
-      body(() => {
-        if (served === undefined) throw new Error('the server is not there yet')
-        return served
-      })
+  describeEachStore(title, options.stores ?? STORES, (store) => {
+    let served: Served | undefined
+    before(async () => {
+      served = await serve({ ...options, mounts: [{ ...options.mount, store }] })
     })
+    after(() => served?.close())
+    body(() => {
+      if (served === undefined) throw new Error('the server is not there yet')
+      return served
+    }, store)
+  })
+}
+
+/** A suite for each store. One whose store cannot run here is reported as skipped, with the reason. */
+export function describeEachStore(
+  title: string,
+  stores: readonly Store[],
+  body: (store: Store) => void,
+): void {
+  for (const store of stores) {
+    const name = `${title} (${store.name})`
+    if (store.problem === null) {
+      describe(name, () => {
+        body(store)
+      })
+    } else {
+      test(name, { skip: `NO ${store.name.toUpperCase()} TESTS: ${store.problem}` })
+    }
   }
+}
+
+/** Rounds of a race with an operation of the store's, and how many turns of the event loop the opponent lets it go ahead. */
+export function raceWith({ isServer }: StoreProperties): {
+  readonly rounds: number
+  readonly turnsBefore: (round: number) => number
+} {
+  // Hundreds of turns are the milliseconds that a server takes.
+  return isServer
+    ? { rounds: 15, turnsBefore: (round) => round * 40 }
+    : { rounds: 60, turnsBefore: (round) => round % 20 }
 }
 
 /** Ask again until `isTrue`; fails after ten seconds, saying `what` was awaited. For what the daemon does of itself and tells nobody. */

@@ -1,43 +1,34 @@
-/**
- * The stores that the operation tests run on. A store that is added here is tested by all of them.
- *
- * A `StoreView` is somebody else's access to the same storage: how a test sees what is really stored, and how it
- * changes the storage behind the daemon's back.
- */
+/** The stores that the operation tests run on. A store that is added here is tested by all of them. */
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { cephStore, hdfsStore, swiftStore } from './server-stores.js'
+import {
+  LINUX_PATH_MAX_BYTES,
+  TRAILING_WHITE_SPACE,
+  type PreparedStore,
+  type Store,
+  type StoreView,
+} from './store.js'
 
-export interface StoreView {
-  /** What is stored at `path`, null when nothing is. */
-  read(path: string): Promise<Buffer | null>
-  /** Replace in one step, as another program does. */
-  write(path: string, data: string | Uint8Array): Promise<void>
-  mkdir(path: string): Promise<void>
-  remove(path: string): Promise<void>
-  /** Every path below the root, sorted; directories end in "/". The daemon's own directory included. */
-  paths(): Promise<string[]>
-}
+export { cephStore, hdfsStore, swiftStore } from './server-stores.js'
+export type { PreparedStore, Store, StoreProperties, StoreView } from './store.js'
 
-/** A store that is ready to be mounted, by itself or at several places. */
-export interface PreparedStore {
-  readonly type: string
-  /** OpenDAL's own options. */
-  readonly options: Readonly<Record<string, string>>
-  /** null where nobody but the daemon can reach the storage. */
-  readonly view: StoreView | null
-  /** The host's directory; null for other stores. */
-  readonly hostDirectory: string | null
-  dispose(): Promise<void>
-}
-
-export interface Store {
-  readonly name: string
-  prepare(): Promise<PreparedStore>
-}
-
-const memoryStore: Store = {
+export const memoryStore: Store = {
   name: 'memory',
+  properties: {
+    isServer: false,
+    isShared: false,
+    isObjectStore: false,
+    refusedNames: TRAILING_WHITE_SPACE,
+    maxPathBytes: LINUX_PATH_MAX_BYTES,
+    // Each costs a guest's CREATE, FLUSH and RELEASE.
+    manyEntries: 2000,
+    mtimeUnitNs: 1,
+    refusesTimesBefore1970: false,
+    copies: false,
+  },
+  problem: null,
   prepare: () =>
     Promise.resolve({
       type: 'memory',
@@ -50,6 +41,18 @@ const memoryStore: Store = {
 
 export const directoryStore: Store = {
   name: 'fs',
+  properties: {
+    isServer: false,
+    isShared: true,
+    isObjectStore: false,
+    refusedNames: TRAILING_WHITE_SPACE,
+    maxPathBytes: LINUX_PATH_MAX_BYTES,
+    manyEntries: 10_000,
+    mtimeUnitNs: 1000,
+    refusesTimesBefore1970: false,
+    copies: true,
+  },
+  problem: null,
   prepare: async () => {
     const directory = await mkdtemp(join(tmpdir(), 'ovfsd-store-'))
     return {
@@ -62,7 +65,17 @@ export const directoryStore: Store = {
   },
 }
 
-export const STORES: readonly Store[] = [directoryStore, memoryStore]
+export const LOCAL_STORES: readonly Store[] = [directoryStore, memoryStore]
+export const SERVER_STORES: readonly Store[] = [cephStore, swiftStore, hdfsStore]
+export const STORES: readonly Store[] = [...LOCAL_STORES, ...SERVER_STORES]
+/** Those that somebody else can look into. */
+export const SHARED_STORES: readonly Store[] = STORES.filter(({ properties }) => properties.isShared)
+
+/** A store whose prepared storage is that of another daemon, which looks after it. */
+export function sameStorage(store: Store, prepared: PreparedStore | undefined): Store {
+  if (prepared === undefined) throw new Error('no storage to share')
+  return { ...store, prepare: () => Promise.resolve({ ...prepared, dispose: () => Promise.resolve() }) }
+}
 
 function directoryView(root: string): StoreView {
   let nextTemporary = 1
@@ -84,6 +97,7 @@ function directoryView(root: string): StoreView {
       await mkdir(join(root, path))
     },
     remove: (path) => unlink(join(root, path)),
+    removeTree: (path) => rm(join(root, path), { recursive: true }),
     paths: async () => {
       const entries = await readdir(root, { recursive: true, withFileTypes: true })
       return entries

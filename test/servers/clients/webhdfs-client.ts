@@ -157,11 +157,10 @@ export class WebHdfsClient {
     const response = await sendRequest(first)
     const { location } = response.headers
     if (response.status !== 307 || location === undefined) return expectStatus(expect, first, response)
-    const dataNode = new URL(location)
-    // Not dataNode.pathname: a URL object resolves "." and ".." and encodes anew.
-    const target = location.slice(dataNode.origin.length)
+    // The path as it was asked for: the NameNode's own has its characters composed (NFC), which is another name.
+    const query = location.slice(location.indexOf('?'))
     const second: HttpRequest = {
-      ...{ method, origin: dataNode.origin, target },
+      ...{ method, origin: new URL(location).origin, target: pathOf(path) + query },
       ...(body !== undefined && { body, headers: { 'content-type': 'application/octet-stream' } }),
     }
     return expectStatus(expect, second, await sendRequest(second))
@@ -169,8 +168,12 @@ export class WebHdfsClient {
 
   #requestOf(method: string, op: string, path: string, parameters: Parameters): HttpRequest {
     const query = encodeQuery({ ...parameters, op, 'user.name': this.access.user })
-    return { method, origin: this.access.endpoint, target: `/webhdfs/v1${encodePath(path)}${query}` }
+    return { method, origin: this.access.endpoint, target: pathOf(path) + query }
   }
+}
+
+function pathOf(path: string): string {
+  return `/webhdfs/v1${encodePath(path)}`
 }
 
 function expectStatus(expect: readonly number[], request: HttpRequest, response: HttpResponse): HttpResponse {
