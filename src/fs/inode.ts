@@ -119,13 +119,25 @@ export class Inode {
     this.validatedMs = nowMs
     this.freshUntilMs = nowMs + this.mount.options.expirationMs
     if (this.content?.isBusy === true) return
-    if (stat.mtime !== null && this.pendingMtime === null) this.setMtime(stat.mtime)
+    if (!this.isKnownVersion(stat)) {
+      this.pendingMtime = null
+      if (stat.mtime !== null) this.setMtime(stat.mtime)
+    }
     this.storedSizeBytes = stat.sizeBytes
     this.storedVersion = stat.version
     const content = this.content
     if (content !== null && (content.version !== stat.version || content.storedSize !== stat.sizeBytes)) {
       content.replaceBase(stat)
     }
+  }
+
+  /**
+   * Contents that were stored from here, or told of before, keep the time they have here. A store that does not tell its
+   * time when it stores would change it at some look later, and tells it in a listing not to the digit as of one object:
+   * to a program like tar the file would change while it is read.
+   */
+  private isKnownVersion(stat: ObjectStat): boolean {
+    return stat.version !== '' && stat.version === this.storedVersion
   }
 
   private setMtime(mtime: Timestamp): void {
@@ -172,6 +184,11 @@ export class Inode {
     if (this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.negatives.clear()
     const { expirationMs } = this.mount.options
     this.negatives.set(name, { expiresMs: nowMs + expirationMs, change })
+  }
+
+  /** Nobody knows any more whether the name leads anywhere. */
+  removeNegative(name: string): void {
+    this.negatives?.delete(name)
   }
 
   /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `lastChange`. */

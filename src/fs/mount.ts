@@ -3,6 +3,7 @@ import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import { StoreAccount } from '../cache/store-account.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
+import { UnfinishedMoves } from './unfinished-moves.js'
 
 /**
  * How long the guest may keep what it was told of a mount point or of a name beside it. Longer, and a mount that a
@@ -35,6 +36,7 @@ export interface MountOptions {
 export class Mount {
   readonly guard = new PathGuard()
   readonly account = new StoreAccount()
+  readonly unfinishedMoves = new UnfinishedMoves()
   readonly root: Inode
   /** Where unlinked files that are still open live on; never shown. */
   readonly hiddenDirectory: Inode

@@ -109,7 +109,9 @@ export function removeDirectory(fs: FileSystem, parent: Inode, name: string): Pr
     await inode.change(() =>
       mount.guard.move([inode], async () => {
         await requireEmpty(inode)
-        await mount.backend.removeDirectory(inode.path())
+        const path = inode.path()
+        await mount.backend.removeDirectory(path)
+        mount.unfinishedMoves.forget(path)
         removeName(parent, name, inode)
       }),
     )

@@ -89,16 +89,10 @@ async function moveInStore(
     if (uploadsBelow(source).length > 0) return false
     const { parent: oldParent, name: oldName } = source
     if (oldParent === null) throw new FsError('EBUSY')
-    if (replaced?.isDirectory === true) await requireEmpty(replaced)
-    const isInStore = source.isDirectory || source.mayBeStored
-    if (isInStore) {
-      try {
-        await mount.backend.rename(source.path(), newParent.pathOf(newName), source.kind)
-      } catch (error) {
-        expireBelow(source)
-        newParent.listing = null
-        throw error
-      }
+    const goesOn = mount.unfinishedMoves.has(source.path(), newParent.pathOf(newName))
+    if (replaced?.isDirectory === true && !goesOn) await requireEmpty(replaced)
+    if (source.isDirectory || source.mayBeStored) {
+      await renameInStore(source, newParent, newName)
     } else if (replaced?.mayBeStored === true) {
       // The old object stays until the new file's first commit replaces it.
       source.mayBeStored = true
@@ -108,6 +102,23 @@ async function moveInStore(
     moveName(source, oldParent, oldName, newParent, newName)
     return true
   })
+}
+
+async function renameInStore(source: Inode, newParent: Inode, newName: string): Promise<void> {
+  const { mount } = source
+  const [from, to] = [source.path(), newParent.pathOf(newName)]
+  try {
+    await mount.backend.rename(from, to, source.kind)
+  } catch (error) {
+    expireBelow(source)
+    newParent.listing = null
+    newParent.removeNegative(newName)
+    if (source.isDirectory) mount.unfinishedMoves.note(from, to)
+    throw error
+  }
+  if (!source.isDirectory) return
+  mount.unfinishedMoves.forget(from)
+  mount.unfinishedMoves.forget(to)
 }
 
 /** In memory a rename is one step, whatever hangs below. */
