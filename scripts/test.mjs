@@ -20,6 +20,7 @@ const DAEMON_FOLDERS = [
   'frontend',
   'guest',
   'hostile',
+  'isolation',
   'model',
   'operations',
   'reload',

@@ -1,74 +1,30 @@
 /** What a guest sees of S3 and Swift where OpenDAL's or Swift's answers alone would mislead it. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { S3Client, SwiftClient } from '../servers/clients.js'
-import { startFaultProxy, type FaultProxy } from '../servers/fault-proxy.js'
-import { freshBucket, freshContainer, sharedServers } from '../servers/shared.js'
 import { O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import type { Attr } from '../frontend/fuse-structs.js'
+import { heal, proxiedCeph, proxiedSwift, type ProxiedStore } from '../support/proxied-stores.js'
 import { serve, type Served } from '../support/served.js'
 
-interface StoreBehindProxy {
-  readonly type: string
-  readonly options: Readonly<Record<string, string>>
-  readonly proxy: FaultProxy
-  /** Matches the requests that copy an object below `moved/`. */
-  readonly copies: { readonly method: string; readonly path: RegExp }
-  put(name: string, data: string): Promise<unknown>
-  names(): Promise<string[]>
-}
-
-async function s3(): Promise<StoreBehindProxy> {
-  const access = await freshBucket(await sharedServers().ceph())
-  const proxy = await startFaultProxy(access.endpoint)
-  const client = new S3Client(access)
-  const { bucket, region, accessKeyId, secretAccessKey } = access
-  return {
-    type: 's3',
-    options: {
-      ...{ endpoint: proxy.endpoint, bucket, region },
-      ...{ access_key_id: accessKeyId, secret_access_key: secretAccessKey },
-    },
-    proxy,
-    copies: { method: 'PUT', path: /\/moved\/file/ },
-    put: (name, data) => client.put(name, data),
-    names: () => client.keys(),
-  }
-}
-
-async function swift(): Promise<StoreBehindProxy> {
-  const access = await freshContainer(await sharedServers().swift())
-  const proxy = await startFaultProxy(new URL(access.storageUrl).origin)
-  const client = new SwiftClient(access)
-  const { authUrl, user, key, container } = access
-  return {
-    type: 'swift',
-    options: { auth_url: authUrl, endpoint: proxy.rewrite(access.storageUrl), user, key, container },
-    proxy,
-    copies: { method: 'PUT', path: /\/moved\/file/ },
-    put: (name, data) => client.put(name, data),
-    names: () => client.names(),
-  }
-}
-
+/** The requests that copy an object below `moved/`. */
+const COPIES = { method: 'PUT', path: /\/moved\/file/ }
 /** Of the tree that is moved: more than are moved at once. */
 const FILES = 20
 
-for (const start of [s3, swift]) {
-  describe(`a mount of ${start.name}`, () => {
-    let store: StoreBehindProxy
+for (const [name, start] of [
+  ['s3', proxiedCeph],
+  ['swift', proxiedSwift],
+] as const) {
+  describe(`a mount of ${name}`, () => {
+    let store: ProxiedStore
     let served: Served
     before(async () => {
       store = await start()
-      const prepared = { type: store.type, options: store.options, view: null, hostDirectory: null }
       served = await serve({
         mounts: [
           {
-            store: {
-              name: start.name,
-              prepare: () => Promise.resolve({ ...prepared, dispose: () => store.proxy.stop() }),
-            },
+            store,
             // Everything is asked for again each time.
             expirationMs: 0,
           },
@@ -123,7 +79,9 @@ for (const start of [s3, swift]) {
       await fs.mkdirs('tree/sub')
       for (let i = 0; i < FILES; i++)
         await fs.writeFile(`tree/${i % 2 === 0 ? '' : 'sub/'}file${i}`, `data ${i}`)
-      const rule = store.proxy.answer({ status: 403, ...store.copies, after: FILES / 4 })
+      const [proxy] = store.proxies
+      assert.ok(proxy)
+      const rule = proxy.answer({ status: 403, ...COPIES, after: FILES / 4 })
       assert.equal(await codeOf(fs.rename('tree', 'moved')), 'EACCES')
       assert.ok(rule.answered > 0)
       // A part is there, a part here, and nothing is lost.
@@ -134,7 +92,7 @@ for (const start of [s3, swift]) {
         () => assert.fail('the rule was still in force'),
         () => undefined,
       )
-      await store.proxy.heal()
+      await heal(store)
       await fs.rename('tree', 'moved')
       assert.equal(await fs.exists('tree'), false)
       assert.equal((await filesBelow('moved')).length, FILES)

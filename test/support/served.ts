@@ -11,6 +11,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import type { CircuitOptions } from '../../src/backends/circuit.js'
 import { createLogger } from '../../src/observability/logger.js'
 import { Server, type ServerSettings, type ServerStats } from '../../src/virtio/server.js'
 import type { FrontEndOptions } from '../frontend/front-end.js'
@@ -22,7 +23,7 @@ import { STORES, type PreparedStore, type Store, type StoreProperties, type Stor
 export const TINY_POOL_BYTES = 16 << 20
 
 export interface MountSpec {
-  readonly store: Store
+  readonly store: Pick<Store, 'prepare'>
   /** Default: ['m']. */
   readonly mountPoint?: readonly string[]
   readonly readOnly?: boolean
@@ -32,6 +33,10 @@ export interface MountSpec {
   readonly dirMode?: number
   /** Default: a minute, longer than any test. */
   readonly expirationMs?: number
+  /** Of one call to the store. Default: half a minute. */
+  readonly timeoutMs?: number
+  /** Default: none, so that each call is made. */
+  readonly circuit?: CircuitOptions
 }
 
 export type ClientOptions = Omit<FrontEndOptions, 'socketPath'>
@@ -172,7 +177,8 @@ function mountOptions(spec: MountSpec, store: PreparedStore | undefined, index: 
     name: `mount${index}`,
     type: store.type,
     options: store.options,
-    timeoutMs: 30_000,
+    timeoutMs: spec.timeoutMs ?? 30_000,
+    ...(spec.circuit !== undefined && { circuit: spec.circuit }),
     mountPoint: spec.mountPoint ?? ['m'],
     readOnly: spec.readOnly ?? false,
     uid: spec.uid ?? 0,
