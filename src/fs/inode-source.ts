@@ -30,6 +30,7 @@ export class InodeSource implements ContentSource {
     const { inode } = this
     const { content } = inode
     const known = content?.version
+    const askedMs = performance.now()
     const stat = await this.withPath((path) => this.backend.stat(path))
     // What was seen may be the work of a commit of ours that has no answer yet.
     await content?.commitsEnded()
@@ -39,16 +40,17 @@ export class InodeSource implements ContentSource {
       if (stat.version === known) return
       throw new FsError('ESTALE', 'the object was replaced while it was being changed')
     }
-    inode.adopt(stat, performance.now())
+    inode.adopt(stat, askedMs)
   }
 
   noteStored(stat: ObjectStat): void {
     const { inode } = this
-    noteStored(inode)
+    const nowMs = performance.now()
+    noteStored(inode, nowMs)
     inode.storedSizeBytes = stat.sizeBytes
     inode.storedVersion = stat.version
-    inode.validatedMs = performance.now()
-    inode.freshUntilMs = inode.validatedMs + inode.mount.options.expirationMs
+    inode.validatedMs = nowMs
+    inode.freshUntilMs = nowMs + inode.mount.options.expirationMs
     if (inode.pendingMtime === null && stat.mtime !== null) inode.mtime = stat.mtime
   }
 
@@ -69,13 +71,14 @@ export class InodeSource implements ContentSource {
   }
 }
 
-/** From now on the store lists the file itself, and as it is now; a listing that is older does not have it, or its former size. */
-function noteStored(inode: Inode): void {
+/** What the store was asked before does not know what it has of the file now; where the file is new, no listing has it. */
+function noteStored(inode: Inode, nowMs: number): void {
+  const { mount, parent } = inode
+  parent?.noteStored(inode.name, nowMs)
+  if (inode.mayBeStored) return
   inode.mayBeStored = true
-  inode.lastChange = ++inode.mount.changeCount
-  if (inode.parent === null) return
-  inode.parent.listing = null
-  inode.parent.lastEntryChange = inode.lastChange
+  inode.namedAtChange = ++mount.changeCount
+  if (parent !== null) parent.listing = null
 }
 
 /** Hand the time that utimens set to the store, where it takes one; the object's version changes by that. */
@@ -89,8 +92,10 @@ export async function storePendingMtime(inode: Inode): Promise<void> {
     return backend.stat(path)
   })
   if (inode.pendingMtime === mtime) inode.pendingMtime = null
-  if (stat === null || inode.isDirectory) return
-  noteStored(inode)
+  if (stat === null) return
+  inode.validatedMs = performance.now()
+  noteStored(inode, inode.validatedMs)
+  if (inode.isDirectory) return
   inode.storedVersion = stat.version
   if (inode.content !== null && inode.content.version !== null) inode.content.version = stat.version
 }

@@ -11,7 +11,10 @@ export const ROOT_NODEID = 1 as Nodeid
 /** A directory's entries as the store listed them. */
 export interface Listing {
   readonly entries: readonly DirectoryEntry[]
-  readonly expiresMs: number
+  /** Monotonic ms at which the store was asked. */
+  readonly askedMs: number
+  /** The mount's change counter then. */
+  readonly change: number
 }
 
 /** What a look-up found to be missing, and when to look again. */
@@ -23,6 +26,8 @@ interface NegativeEntry {
 
 /** Negative entries a directory keeps; a guest that looks up endless missing names starts anew. */
 const MAX_NEGATIVE_ENTRIES = 4096
+/** Names of stored files that a directory remembers; past this many, what it was told before counts as old for all of them. */
+const MAX_STORED_NAMES = 1024
 
 /**
  * A file or directory the guest, an open handle or unsaved data knows of. It holds its parent and its name; the path
@@ -64,14 +69,16 @@ export class Inode {
   /** Directories only: the entries we know of. */
   readonly children: Map<string, Inode> | null
   private negatives: Map<string, NegativeEntry> | null = null
-  /** The mount's change counter when we last gave it its name or stored its contents: answers that the store was asked for before are older. 0 when the store told it. */
-  lastChange = 0
-  /** Directories only: the mount's change counter when an entry was last named or stored here; a listing begun before has old attributes. */
-  lastEntryChange = 0
+  /** The mount's change counter when this inode came to its name by a change of ours; 0 when the store told it. */
+  namedAtChange = 0
   /** Directories only: look-ups that are under way, so that each name is asked for once. */
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
-  /** Directories only: what the store listed, as long as it counts as fresh and no name was changed here. */
+  /** Directories only: what the store listed last, unless a name was changed here since. */
   listing: Listing | null = null
+  /** Directories only: monotonic ms at which a file by this name was last stored from here. */
+  private storedMs: Map<string, number> | null = null
+  /** As `storedMs`, for all names that are not in it. */
+  private allStoredMs = -Infinity
   /** Directories only: listings under way. What leaves memory meanwhile may be too new to be in them, so nothing does. */
   listers = 0
   /** Directories only: the operations that change its names run one after the other. */
@@ -114,10 +121,11 @@ export class Inode {
     return this === other || (this.parent?.isAtOrBelow(other) ?? false)
   }
 
-  /** Take over what the store says, except what the guest has changed and the store does not know yet. */
-  adopt(stat: ObjectStat, nowMs: number): void {
-    this.validatedMs = nowMs
-    this.freshUntilMs = nowMs + this.mount.options.expirationMs
+  /** Take over what the store said at `askedMs`, except what the guest has changed and the store does not know yet. */
+  adopt(stat: ObjectStat, askedMs: number): void {
+    if (askedMs < this.validatedMs) return
+    this.validatedMs = askedMs
+    this.freshUntilMs = askedMs + this.mount.options.expirationMs
     if (this.content?.isBusy === true) return
     if (!this.isKnownVersion(stat)) {
       this.pendingMtime = null
@@ -191,12 +199,27 @@ export class Inode {
     this.negatives?.delete(name)
   }
 
-  /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `lastChange`. */
+  /** The file `name` was stored from here at `nowMs`: what the store was asked before does not know of it. */
+  noteStored(name: string, nowMs: number): void {
+    this.storedMs ??= new Map()
+    if (this.storedMs.size >= MAX_STORED_NAMES) {
+      this.storedMs.clear()
+      this.allStoredMs = nowMs
+      this.listing = null
+    }
+    this.storedMs.set(name, nowMs)
+  }
+
+  /** Whether the store's answer to what was asked at `askedMs` may be older than what was stored from here. */
+  wasStoredSince(name: string, askedMs: number): boolean {
+    return Math.max(this.allStoredMs, this.storedMs?.get(name) ?? -Infinity) >= askedMs
+  }
+
+  /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `namedAtChange`. */
   addChild(name: string, child: Inode, change: number): void {
     child.parent = this
     child.name = name
-    child.lastChange = change
-    if (change > 0) this.lastEntryChange = change
+    child.namedAtChange = change
     this.children?.set(name, child)
     this.negatives?.delete(name)
   }

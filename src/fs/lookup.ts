@@ -47,57 +47,70 @@ function lookupStored(fs: FileSystem, parent: Inode, name: string): Promise<Inod
 async function askStore(parent: Inode, name: string): Promise<Inode | null> {
   const { mount } = parent
   if (isReserved(parent, name)) return null
-  const change = mount.changeCount
   const path = parent.pathOf(name)
   checkPathLength(path, mount.backend.capabilities.maxPathBytes)
   if (!mount.backend.accepts(path)) return null
-  const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name)))
-  return adoptEntry(parent, name, stat, change)
+  for (;;) {
+    const change = mount.changeCount
+    const askedMs = performance.now()
+    const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name)))
+    // Stored meanwhile and forgotten since: the answer may be of before, and nobody here knows better.
+    if (parent.wasStoredSince(name, askedMs) && !parent.children?.has(name)) continue
+    return adoptEntry(parent, name, stat, change, askedMs)
+  }
 }
 
 /**
- * The store said `stat` of `name`, asked when the mount's change counter stood at `change`. What was changed here
- * since then is newer than the answer.
+ * The store said `stat` of `name`, asked at `askedMs`, when the mount's change counter stood at `change`. What was changed
+ * here since then is newer than the answer.
  */
 export function adoptEntry(
   parent: Inode,
   name: string,
   stat: ObjectStat | null,
   change: number,
+  askedMs: number,
 ): Inode | null {
-  const nowMs = performance.now()
   const child = parent.children?.get(name)
-  if (child !== undefined && (child.lastChange > change || child.isFixed || child.content?.isBusy === true)) {
-    return child
-  }
+  if (child !== undefined && isNewer(child, change, askedMs)) return child
   if (stat === null) {
     if (child !== undefined) parent.removeChild(name, child)
-    parent.addNegative(name, nowMs, 0)
+    parent.addNegative(name, askedMs, 0)
     return null
   }
   if ((parent.negative(name)?.change ?? 0) > change) return null
   if (child !== undefined && child.kind === stat.kind) {
-    child.adopt(stat, nowMs)
+    child.adopt(stat, askedMs)
     return child
   }
   if (child !== undefined) parent.removeChild(name, child)
   const inode = new Inode(parent.mount, parent, name, stat.kind)
   parent.addChild(name, inode, 0)
   parent.mount.unclaimed.add(inode)
-  inode.adopt(stat, nowMs)
+  inode.adopt(stat, askedMs)
   return inode
+}
+
+/** What we know of the child is younger than an answer to what was asked at `askedMs`, at the change `change`. */
+function isNewer(child: Inode, change: number, askedMs: number): boolean {
+  return (
+    child.namedAtChange > change ||
+    child.validatedMs > askedMs ||
+    child.isFixed ||
+    child.content?.isBusy === true
+  )
 }
 
 /** Ask the store for the inode's attributes. ENOENT when it is gone. */
 export async function revalidate(inode: Inode): Promise<Inode> {
   const { mount } = inode
-  const change = mount.changeCount
+  const askedMs = performance.now()
   const stat = await mount.guard.use(inode, () => mount.backend.stat(inode.path()))
-  if (inode.lastChange > change || inode.content?.isBusy === true) return inode
+  if (inode.content?.isBusy === true || inode.validatedMs > askedMs) return inode
   if (stat === null || stat.kind !== inode.kind) {
     inode.parent?.removeChild(inode.name, inode)
     throw new FsError('ENOENT')
   }
-  inode.adopt(stat, performance.now())
+  inode.adopt(stat, askedMs)
   return inode
 }

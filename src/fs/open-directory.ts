@@ -13,8 +13,9 @@ const STAT_CONCURRENCY = 16
 export class OpenDirectory {
   /** Names as of the last rewind, without "." and ".."; null until the first READDIR. */
   snapshot: readonly DirectoryEntry[] | null = null
-  /** The mount's change counter when the snapshot was begun. */
+  /** The mount's change counter when the store was asked for the snapshot, and the monotonic ms. */
   change = 0
+  askedMs = 0
 
   constructor(readonly inode: Inode) {}
 }
@@ -51,9 +52,10 @@ async function takeSnapshot(fs: FileSystem, directory: OpenDirectory): Promise<r
   const { inode } = directory
   inode.listers++
   try {
-    directory.change = inode.mount.changeCount
     const listing = await freshListing(inode)
-    directory.snapshot = overlay(inode, listing.entries, directory.change)
+    directory.change = listing.change
+    directory.askedMs = listing.askedMs
+    directory.snapshot = overlay(inode, listing.entries, listing.change)
     return directory.snapshot
   } finally {
     inode.listers--
@@ -70,11 +72,12 @@ function freeChildren(fs: FileSystem, inode: Inode): void {
 
 async function freshListing(inode: Inode): Promise<Listing> {
   const { mount, listing } = inode
-  if (inode.isUnlinked) return { entries: [], expiresMs: Infinity }
-  if (listing !== null && performance.now() < listing.expiresMs) return listing
+  const askedMs = performance.now()
   const change = mount.changeCount
+  if (inode.isUnlinked) return { entries: [], askedMs, change }
+  if (listing !== null && askedMs < listing.askedMs + mount.options.expirationMs) return listing
   const entries = await mount.guard.use(inode, () => mount.backend.list(inode.path()))
-  const fresh = { entries, expiresMs: performance.now() + mount.options.expirationMs }
+  const fresh = { entries, askedMs, change }
   if (mount.changeCount === change) inode.listing = fresh
   return fresh
 }
@@ -95,7 +98,7 @@ function overlay(
     merged.push(child === undefined ? entry : { ...entry, kind: child.kind })
   }
   for (const [name, child] of inode.children ?? []) {
-    const isOurs = child.isFixed || !child.mayBeStored || child.lastChange > change
+    const isOurs = child.isFixed || !child.mayBeStored || child.namedAtChange > change
     if (isOurs && !names.has(name)) merged.push({ name, kind: child.kind, stat: null })
   }
   return merged
@@ -127,9 +130,8 @@ function resolveKnown(directory: OpenDirectory, entry: DirectoryEntry): Inode | 
   const child = inode.children?.get(entry.name)
   if (child?.isFresh(nowMs) === true) return child
   if (child === undefined && inode.isKnownMissing(entry.name, nowMs)) return null
-  if (entry.stat !== null && inode.lastEntryChange <= directory.change)
-    return adoptEntry(inode, entry.name, entry.stat, directory.change)
-  return undefined
+  if (entry.stat === null || inode.wasStoredSince(entry.name, directory.askedMs)) return undefined
+  return adoptEntry(inode, entry.name, entry.stat, directory.change, directory.askedMs)
 }
 
 async function resolveUnknown(

@@ -29,7 +29,6 @@ export function reconfigureMount(mount: Mount, options: MountOptions, backend: B
     if (inode.isDirectory && inode.mode === before.dirMode) inode.mode = options.dirMode
     else if (!inode.isDirectory && inode.mode === before.fileMode) inode.mode = options.fileMode
     inode.freshUntilMs = Math.min(inode.freshUntilMs, latestMs)
-    if (inode.listing !== null && inode.listing.expiresMs > latestMs) inode.listing = null
     if (options.expirationMs < before.expirationMs) inode.forgetMissing()
   })
 }

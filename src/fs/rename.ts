@@ -129,6 +129,7 @@ function moveName(source: Inode, oldParent: Inode, oldName: string, newParent: I
   oldParent.removeChild(oldName, source)
   oldParent.addNegative(oldName, performance.now(), mount.changeCount)
   newParent.addChild(newName, source, mount.changeCount)
+  newParent.noteStored(newName, performance.now())
 }
 
 /** What the new name led to: an open file is hidden first and then no longer in the way; a closed one is stored first. */

@@ -276,6 +276,49 @@ describeStores('listing', {}, (served, { properties }) => {
     assert.equal((await fs.listWithAttributes('growing')).get('file')?.size, 18)
   })
 
+  it('shows what was stored after it was made and is not in memory any more', async () => {
+    const fs = served().guestFs()
+    await fs.mkdirs('stored-since')
+    // Held, so that the daemon keeps what it was told of it.
+    await served().nodeid('m/stored-since')
+    await fs.writeFile('stored-since/file', 'five!')
+    assert.equal((await fs.listWithAttributes('stored-since')).get('file')?.size, 5)
+    // An empty file has no block in the cache that would hold on to it.
+    await fs.writeFile('stored-since/file', '')
+    assert.equal((await fs.listWithAttributes('stored-since')).get('file')?.size, 0)
+    assert.equal((await fs.stat('stored-since/file')).size, 0)
+    if (properties.mtimeUnitNs === null) return
+    await fs.utimes('stored-since/file', 1000, 1000)
+    assert.equal((await fs.listWithAttributes('stored-since')).get('file')?.mtime, 1000)
+  })
+
+  it('that was begun before a file was stored or replaced shows the file as it is now', async () => {
+    const { client } = served()
+    const fs = served().guestFs()
+    for (const name of ['emptied', 'replaced']) {
+      const nodeid = await fill(served(), `begun-${name}`, ['empty'])
+      await fs.writeFile(`begun-${name}/file`, 'five!')
+      await fs.unlink(`begun-${name}/empty`)
+      const { fh } = await client.opendir(nodeid)
+      const dots = await client.readdirplus(nodeid, fh, 0, 2 * (DIRENTPLUS_BYTES + 8))
+      assert.deepEqual(
+        dots.map((entry) => entry.name),
+        ['.', '..'],
+      )
+      if (name === 'emptied') {
+        await fs.writeFile('begun-emptied/file', '')
+      } else {
+        await fs.writeFile('begun-replaced/new', '')
+        await fs.rename('begun-replaced/new', 'begun-replaced/file')
+      }
+      const rest = await client.readdirplus(nodeid, fh, dots.at(-1)?.off ?? 0)
+      const file = rest.find((entry) => entry.name === 'file')?.entry
+      assert.equal(file?.attr.size, 0, name)
+      await client.forget(file.nodeid)
+      await client.releasedir(nodeid, fh)
+    }
+  })
+
   it('is EBADF with a handle that is not open', async () => {
     const { client } = served()
     const nodeid = await served().nodeid()

@@ -1,6 +1,7 @@
 /** The storage is everybody's: what others change in it is seen, within the time that the mount allows and never mixed. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { OpenFlags, O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf, FuseError } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
@@ -10,6 +11,8 @@ import { sameStorage, SHARED_STORES } from '../support/stores.js'
 const MIB = 1 << 20
 /** Short enough to be waited for, long enough that two requests fall within. */
 const EXPIRATION_MS = 50
+/** Longer than any server takes to make a listing. */
+const LISTING_EXPIRATION_MS = 1000
 /** How often something is tried that depends on who comes first. */
 const LOCAL_ROUNDS = { rounds: 25, halfRounds: 8, breaths: 30 }
 const SERVER_ROUNDS = { rounds: 8, halfRounds: 2, breaths: 8 }
@@ -17,11 +20,8 @@ const SERVER_ROUNDS = { rounds: 8, halfRounds: 2, breaths: 8 }
 /** The size of the parts that every store's uploads are made of. */
 const PART_BYTES = 8 * MIB
 
-/**
- * What is asked later than `expirationMs` from now must show the change that was made before; what is asked earlier may.
- */
-async function seenInTime(expirationMs: number, what: string, isSeen: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + expirationMs
+/** What is asked after `deadlineMs` (monotonic) must show a change; what is asked earlier may. */
+async function seenInTime(deadlineMs: number, what: string, isSeen: () => Promise<boolean>): Promise<void> {
   await eventually(what, async () => {
     const askedMs = performance.now()
     if (await isSeen()) return true
@@ -92,17 +92,21 @@ for (const expirationMs of [0, EXPIRATION_MS]) {
       const fs = served().guestFs()
       assert.equal(await fs.exists('theirs'), false)
       await served().view.write('theirs', 'first')
-      await seenInTime(expirationMs, 'the new file is seen', () => fs.exists('theirs'))
+      await seenInTime(performance.now() + expirationMs, 'the new file is seen', () => fs.exists('theirs'))
       assert.equal(await fs.readText('theirs'), 'first')
       await served().view.write('theirs', 'second version')
       await seenInTime(
-        expirationMs,
+        performance.now() + expirationMs,
         'the new version is seen',
         async () => (await fs.readText('theirs')) === 'second version',
       )
       assert.equal((await fs.stat('theirs')).size, 14)
       await served().view.remove('theirs')
-      await seenInTime(expirationMs, 'the file is gone', async () => !(await fs.exists('theirs')))
+      await seenInTime(
+        performance.now() + expirationMs,
+        'the file is gone',
+        async () => !(await fs.exists('theirs')),
+      )
       assert.ok(!(await fs.list()).includes('theirs'))
     })
 
@@ -119,6 +123,17 @@ for (const expirationMs of [0, EXPIRATION_MS]) {
       )
       await served().view.remove('listed/one')
       await eventually('it is no longer listed', async () => (await fs.list('listed')).length === 0)
+    })
+
+    it('a time that was set here gives way to that of the version of others', async () => {
+      const fs = served().guestFs('m', { forget: false })
+      await fs.writeFile('timed', 'mine')
+      await fs.utimes('timed', 1000, 1000)
+      assert.equal((await fs.stat('timed')).mtime, 1000)
+      await served().view.write('timed', 'theirs!')
+      await eventually('their version is seen', async () => (await fs.stat('timed')).size === 7)
+      const { mtime } = await fs.stat('timed')
+      assert.ok(mtime > 1_000_000_000, `${mtime}`)
     })
 
     it('a file that becomes a directory, and back, is seen as what it is', async () => {
@@ -179,6 +194,28 @@ for (const expirationMs of [0, EXPIRATION_MS]) {
     })
   })
 }
+
+describeStores(
+  'a listing that is half as old as it may be',
+  { stores: SHARED_STORES, mount: { expirationMs: LISTING_EXPIRATION_MS } },
+  (served) => {
+    it('makes nothing younger than it is', async () => {
+      const fs = served().guestFs('m', { forget: false })
+      await served().view.mkdir('aging')
+      await served().view.write('aging/file', '1')
+      assert.deepEqual(await fs.list('aging'), ['file'])
+      await served().view.write('aging/file', 'longer')
+      const deadlineMs = performance.now() + LISTING_EXPIRATION_MS
+      await delay(LISTING_EXPIRATION_MS / 2)
+      await fs.listWithAttributes('aging')
+      await seenInTime(
+        deadlineMs,
+        'the new size is seen',
+        async () => (await fs.stat('aging/file')).size === 6,
+      )
+    })
+  },
+)
 
 describeEachStore('changes of others, no expiration for a minute', SHARED_STORES, (store) => {
   async function served(t: { after: (work: () => Promise<void>) => void }): Promise<Served> {
