@@ -182,6 +182,7 @@ export class WebhdfsBackend implements Backend {
       if (present?.type === 'DIRECTORY') throw new StorageError('EISDIR', `${path}: is a directory`)
       if (present !== null) await this.keepAttributes(name, stored, present)
       await this.client.rename(this.absolute(name), this.absolute(path), expected !== null, stored)
+      void this.client.discardLeftovers()
       return statOf(stored)
     } catch (error) {
       await this.discard(name)

@@ -17,6 +17,8 @@ import type { WebhdfsOptions } from './webhdfs-options.js'
 const MAX_ANSWER_BYTES = 512 << 20
 /** What a DataNode says when it has stored something, or why not. */
 const MAX_REPLY_BYTES = 1 << 20
+/** Unfinished uploads that are remembered; more than fail while a server is away and few try. */
+const MAX_LEFTOVERS = 10_000
 const API_PREFIX = '/webhdfs/v1'
 /** A body of another type is refused. */
 const BODY_HEADERS = { 'content-type': 'application/octet-stream' }
@@ -74,6 +76,9 @@ function deleteCall(path: string): NameNodeCall {
 export class WebhdfsClient {
   private readonly connections = new HttpConnections()
   private activeEndpoint = 0
+  /** Unfinished uploads that could not be removed. */
+  private readonly leftovers = new Set<string>()
+  private isDiscarding = false
 
   constructor(
     private readonly options: WebhdfsOptions,
@@ -182,9 +187,28 @@ export class WebhdfsClient {
     if (answer.status !== expectedStatus) throw refusal(placeOf(call), answer)
   }
 
-  /** Remove what was not finished. One try, so that whoever waits for the error does not wait for this too; never rejects. */
+  /**
+   * Remove what was not finished. One try, so that whoever waits for the error does not wait for this too; never rejects.
+   * What could not be removed is, by `discardLeftovers`.
+   */
   async discard(path: string): Promise<void> {
-    await this.askOnce(deleteCall(path), 0).catch(() => undefined)
+    try {
+      await this.askOnce(deleteCall(path), 0)
+      this.leftovers.delete(path)
+    } catch {
+      if (this.leftovers.size < MAX_LEFTOVERS) this.leftovers.add(path)
+    }
+  }
+
+  /** The server does its work again: try once more, one after the other, until one fails. Never rejects. */
+  async discardLeftovers(): Promise<void> {
+    if (this.isDiscarding) return
+    this.isDiscarding = true
+    for (const path of this.leftovers) {
+      await this.discard(path)
+      if (this.leftovers.has(path)) break
+    }
+    this.isDiscarding = false
   }
 
   /** With missing parents; one that is there already is fine. */

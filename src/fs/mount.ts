@@ -37,6 +37,9 @@ export class Mount {
   readonly guard = new PathGuard()
   readonly account = new StoreAccount()
   readonly unfinishedMoves = new UnfinishedMoves()
+  /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
+  readonly leftovers = new Set<string>()
+  isErasingLeftovers = false
   readonly root: Inode
   /** Where unlinked files that are still open live on; never shown. */
   readonly hiddenDirectory: Inode

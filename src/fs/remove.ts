@@ -1,9 +1,14 @@
+import { StorageError } from '../backends/storage-error.js'
 import { requireNotFixed, requireWritable } from './access.js'
 import { noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
 import { lookup, requireDirectory } from './lookup.js'
+import type { Mount } from './mount.js'
+
+/** Hidden files of a mount that are remembered to be erased; more than a guest has open while a store is away. */
+const MAX_LEFTOVERS = 100_000
 
 /** Remove a file's name. A file that is open lives on, hidden, until its last handle is released. */
 export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<void> {
@@ -90,9 +95,30 @@ export async function eraseHidden(fs: FileSystem, inode: Inode): Promise<void> {
     await mount.guard.move([inode], async () => {
       if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
     })
+  } catch (error) {
+    if (mount.leftovers.size < MAX_LEFTOVERS) mount.leftovers.add(inode.path())
+    throw error
   } finally {
     inode.pins--
     fs.inodes.freeIfUnused(inode)
+  }
+}
+
+/** Erase the hidden files whose store was away when they were closed: one after the other, until one fails again. Never rejects. */
+export async function eraseLeftovers(mount: Mount): Promise<void> {
+  if (mount.isErasingLeftovers) return
+  mount.isErasingLeftovers = true
+  try {
+    for (const path of mount.leftovers) {
+      await mount.backend.removeFile(path).catch((error: unknown) => {
+        if (!(error instanceof StorageError) || error.errno !== 'ENOENT') throw error
+      })
+      mount.leftovers.delete(path)
+    }
+  } catch {
+    // Still away, or it refuses: the next time.
+  } finally {
+    mount.isErasingLeftovers = false
   }
 }
 

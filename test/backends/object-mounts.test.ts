@@ -5,7 +5,7 @@ import { O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import type { Attr } from '../frontend/fuse-structs.js'
 import { heal, proxiedCeph, proxiedSwift, type ProxiedStore } from '../support/proxied-stores.js'
-import { serve, type Served } from '../support/served.js'
+import { eventually, serve, type Served } from '../support/served.js'
 
 /** The requests that copy an object below `moved/`. */
 const COPIES = { method: 'PUT', path: /\/moved\/file/ }
@@ -79,9 +79,7 @@ for (const [name, start] of [
       await fs.mkdirs('tree/sub')
       for (let i = 0; i < FILES; i++)
         await fs.writeFile(`tree/${i % 2 === 0 ? '' : 'sub/'}file${i}`, `data ${i}`)
-      const [proxy] = store.proxies
-      assert.ok(proxy)
-      const rule = proxy.answer({ status: 403, ...COPIES, after: FILES / 4 })
+      const rule = store.proxies[0].answer({ status: 403, ...COPIES, after: FILES / 4 })
       assert.equal(await codeOf(fs.rename('tree', 'moved')), 'EACCES')
       assert.ok(rule.answered > 0)
       // A part is there, a part here, and nothing is lost.
@@ -102,6 +100,19 @@ for (const [name, start] of [
         (await store.names()).filter((name) => name.startsWith('tree')),
         [],
       )
+    })
+
+    it('an unlinked file whose store is away at its last close is erased when the store is back', async () => {
+      const fs = served.guestFs()
+      await fs.writeFile('unlinked', 'data')
+      const file = await fs.open('unlinked')
+      await fs.unlink('unlinked')
+      const hidden = async (): Promise<string[]> =>
+        (await store.names()).filter((name) => name.startsWith('.ovfsd/') && name !== '.ovfsd/')
+      assert.equal((await hidden()).length, 1)
+      store.proxies[0].answer({ status: 403, method: 'DELETE', times: 1 })
+      assert.equal(await codeOf(file.close()), 'EACCES')
+      await eventually('the hidden file is erased', async () => (await hidden()).length === 0)
     })
 
     it('another directory in the way is ENOTEMPTY, also where a rename failed half-way', async () => {

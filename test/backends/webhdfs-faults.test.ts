@@ -10,6 +10,7 @@ import { webhdfsOptions } from '../../src/backends/webhdfs-options.js'
 import { WebHdfsClient } from '../servers/clients.js'
 import { startFaultProxy, type FaultProxy } from '../servers/fault-proxy.js'
 import { hdfsProblem, startHdfs, type Hdfs } from '../servers/hdfs.js'
+import { waitUntil } from '../servers/wait.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 
 const MIB = 1 << 20
@@ -119,6 +120,21 @@ describe(
       assert.equal(rule.answered, 2)
       toNameNode.answer({ status: 500, times: 3 })
       await assert.rejects(connect().stat('f'), isErrno('EIO', true))
+    })
+
+    it('removes an upload that failed as soon as HDFS lets it', async () => {
+      const backend = connect()
+      toNameNode.answer({ status: 403, method: 'PUT', path: /op=RENAME/, times: 1 })
+      toNameNode.answer({ status: 503, method: 'DELETE', times: 1 })
+      await assert.rejects(backend.write('f', randomBytes(10), null), isErrno('EACCES', true))
+      assert.equal((await other.tree(`${root}/.ovfsd`)).length, 1)
+      await backend.write('f', randomBytes(10), null)
+      await waitUntil(
+        'nothing is left',
+        TIMEOUT_MS,
+        async () => (await other.tree(`${root}/.ovfsd`)).length === 0,
+      )
+      assert.deepEqual(await other.tree(root), ['.ovfsd/', 'f'])
     })
 
     it('takes only the words of HDFS for a missing file', async () => {

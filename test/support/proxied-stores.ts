@@ -8,7 +8,7 @@ import type { PreparedStore, Store } from './store.js'
 export interface ProxiedStore extends Pick<Store, 'prepare'> {
   readonly name: string
   /** In the order in which a client meets them; a request of data goes through the last. */
-  readonly proxies: readonly FaultProxy[]
+  readonly proxies: readonly [FaultProxy, ...FaultProxy[]]
   /** Past the proxies, as another program. */
   put(name: string, data: string): Promise<unknown>
   names(): Promise<string[]>
@@ -17,7 +17,7 @@ export interface ProxiedStore extends Pick<Store, 'prepare'> {
 function prepareOnce(
   type: string,
   options: Readonly<Record<string, string>>,
-  proxies: readonly FaultProxy[],
+  proxies: readonly [FaultProxy, ...FaultProxy[]],
 ): () => Promise<PreparedStore> {
   const dispose = async (): Promise<void> => {
     await Promise.all(proxies.map((proxy) => proxy.stop()))
