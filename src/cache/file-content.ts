@@ -149,9 +149,10 @@ export class FileContent {
 
   private isPieceValid(block: Block, start: number, end: number): boolean {
     if (block.isValid(start, end)) return true
-    if (!this.isHole(alignDown(start, PAGE_BYTES), end)) return false
+    const holeStart = Math.max(start, this.baseLimit)
+    if (!this.isHole(holeStart, end) || !block.isValid(start, holeStart)) return false
     // What the store does not have is zero: make it so, and keep what was written.
-    this.fillGaps(block, start, end, null)
+    this.fillGaps(block, holeStart, end, null)
     return true
   }
 
@@ -194,7 +195,9 @@ export class FileContent {
     while (position < to) {
       const block = this.pages.get(position) ?? this.createBlock(position, to, maxClass)
       if (block === null) break
-      if (!block.isFull && block.fetch === null) missing.push(block)
+      // Behind the base there is nothing to read: a small file that was just written is complete.
+      const isComplete = block.isValid(block.offset, Math.min(block.end, this.baseLimit))
+      if (!isComplete && block.fetch === null) missing.push(block)
       position = block.end
     }
     fetchBlocks(this, missing)

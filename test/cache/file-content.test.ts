@@ -217,6 +217,20 @@ describe('FileContent', () => {
     assert.equal(backend.reads, 1)
   })
 
+  it('reads nothing of a small file that it has just stored, nor where it ends, nor when it grows', async () => {
+    const { backend, content, write, read } = setUp()
+    const data = bytes(5000)
+    await write(0, data)
+    await content.commit()
+    content.prefetch(0, 1 << 20)
+    assert.ok((await read(0, 5000)).equals(data))
+    await content.truncate(9000)
+    content.prefetch(0, 1 << 20)
+    assert.ok((await read(0, 9000)).equals(Buffer.concat([data, Buffer.alloc(4000)])))
+    assert.ok((await read(4990, 5010)).equals(Buffer.concat([data.subarray(4990), Buffer.alloc(10)])))
+    assert.equal(backend.reads, 0)
+  })
+
   it('stores a small file in one request and a long one in parts, and rebuilds the middle of one', async () => {
     const data = bytes(10 * PART_BYTES + 123)
     const { backend, content, write } = setUp(data)
