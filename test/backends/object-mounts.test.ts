@@ -54,7 +54,7 @@ for (const [name, start] of [
 
     it('a file that was listed has the same times when it is looked at', async () => {
       const fs = served.guestFs()
-      await store.put('listed', 'data')
+      await store.view.write('listed', 'data')
       // Held open, so that the daemon does not forget what it has told.
       const directory = await served.nodeid()
       const { fh } = await served.client.opendir(directory)
@@ -70,7 +70,7 @@ for (const [name, start] of [
       await fs.writeFile('changed', 'data')
       await fs.utimes('changed', 1000, 1000)
       assert.equal((await fs.stat('changed')).mtime, 1000)
-      await store.put('changed', 'other data')
+      await store.view.write('changed', 'other data')
       assert.ok((await fs.stat('changed')).mtime > 1000)
     })
 
@@ -97,7 +97,7 @@ for (const [name, start] of [
       for (let i = 0; i < FILES; i++)
         assert.equal(await fs.readText(`moved/${i % 2 === 0 ? '' : 'sub/'}file${i}`), `data ${i}`)
       assert.deepEqual(
-        (await store.names()).filter((name) => name.startsWith('tree')),
+        (await store.view.paths()).filter((name) => name.startsWith('tree')),
         [],
       )
     })
@@ -108,7 +108,7 @@ for (const [name, start] of [
       const file = await fs.open('unlinked')
       await fs.unlink('unlinked')
       const hidden = async (): Promise<string[]> =>
-        (await store.names()).filter((name) => name.startsWith('.ovfsd/') && name !== '.ovfsd/')
+        (await store.view.paths()).filter((name) => name.startsWith('.ovfsd/') && name !== '.ovfsd/')
       assert.equal((await hidden()).length, 1)
       store.proxies[0].answer({ status: 403, method: 'DELETE', times: 1 })
       assert.equal(await codeOf(file.close()), 'EACCES')

@@ -141,7 +141,7 @@ describe('one daemon with every kind of server', () => {
         await file.close()
         assert.equal(await fs.readText('kept'), 'data that was stored')
         assert.equal(await fs.readText('unsaved'), 'written before')
-        assert.ok((await victim.names()).includes('unsaved'))
+        assert.ok((await victim.view.paths()).includes('unsaved'))
         await removeAll(fs)
         await use(served, victim.name)
       })
