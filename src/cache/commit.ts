@@ -23,11 +23,24 @@ class Assembler {
     // One read over all gaps: there may be hundreds, and what lies between was copied already.
     const from = first[0]
     const to = Math.min(wanted.at(-1)?.[1] ?? baseEnd, baseEnd)
-    const base = await this.content.source.backend.read(path, from, to - from, this.content.version ?? '')
+    const base = await this.readBase(path, from, to)
     for (const [low, high] of wanted) {
       part.set(base.subarray(low - from, Math.min(high, baseEnd) - from), low - start)
     }
     return part
+  }
+
+  private async readBase(path: string, from: number, to: number): Promise<Uint8Array> {
+    const { source, version } = this.content
+    try {
+      return await source.backend.read(path, from, to - from, version ?? '')
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.errno !== 'ESTALE') throw error
+      // A reader begins anew with the version that is there now; what was changed of this one never will fit again.
+      throw new StorageError('ESTALE', `what ${path} was based on is gone: ${error.message}`, {
+        cause: error,
+      })
+    }
   }
 
   /** Copy what is in memory; returns the pieces that are not. */

@@ -73,7 +73,13 @@ export function makeDirectory(fs: FileSystem, parent: Inode, name: string): Prom
   const { mount } = parent
   return parent.change(async () => {
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
-    await mount.guard.use(parent, () => mount.backend.createDirectory(parent.pathOf(name)))
+    try {
+      await mount.guard.use(parent, () => mount.backend.createDirectory(parent.pathOf(name)))
+    } catch (error) {
+      // Somebody else's, or ours after all: the next look tells.
+      parent.removeNegative(name)
+      throw error
+    }
     const inode = new Inode(mount, parent, name, 'directory')
     noteChange(parent)
     parent.addChild(name, inode, mount.changeCount)

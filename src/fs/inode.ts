@@ -191,7 +191,8 @@ export class Inode {
     this.negatives ??= new Map()
     if (this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.negatives.clear()
     const { expirationMs } = this.mount.options
-    this.negatives.set(name, { expiresMs: nowMs + expirationMs, change })
+    const before = this.negatives.get(name)?.change ?? 0
+    this.negatives.set(name, { expiresMs: nowMs + expirationMs, change: Math.max(before, change) })
   }
 
   /** Nobody knows any more whether the name leads anywhere. */

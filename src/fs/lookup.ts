@@ -32,7 +32,8 @@ export function lookup(fs: FileSystem, parent: Inode, name: string): Inode | nul
   return lookupStored(fs, parent, name)
 }
 
-function lookupStored(fs: FileSystem, parent: Inode, name: string): Promise<Inode | null> {
+/** What the store has by that name now, whatever we believe to be missing. */
+export function lookupStored(fs: FileSystem, parent: Inode, name: string): Promise<Inode | null> {
   const pending = parent.pendingLookups?.get(name)
   if (pending !== undefined) return pending
   const lookups = (parent.pendingLookups ??= new Map<string, Promise<Inode | null>>())

@@ -4,7 +4,7 @@ import { noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
-import { lookup, requireDirectory } from './lookup.js'
+import { lookup, lookupStored, requireDirectory } from './lookup.js'
 import { removeInode, removeName, requireEmpty } from './remove.js'
 
 /** Flags of renameat2(2), <linux/fs.h>. */
@@ -33,7 +33,7 @@ export async function rename(
       const source = await lookup(fs, oldParent, oldName)
       if (source === null) throw new FsError('ENOENT')
       const target = await lookup(fs, newParent, newName)
-      if (target !== null && (flags & RENAME_NOREPLACE) !== 0) throw new FsError('EEXIST')
+      if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
       if (source === target) return
       checkKinds(source, target, newParent)
       source.pins++
@@ -44,6 +44,11 @@ export async function rename(
       }
     }),
   )
+}
+
+/** EEXIST where `target` or, since we last looked, something of somebody else's has the name. */
+async function requireFree(fs: FileSystem, target: Inode | null, parent: Inode, name: string): Promise<void> {
+  if (target !== null || (await lookupStored(fs, parent, name)) !== null) throw new FsError('EEXIST')
 }
 
 /** Renames of a mount run one by one, so taking two directories in any order can't deadlock. */

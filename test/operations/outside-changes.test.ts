@@ -346,10 +346,10 @@ describeEachStore('a file that changes while it is read', SHARED_STORES, (store)
 describeStores(
   'two guests of one storage',
   { stores: SHARED_STORES, mount: { expirationMs: 0 } },
-  (served, store) => {
+  (served) => {
     it("see each other's files after close", async (t) => {
       const other = await serve({
-        mounts: [{ store: sameStorage(store, served().stores[0]), expirationMs: 0 }],
+        mounts: [{ store: sameStorage(served().stores[0]), expirationMs: 0 }],
       })
       t.after(() => other.close())
       const [here, there] = [served().guestFs(), other.guestFs()]

@@ -72,9 +72,9 @@ export const STORES: readonly Store[] = [...LOCAL_STORES, ...SERVER_STORES]
 export const SHARED_STORES: readonly Store[] = STORES.filter(({ properties }) => properties.isShared)
 
 /** A store whose prepared storage is that of another daemon, which looks after it. */
-export function sameStorage(store: Store, prepared: PreparedStore | undefined): Store {
+export function sameStorage(prepared: PreparedStore | undefined): Pick<Store, 'prepare'> {
   if (prepared === undefined) throw new Error('no storage to share')
-  return { ...store, prepare: () => Promise.resolve({ ...prepared, dispose: () => Promise.resolve() }) }
+  return { prepare: () => Promise.resolve({ ...prepared, dispose: () => Promise.resolve() }) }
 }
 
 function directoryView(root: string): StoreView {
