@@ -17,6 +17,28 @@ export interface Timestamp {
   readonly nanoseconds: number
 }
 
+/** Mode and owner as a store keeps them. null: it keeps none that is valid, and the mount's own counts. */
+export interface Permissions {
+  /** Permission bits, 0..0o7777. */
+  readonly mode: number | null
+  /** 0..0xfffffffe. */
+  readonly uid: number | null
+  readonly gid: number | null
+}
+
+/** What a store keeps beside the contents, where it keeps anything. */
+export interface FileAttributes extends Permissions {
+  readonly mtime: Timestamp
+}
+
+/** What is to become of attributes; undefined = leave as it is. */
+export interface AttributeChanges {
+  readonly mode?: number | undefined
+  readonly uid?: number | undefined
+  readonly gid?: number | undefined
+  readonly mtime?: Timestamp | undefined
+}
+
 export interface ObjectStat {
   readonly kind: EntryKind
   /** 0 for directories. */
@@ -25,6 +47,15 @@ export interface ObjectStat {
   readonly mtime: Timestamp | null
   /** Changes when the contents change: an etag, or mtime and size. '' where the store has nothing to tell versions apart. */
   readonly version: string
+  /** Only of stores with the capability `attributes`. */
+  readonly permissions?: Permissions
+}
+
+/** An object whose attributes were changed and whose contents were not. */
+export interface AttributesChanged {
+  /** The version that it had: whether the contents are those that the caller knows. */
+  readonly previousVersion: string
+  readonly stat: ObjectStat
 }
 
 export interface DirectoryEntry {
@@ -66,6 +97,8 @@ export interface BackendCapabilities {
   readonly copy: boolean
   /** `setModificationTime` works. */
   readonly setModificationTime: boolean
+  /** Mode, owner and time are kept where they are given, and `setAttributes` works. */
+  readonly attributes: boolean
   /** The longest file that the store takes: beyond it, EFBIG. */
   readonly maxFileBytes: number
   /** The longest path that the store takes, UTF-8: beyond it, ENAMETOOLONG. */
@@ -78,8 +111,8 @@ export interface Backend {
   readonly capabilities: BackendCapabilities
   /** Whether the store can hold this path exactly as it is; false is answered with EINVAL before anything is done. */
   accepts(path: string): boolean
-  /** null when nothing is there. */
-  stat(path: string): Promise<ObjectStat | null>
+  /** null when nothing is there. `kind` is what a listing said is there: a hint that may spare a request. */
+  stat(path: string, kind?: EntryKind): Promise<ObjectStat | null>
   /** The entries of a directory, in any order, each name once; the directory itself and the reserved directory are left out. [] when it is missing. */
   list(path: string): Promise<DirectoryEntry[]>
   /**
@@ -87,20 +120,35 @@ export interface Backend {
    * object is another version or shorter: it was replaced. ENOENT when it is gone.
    */
   read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array>
-  /** Store a whole object; what was there before is replaced atomically, if it is what was expected. */
-  write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat>
+  /**
+   * Store a whole object; what was there before is replaced atomically, if it is what was expected. Here as below,
+   * `attributes` are stored with it where the capability says so; undefined: none.
+   */
+  write(
+    path: string,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+    attributes?: FileAttributes,
+  ): Promise<ObjectStat>
   /** Start an upload that replaces `path` atomically when it is closed, if what is there then is what was expected. */
-  createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter>
+  createWriter(path: string, expected: ExpectedVersion, attributes?: FileAttributes): Promise<BackendWriter>
   /** Append to an existing object. Only where the capability says so. */
   append(path: string, data: Uint8Array): Promise<ObjectStat>
   /** Make `to` a copy of the object at `from`, within the store. Only where the capability says so. */
-  copy(from: string, to: string, expected: ExpectedVersion): Promise<ObjectStat>
-  createDirectory(path: string): Promise<void>
+  copy(from: string, to: string, expected: ExpectedVersion, attributes?: FileAttributes): Promise<ObjectStat>
+  createDirectory(path: string, attributes?: FileAttributes): Promise<void>
   /** The directory is known to be empty, or the store refuses with ENOTEMPTY. */
   removeDirectory(path: string): Promise<void>
   removeFile(path: string): Promise<void>
   /** Move an object or a tree. An existing file at `to` is replaced; a directory at `to` is empty. */
   rename(from: string, to: string, kind: EntryKind): Promise<void>
   setModificationTime(path: string, mtime: Timestamp): Promise<void>
+  /**
+   * Change what is kept beside the contents, whichever version they are. Only where the capability says so. ENOENT when
+   * nothing is there; EBUSY when somebody else changes the object again and again meanwhile.
+   */
+  setAttributes(path: string, kind: EntryKind, changes: AttributeChanges): Promise<AttributesChanged>
+  /** Remove what a killed daemon has left unfinished in the store; returns how many. Asked once, when the mount begins. */
+  removeLeftovers?(): Promise<number>
   usage(): Promise<StorageUsage>
 }

@@ -4,6 +4,8 @@ import { LocalDirectoryBackend } from './local-directory-backend.js'
 import { MemoryBackend } from './memory-backend.js'
 import { ObjectStoreBackend } from './object-store-backend.js'
 import { createOperator } from './operator.js'
+import { S3Backend } from './s3-backend.js'
+import { DEFAULT_S3_REGION, hasRegion } from './s3-options.js'
 import { StorageError } from './storage-error.js'
 import { WebhdfsBackend } from './webhdfs-backend.js'
 import { webhdfsOptions } from './webhdfs-options.js'
@@ -15,15 +17,14 @@ export interface BackendOptions {
   /** OpenDAL's own options. */
   readonly options: Readonly<Record<string, string>>
   readonly timeoutMs: number
+  /** Mode, owner and time of files are kept with the objects. Default: false. */
+  readonly keepAttributes?: boolean
   /** For stores behind a network. Without it each call is made. */
   readonly circuit?: CircuitOptions
 }
 
 /** Types that have no server: they answer, whatever it is. */
 const LOCAL_TYPES: readonly string[] = ['fs', 'memory']
-
-/** Where neither the profile nor the environment names a region: what S3 itself and most servers like it take for "any". */
-const DEFAULT_S3_REGION = 'us-east-1'
 
 /** The longest keys, bytes, of services that say so in their manuals; others tell only when a key is too long for them. */
 const MAX_KEY_BYTES: ReadonlyMap<string, number> = new Map([
@@ -58,10 +59,6 @@ function schemeOf(
   }
 }
 
-function hasRegion(options: Readonly<Record<string, string>>): boolean {
-  return 'region' in options || 'AWS_REGION' in process.env || 'AWS_DEFAULT_REGION' in process.env
-}
-
 /** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. */
 export function createBackend(
   profile: BackendOptions,
@@ -72,10 +69,11 @@ export function createBackend(
   return withCircuit(backend, new Circuit(profile.circuit, circuitChanged))
 }
 
-function createStore({ type, options, timeoutMs }: BackendOptions): Backend {
+function createStore({ type, options, timeoutMs, keepAttributes }: BackendOptions): Backend {
+  const keepsAttributes = keepAttributes ?? false
   // The binding has no native HDFS client; see ARCHITECTURE.md for why its WebHDFS is not used.
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
-  if (type === 'swift') return new SwiftBackend(options, timeoutMs)
+  if (type === 'swift') return new SwiftBackend(options, timeoutMs, keepsAttributes)
   const [scheme, serviceOptions] = schemeOf(type, options)
   const operator = createOperator({ scheme, options: serviceOptions, timeoutMs })
   switch (type) {
@@ -87,7 +85,11 @@ function createStore({ type, options, timeoutMs }: BackendOptions): Backend {
     }
     case 'memory':
       return new MemoryBackend(operator)
+    case 's3':
+      return new S3Backend(operator, options, {
+        ...{ timeoutMs, keepsAttributes, maxPathBytes: maxPathBytesOf(type, options) },
+      })
     default:
-      return new ObjectStoreBackend(operator, maxPathBytesOf(type, options))
+      return new ObjectStoreBackend(operator, { maxPathBytes: maxPathBytesOf(type, options) })
   }
 }

@@ -11,6 +11,7 @@ export class EmptyBackend implements Backend {
     append: false,
     copy: false,
     setModificationTime: false,
+    attributes: false,
     maxFileBytes: 0,
     maxPathBytes: Number.MAX_SAFE_INTEGER,
     partSizeBytes: 1 << 20,
@@ -25,6 +26,7 @@ export class EmptyBackend implements Backend {
   readonly removeFile = refuse
   readonly rename = refuse
   readonly setModificationTime = refuse
+  readonly setAttributes = refuse
 
   accepts(): boolean {
     return true

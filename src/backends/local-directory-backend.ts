@@ -102,6 +102,7 @@ export class LocalDirectoryBackend implements Backend {
       append: true,
       copy: true,
       setModificationTime: true,
+      attributes: false,
       maxFileBytes: Number.MAX_SAFE_INTEGER,
       maxPathBytes: Number.MAX_SAFE_INTEGER,
       partSizeBytes: this.data.capabilities.partSizeBytes,
@@ -310,6 +311,10 @@ export class LocalDirectoryBackend implements Backend {
     } catch (error) {
       throw toStorageError(error)
     }
+  }
+
+  setAttributes(path: string): Promise<never> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the host keeps its own attributes`))
   }
 
   async usage(): Promise<StorageUsage> {

@@ -1,11 +1,20 @@
 import { createHash } from 'node:crypto'
-import type { Operator, WriteOptions } from 'opendal'
-import type { BackendWriter, DirectoryEntry, EntryKind, ExpectedVersion, ObjectStat } from './backend.js'
+import type { Metadata, Operator, WriteOptions } from 'opendal'
+import type {
+  BackendCapabilities,
+  BackendWriter,
+  DirectoryEntry,
+  EntryKind,
+  ExpectedVersion,
+  FileAttributes,
+  ObjectStat,
+} from './backend.js'
+
 import { DirectoryMarkers } from './directory-markers.js'
 import { directoryPath, entryNameOf, objectPath, OpendalBackend, statOf } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
 
-const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
+export const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
 
 /** The etag of an object that was stored in one request without a key of its own: the MD5 of its bytes. */
 function etagOfBytes(data: Uint8Array): string {
@@ -24,31 +33,42 @@ function conflict(path: string, expected: string | null): StorageError {
  * marker, so that it does not vanish with it. Where both an object "a" and keys below "a/" are, the object is seen.
  */
 export class ObjectStoreBackend extends OpendalBackend {
-  private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
+  protected readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
   /** How the server wants an etag in If-Match: in quotes (RFC 9110), or bare (Ceph before 18 compares the bytes). */
   private quotesEtags = true
   private readonly canReadMatching: boolean
 
-  /** `maxPathBytes`: of a path below the mount's root. */
-  constructor(operator: Operator, maxPathBytes: number) {
-    super(operator, { maxPathBytes })
+  constructor(operator: Operator, extraCapabilities: Partial<BackendCapabilities> = {}) {
+    super(operator, extraCapabilities)
     this.canReadMatching = operator.capability().readWithIfMatch
   }
 
-  override async stat(path: string): Promise<ObjectStat | null> {
+  override async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
     if (path === '') return DIRECTORY
+    const listed = kind === undefined ? null : await this.statKind(path, kind)
+    if (listed !== null) return listed
     // Side by side: a name that is missing, the usual case before a file is made, takes one round trip.
-    const directory = this.hasDirectory(path)
+    const directory = this.statKind(path, 'directory')
     directory.catch(() => undefined)
-    const object = await this.statExactly(objectPath(path))
-    if (object !== null) return object
-    return (await directory) ? DIRECTORY : null
+    return (await this.statKind(path, 'file')) ?? directory
   }
 
-  private async hasDirectory(path: string): Promise<boolean> {
+  private async statKind(path: string, kind: EntryKind): Promise<ObjectStat | null> {
+    if (kind === 'file') return this.statExactly(objectPath(path))
+    const first = await this.firstBelow(path)
+    return first === null ? null : this.statDirectory(path, first === directoryPath(path).slice(1))
+  }
+
+  /** A directory that is there, with or without a marker. */
+  protected statDirectory(_path: string, _hasMarker: boolean): Promise<ObjectStat> {
+    return Promise.resolve(DIRECTORY)
+  }
+
+  /** The first object at or below the directory, null when there is none. */
+  private async firstBelow(path: string): Promise<string | null> {
     try {
       const lister = await this.operator.lister(directoryPath(path), { recursive: true, limit: 1 })
-      return (await lister.next()) !== null
+      return (await lister.next())?.path() ?? null
     } catch (error) {
       throw toStorageError(error)
     }
@@ -62,13 +82,19 @@ export class ObjectStoreBackend extends OpendalBackend {
         const name = entryNameOf(directory, entry.path())
         if (name === '') this.markers.note(path)
         if (name === null || name === '') continue
-        const stat = statOf(entry.metadata())
-        if (stat.kind === 'file' || !entries.has(name)) entries.set(name, { name, kind: stat.kind, stat })
+        const { kind } = statOf(entry.metadata())
+        if (kind === 'file' || !entries.has(name))
+          entries.set(name, { name, kind, stat: this.listedStat(entry.metadata()) })
       }
     } catch (error) {
       throw toStorageError(error)
     }
     return [...entries.values()]
+  }
+
+  /** What a listing tells of an entry; null where it is not enough. */
+  protected listedStat(metadata: Metadata): ObjectStat | null {
+    return statOf(metadata)
   }
 
   override async read(
@@ -90,13 +116,18 @@ export class ObjectStoreBackend extends OpendalBackend {
     }
   }
 
-  override async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+  override async write(
+    path: string,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+    attributes?: FileAttributes,
+  ): Promise<ObjectStat> {
     const wasQuoted = this.quotesEtags
     try {
-      return await super.write(path, data, expected)
+      return await super.write(path, data, expected, attributes)
     } catch (error) {
       if (!(error instanceof StorageError) || error.errno !== 'ESTALE' || expected === undefined) throw error
-      return this.resolveConflict(path, data, expected, wasQuoted)
+      return this.resolveConflict(path, data, expected, attributes, wasQuoted)
     }
   }
 
@@ -105,13 +136,14 @@ export class ObjectStoreBackend extends OpendalBackend {
     path: string,
     data: Uint8Array,
     expected: string | null,
+    attributes: FileAttributes | undefined,
     wasQuoted: boolean,
   ): Promise<ObjectStat> {
     const present = await this.statExactly(objectPath(path))
     if (present?.version === etagOfBytes(data)) return present
     if (present === null || present.version !== expected || !wasQuoted) throw conflict(path, expected)
     this.quotesEtags = false
-    return super.write(path, data, expected)
+    return super.write(path, data, expected, attributes)
   }
 
   protected override conditionOf(expected: ExpectedVersion): WriteOptions {
@@ -126,25 +158,32 @@ export class ObjectStoreBackend extends OpendalBackend {
     return {
       write: (data) => writer.write(data),
       close: async () => {
-        if (expected !== undefined) await this.requireVersion(path, expected)
+        await this.requireVersion(path, expected)
         return writer.close()
       },
       abort: () => writer.abort(),
     }
   }
 
-  override async copy(from: string, to: string, expected: ExpectedVersion): Promise<ObjectStat> {
-    if (expected !== undefined) await this.requireVersion(to, expected)
-    return super.copy(from, to, expected)
+  override async copy(
+    from: string,
+    to: string,
+    expected: ExpectedVersion,
+    attributes?: FileAttributes,
+  ): Promise<ObjectStat> {
+    await this.requireVersion(to, expected)
+    return super.copy(from, to, expected, attributes)
   }
 
-  private async requireVersion(path: string, expected: string | null): Promise<void> {
+  /** EEXIST or ESTALE where something else is there. */
+  protected async requireVersion(path: string, expected: ExpectedVersion): Promise<void> {
+    if (expected === undefined) return
     const present = await this.statExactly(objectPath(path))
     if ((present?.version ?? null) !== expected) throw conflict(path, expected)
   }
 
-  override async createDirectory(path: string): Promise<void> {
-    await super.createDirectory(path)
+  override async createDirectory(path: string, attributes?: FileAttributes): Promise<void> {
+    await super.createDirectory(path, attributes)
     this.markers.note(path)
   }
 

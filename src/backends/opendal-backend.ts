@@ -1,12 +1,15 @@
 import type { Metadata, Operator, WriteOptions, Writer } from 'opendal'
 import {
   RESERVED_DIRECTORY,
+  type AttributeChanges,
+  type AttributesChanged,
   type Backend,
   type BackendCapabilities,
   type BackendWriter,
   type DirectoryEntry,
   type EntryKind,
   type ExpectedVersion,
+  type FileAttributes,
   type ObjectStat,
   type StorageUsage,
   type Timestamp,
@@ -16,7 +19,7 @@ import { StorageError, toStorageError } from './storage-error.js'
 import { timestampOfRfc3339 } from './timestamp.js'
 
 /** Parts of an upload: large enough that a request's latency is small beside its transfer, small enough that several uploads fit in memory. S3 asks for at least 5 MiB. */
-const PART_SIZE_BYTES = 8 << 20
+export const PART_SIZE_BYTES = 8 << 20
 /** S3's own limit, and that of most stores like it. */
 const MAX_OBJECT_BYTES = 5 * 2 ** 40
 /** Objects moved or copied at once where a store cannot rename; a binding's calls run on its own threads. */
@@ -132,6 +135,7 @@ export class OpendalBackend implements Backend {
       append: capability.writeCanAppend,
       copy: capability.copy,
       setModificationTime: false,
+      attributes: false,
       maxFileBytes: MAX_OBJECT_BYTES,
       maxPathBytes: Number.MAX_SAFE_INTEGER,
       partSizeBytes: PART_SIZE_BYTES,
@@ -143,7 +147,7 @@ export class OpendalBackend implements Backend {
     return !TRIMMED_NAME_PATTERN.test(path)
   }
 
-  async stat(path: string): Promise<ObjectStat | null> {
+  async stat(path: string, _kind?: EntryKind): Promise<ObjectStat | null> {
     if (path !== '') {
       const file = await this.statExactly(objectPath(path))
       if (file !== null) return file
@@ -153,12 +157,16 @@ export class OpendalBackend implements Backend {
 
   protected async statExactly(path: string): Promise<ObjectStat | null> {
     try {
-      return statOf(await this.operator.stat(path))
+      return this.toStat(await this.operator.stat(path))
     } catch (error) {
       const failure = toStorageError(error)
       if (failure.errno === 'ENOENT' || failure.errno === 'ENOTDIR') return null
       throw failure
     }
+  }
+
+  protected toStat(metadata: Metadata): ObjectStat {
+    return statOf(metadata)
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
@@ -192,10 +200,15 @@ export class OpendalBackend implements Backend {
     return data
   }
 
-  async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+  async write(
+    path: string,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+    attributes?: FileAttributes,
+  ): Promise<ObjectStat> {
+    const options = { ...this.conditionOf(expected), ...this.metadataOf(attributes) }
     try {
-      const metadata = await this.operator.write(objectPath(path), asBuffer(data), this.conditionOf(expected))
-      return statOf(metadata)
+      return statOf(await this.operator.write(objectPath(path), asBuffer(data), options))
     } catch (error) {
       throw toStorageError(error)
     }
@@ -207,7 +220,16 @@ export class OpendalBackend implements Backend {
     return expected !== undefined && this.canMatch && expected.startsWith('"') ? { ifMatch: expected } : {}
   }
 
-  async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
+  /** How attributes go into an object; nowhere, if not said otherwise. */
+  protected metadataOf(_attributes: FileAttributes | undefined): WriteOptions {
+    return {}
+  }
+
+  async createWriter(
+    path: string,
+    expected: ExpectedVersion,
+    _attributes?: FileAttributes,
+  ): Promise<BackendWriter> {
     const writer = await this.createWriterOf(path, expected)
     return new OpendalWriter(
       writer,
@@ -241,7 +263,7 @@ export class OpendalBackend implements Backend {
     return stat
   }
 
-  async createDirectory(path: string): Promise<void> {
+  async createDirectory(path: string, _attributes?: FileAttributes): Promise<void> {
     try {
       await this.operator.createDir(directoryPath(path))
     } catch (error) {
@@ -276,7 +298,7 @@ export class OpendalBackend implements Backend {
         await this.operator.rename(objectPath(from), objectPath(to))
         return
       }
-      if (this.canCopy) await this.operator.copy(objectPath(from), objectPath(to))
+      if (this.canCopy) await this.copyObject(from, to)
       else await this.copyThrough(from, to)
       await this.operator.delete(objectPath(from))
     } catch (error) {
@@ -284,9 +306,19 @@ export class OpendalBackend implements Backend {
     }
   }
 
-  async copy(from: string, to: string, _expected: ExpectedVersion): Promise<ObjectStat> {
+  /** By the store itself. */
+  protected async copyObject(from: string, to: string): Promise<void> {
+    await this.operator.copy(objectPath(from), objectPath(to))
+  }
+
+  async copy(
+    from: string,
+    to: string,
+    _expected: ExpectedVersion,
+    _attributes?: FileAttributes,
+  ): Promise<ObjectStat> {
     try {
-      await this.operator.copy(objectPath(from), objectPath(to))
+      await this.copyObject(from, to)
     } catch (error) {
       throw toStorageError(error)
     }
@@ -318,7 +350,7 @@ export class OpendalBackend implements Backend {
 
   /** Every key below `from`, one after the other's copy stands; a repeated call after a failure goes on with what is left. */
   private async renameTree(from: string, to: string): Promise<void> {
-    await this.createDirectory(to)
+    await this.createDirectoryLike(from, to)
     const entries = await this.list(from)
     await forEachConcurrently(entries, TREE_CONCURRENCY, async ({ name, kind }) => {
       if (kind === 'file') await this.renameFile(`${from}/${name}`, `${to}/${name}`)
@@ -329,8 +361,17 @@ export class OpendalBackend implements Backend {
     await this.removeDirectory(from)
   }
 
+  /** What is kept of `from` beside its entries is kept of `to`. */
+  protected createDirectoryLike(_from: string, to: string): Promise<void> {
+    return this.createDirectory(to)
+  }
+
   setModificationTime(path: string, _mtime: Timestamp): Promise<void> {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
+  }
+
+  setAttributes(path: string, _kind: EntryKind, _changes: AttributeChanges): Promise<AttributesChanged> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps no attributes`))
   }
 
   usage(): Promise<StorageUsage> {

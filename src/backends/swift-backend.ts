@@ -1,25 +1,42 @@
 import { randomUUID } from 'node:crypto'
 import {
   RESERVED_DIRECTORY,
+  type AttributeChanges,
+  type AttributesChanged,
   type Backend,
   type BackendCapabilities,
   type BackendWriter,
   type DirectoryEntry,
   type EntryKind,
   type ExpectedVersion,
+  type FileAttributes,
   type ObjectStat,
   type StorageUsage,
   type Timestamp,
 } from './backend.js'
 import { forEachConcurrently } from './concurrency.js'
+import { copyTimeMs } from './copy-time.js'
 import { DirectoryMarkers } from './directory-markers.js'
+import {
+  changeMetadata,
+  encodeAttributes,
+  headersNamed,
+  metadataHeaders,
+  metadataOf,
+  storedStat,
+  withAttributes,
+  withMetadata,
+  type Headers,
+  type Metadata,
+} from './file-attributes.js'
 import { StorageError } from './storage-error.js'
 import { encodeName, SwiftContainer } from './swift-container.js'
 import { SwiftError } from './swift-errors.js'
 import type { HttpHead, HttpResponse } from './http-connection.js'
 import { DIRECTORY, listEntries, quoteEtag, statOfHead } from './swift-listing.js'
 import { parseSwiftOptions } from './swift-options.js'
-import { copyTimeMs, SwiftUpload } from './swift-upload.js'
+import { SwiftUpload } from './swift-upload.js'
+import { timestampNow } from './timestamp.js'
 
 /** Large enough that a request's latency is small beside its transfer; 640 of them make Swift's largest object, and a manifest holds 1000. */
 const PART_SIZE_BYTES = 8 << 20
@@ -33,9 +50,24 @@ const USAGE: StorageUsage = {
   ...{ totalFiles: 2 ** 32, freeFiles: 2 ** 32 },
 }
 const MARKER_HEADERS = { 'content-type': 'application/directory' }
+const METADATA_PREFIX = 'x-object-meta-'
+/** A copy takes over no metadata. */
+const FRESH_METADATA = { 'x-fresh-metadata': 'true' }
+/** Of an object beside its metadata; a POST takes away what it does not name. */
+const KEPT_HEADERS = [
+  ...['cache-control', 'content-disposition', 'content-encoding', 'content-language', 'expires'],
+  ...['x-delete-at', 'x-object-manifest', 'x-robots-tag'],
+]
 /** Metadata of objects that were stored where nothing was: which write it was. */
 const WRITE_MARK = 'ovfsd-write'
 const EMPTY = new Uint8Array(0)
+
+interface FoundObject {
+  readonly object: string
+  readonly head: HttpHead
+  readonly stat: ObjectStat
+  readonly metadata: Metadata
+}
 
 /** What the store has in place of what was expected there. */
 function conflict(path: string, expected: string | null): StorageError {
@@ -60,12 +92,14 @@ export class SwiftBackend implements Backend {
   private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
 
   /** @throws StorageError EINVAL where options are missing */
-  constructor(options: Readonly<Record<string, string>>, timeoutMs: number) {
+  constructor(
+    options: Readonly<Record<string, string>>,
+    timeoutMs: number,
+    private readonly keepsAttributes: boolean,
+  ) {
     this.container = new SwiftContainer(parseSwiftOptions(options), timeoutMs)
     this.capabilities = {
-      append: false,
-      copy: true,
-      setModificationTime: false,
+      ...{ append: false, copy: true, setModificationTime: false, attributes: keepsAttributes },
       maxFileBytes: Number.MAX_SAFE_INTEGER,
       // A directory's marker ends in "/".
       maxPathBytes: MAX_NAME_BYTES - Buffer.byteLength(this.container.prefix) - 1,
@@ -77,16 +111,35 @@ export class SwiftBackend implements Backend {
     return true
   }
 
-  async stat(path: string): Promise<ObjectStat | null> {
+  async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
     if (path === '') return DIRECTORY
+    if (kind === 'file') {
+      const listed = await this.head(path)
+      if (listed !== null) return this.toStat(listed)
+    }
     // Side by side: a name that is missing, the usual case before a file is made, takes one round trip.
     const below = this.hasBelow(`${path}/`)
     below.catch(() => undefined)
     const head = await this.head(path)
-    if (head !== null) return statOfHead(head)
-    if (await below) return DIRECTORY
+    if (head !== null) return this.toStat(head)
+    const isListed = await below
     // The listing may not have the marker yet that was made here.
-    return this.markers.has(path) && (await this.head(`${path}/`)) !== null ? DIRECTORY : null
+    if (!isListed && !this.markers.has(path)) return null
+    if (isListed && !this.keepsAttributes) return DIRECTORY
+    const marker = await this.head(`${path}/`)
+    if (marker !== null) return this.toDirectoryStat(marker)
+    return isListed ? this.toDirectoryStat(null) : null
+  }
+
+  private toStat(head: HttpResponse): ObjectStat {
+    const stat = statOfHead(head)
+    return this.keepsAttributes ? withMetadata(stat, metadataOf(head.headers, METADATA_PREFIX)) : stat
+  }
+
+  /** `marker`: null for a directory that only the names below it make one. */
+  private toDirectoryStat(marker: HttpResponse | null): ObjectStat {
+    if (!this.keepsAttributes) return DIRECTORY
+    return withMetadata(DIRECTORY, marker === null ? {} : metadataOf(marker.headers, METADATA_PREFIX))
   }
 
   private async head(object: string): Promise<HttpResponse | null> {
@@ -112,7 +165,9 @@ export class SwiftBackend implements Backend {
         // "a//b" and the like can't be addressed.
         if (name === '' || name === '.' || name === '..' || name.includes('/')) continue
         if (path === '' && name === RESERVED_DIRECTORY) continue
-        const entry = { name, kind: stat?.kind ?? 'directory', stat: stat ?? DIRECTORY }
+        const listed = stat ?? DIRECTORY
+        // A listing has no metadata.
+        const entry = { name, kind: listed.kind, stat: this.keepsAttributes ? null : listed }
         if (entry.kind === 'file' || !entries.has(name)) entries.set(name, entry)
       }
     }
@@ -137,20 +192,27 @@ export class SwiftBackend implements Backend {
     })
   }
 
-  async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
-    if (expected === null) return this.writeNew(path, data)
-    if (expected !== undefined) await this.requireVersion(path, expected)
-    return this.put(path, data, {})
+  async write(
+    path: string,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+    attributes?: FileAttributes,
+  ): Promise<ObjectStat> {
+    if (expected === null) return this.writeNew(path, data, attributes)
+    await this.requireVersion(path, expected)
+    return this.put(path, data, {}, attributes)
   }
 
   private async put(
     path: string,
     data: Uint8Array,
-    headers: Readonly<Record<string, string>>,
+    headers: Headers,
+    attributes: FileAttributes | undefined,
   ): Promise<ObjectStat> {
+    const all = { ...headers, ...attributeHeaders(attributes, 'file') }
     try {
-      const request = { method: 'PUT', object: path, body: data, headers, expect: [201] } as const
-      return storedStat(await this.container.request(request), data.byteLength)
+      const request = { method: 'PUT', object: path, body: data, headers: all, expect: [201] } as const
+      return storedStat(data.byteLength, versionOf(await this.container.request(request)), attributes)
     } catch (error) {
       throw missingContainer(error)
     }
@@ -160,32 +222,42 @@ export class SwiftBackend implements Backend {
    * Swift looks when the write begins, so of two that overlap the later one stands and neither is told. The mark tells an
    * earlier try of this write, whose answer got lost, from another's.
    */
-  private async writeNew(path: string, data: Uint8Array): Promise<ObjectStat> {
+  private async writeNew(
+    path: string,
+    data: Uint8Array,
+    attributes: FileAttributes | undefined,
+  ): Promise<ObjectStat> {
     const mark = randomUUID()
+    const headers = { 'if-none-match': '*', [METADATA_PREFIX + WRITE_MARK]: mark }
     try {
-      return await this.put(path, data, { 'if-none-match': '*', [`x-object-meta-${WRITE_MARK}`]: mark })
+      return await this.put(path, data, headers, attributes)
     } catch (error) {
       if (!(error instanceof SwiftError) || error.status !== 412) throw error
       const head = await this.head(path)
-      if (head?.headers[`x-object-meta-${WRITE_MARK}`] === mark) return statOfHead(head)
+      if (head?.headers[METADATA_PREFIX + WRITE_MARK] === mark) return this.toStat(head)
       throw conflict(path, null)
     }
   }
 
   /** Swift's PUT knows no If-Match: looked up right before, which leaves a moment. */
-  private async requireVersion(path: string, expected: string | null): Promise<void> {
+  private async requireVersion(path: string, expected: ExpectedVersion): Promise<void> {
+    if (expected === undefined) return
     const head = await this.head(path)
     const present = head === null ? null : statOfHead(head).version
     if (present !== expected) throw conflict(path, expected)
   }
 
-  createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
+  createWriter(path: string, expected: ExpectedVersion, attributes?: FileAttributes): Promise<BackendWriter> {
     const publish = async (manifest: string | null, sizeBytes: number): Promise<ObjectStat> => {
-      if (manifest === null) return this.write(path, EMPTY, expected)
-      if (expected !== undefined) await this.requireVersion(path, expected)
-      // Fresh metadata: the parts' expiry must not become the object's.
-      const headers = { 'x-fresh-metadata': 'true', 'x-detect-content-type': 'true' }
-      return storedStat(await this.copyObject(manifest, path, sizeBytes, headers, {}), sizeBytes)
+      if (manifest === null) return this.write(path, EMPTY, expected, attributes)
+      await this.requireVersion(path, expected)
+      const headers = {
+        // The parts' expiry must not become the object's.
+        ...{ ...FRESH_METADATA, 'x-detect-content-type': 'true' },
+        ...attributeHeaders(attributes, 'file'),
+      }
+      const copied = await this.copyObject(manifest, path, sizeBytes, headers, {})
+      return storedStat(sizeBytes, versionOf(copied), attributes)
     }
     return Promise.resolve(new SwiftUpload(this.container, path, publish))
   }
@@ -194,8 +266,8 @@ export class SwiftBackend implements Backend {
     from: string,
     to: string,
     sizeBytes: number,
-    headers: Readonly<Record<string, string>>,
-    query: Readonly<Record<string, string>>,
+    headers: Headers,
+    query: Headers,
   ): Promise<HttpResponse> {
     return this.container.request({
       ...{ method: 'PUT', object: to, body: EMPTY, query, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
@@ -207,30 +279,43 @@ export class SwiftBackend implements Backend {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: Swift can't append`))
   }
 
-  async copy(from: string, to: string, expected: ExpectedVersion): Promise<ObjectStat> {
+  async copy(
+    from: string,
+    to: string,
+    expected: ExpectedVersion,
+    attributes?: FileAttributes,
+  ): Promise<ObjectStat> {
     const head = await this.head(from)
     if (head === null) throw new StorageError('ENOENT', `${from}: not there`)
     if (isLargeObject(head)) {
       // The copy would be a plain object, which may not be that large.
       throw new StorageError('EOPNOTSUPP', `${from}: made of segments`)
     }
-    if (expected !== undefined) await this.requireVersion(to, expected)
+    await this.requireVersion(to, expected)
     const { sizeBytes } = statOfHead(head)
-    return storedStat(await this.copyObject(from, to, sizeBytes, {}, {}), sizeBytes)
+    const headers =
+      attributes === undefined ? {} : { ...FRESH_METADATA, ...attributeHeaders(attributes, 'file') }
+    const copied = await this.copyObject(from, to, sizeBytes, headers, {})
+    return storedStat(sizeBytes, versionOf(copied), attributes)
   }
 
-  async createDirectory(path: string): Promise<void> {
-    const request = {
-      method: 'PUT',
-      object: `${path}/`,
-      headers: MARKER_HEADERS,
-      body: EMPTY,
-      expect: [201],
-    } as const
-    await this.container.request(request).catch((error: unknown) => {
-      throw missingContainer(error)
-    })
+  /** Where attributes are kept and none are given, the directory only has to stay: its marker keeps those that it has. */
+  async createDirectory(path: string, attributes?: FileAttributes): Promise<void> {
+    const keepsPresent = this.keepsAttributes && attributes === undefined
+    const isThere = keepsPresent && (await this.head(`${path}/`)) !== null
+    if (!isThere) await this.putMarker(path, attributeHeaders(attributes, 'directory'))
     this.markers.note(path)
+  }
+
+  private async putMarker(path: string, headers: Headers): Promise<void> {
+    await this.container
+      .request({
+        ...{ method: 'PUT', object: `${path}/`, body: EMPTY, expect: [201] },
+        headers: { ...MARKER_HEADERS, ...headers },
+      })
+      .catch((error: unknown) => {
+        throw missingContainer(error)
+      })
   }
 
   async removeDirectory(path: string): Promise<void> {
@@ -280,7 +365,7 @@ export class SwiftBackend implements Backend {
 
   /** Every name below `from`; what a listing has too long is passed over. Repeated after a failure, it goes on with what is left. */
   private async moveTree(from: string, to: string): Promise<void> {
-    await this.createDirectory(to)
+    await this.createDirectoryLike(from, to)
     const prefix = `${from}/`
     for await (const page of listEntries(this.container, { prefix, isFlat: true })) {
       await forEachConcurrently(page, TREE_CONCURRENCY, async ({ name }) => {
@@ -291,6 +376,50 @@ export class SwiftBackend implements Backend {
     await this.removeDirectory(from)
   }
 
+  /** What is kept of `from` beside its entries is kept of `to`. */
+  private async createDirectoryLike(from: string, to: string): Promise<void> {
+    const found = this.keepsAttributes ? await this.find(from, 'directory') : null
+    if (found === null) {
+      await this.createDirectory(to)
+      return
+    }
+    await this.putMarker(to, metadataHeaders(found.metadata, METADATA_PREFIX))
+    this.markers.note(to)
+  }
+
+  /** The object that is the file, or the directory's marker; null where the directory has none. */
+  private async find(path: string, kind: EntryKind): Promise<FoundObject | null> {
+    // Other clients' markers have no "/".
+    for (const object of kind === 'file' ? [path] : [`${path}/`, path]) {
+      const head = await this.head(object)
+      if (head === null) continue
+      const stat = object === path ? statOfHead(head) : DIRECTORY
+      if (stat.kind === kind)
+        return { object, head, stat, metadata: metadataOf(head.headers, METADATA_PREFIX) }
+    }
+    return null
+  }
+
+  async setAttributes(path: string, kind: EntryKind, changes: AttributeChanges): Promise<AttributesChanged> {
+    const found = await this.find(path, kind)
+    if (found === null && kind === 'file') throw new StorageError('ENOENT', `${path}: not there`)
+    const stat = found?.stat ?? DIRECTORY
+    const before = found?.metadata ?? {}
+    const { metadata, attributes } = changeMetadata(before, kind, changes, stat.mtime ?? timestampNow())
+    const headers = metadataHeaders(metadata, METADATA_PREFIX)
+    if (found === null) {
+      await this.putMarker(path, headers)
+      this.markers.note(path)
+    } else {
+      // It never touches the contents: whoever writes them meanwhile loses nothing.
+      await this.container.request({
+        ...{ method: 'POST', object: found.object, body: EMPTY, expect: [202] },
+        headers: { ...headersNamed(found.head.headers, KEPT_HEADERS), ...headers },
+      })
+    }
+    return { previousVersion: stat.version, stat: withAttributes(stat, attributes) }
+  }
+
   setModificationTime(path: string, _mtime: Timestamp): Promise<void> {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
   }
@@ -298,6 +427,10 @@ export class SwiftBackend implements Backend {
   usage(): Promise<StorageUsage> {
     return Promise.resolve(USAGE)
   }
+}
+
+function attributeHeaders(attributes: FileAttributes | undefined, kind: EntryKind): Headers {
+  return attributes === undefined ? {} : metadataHeaders(encodeAttributes(attributes, kind), METADATA_PREFIX)
 }
 
 /** Before a read's answer is received: is it what was asked for? Other statuses are judged later. */
@@ -322,9 +455,8 @@ function checkAnswer(
   })
 }
 
-function storedStat({ headers }: HttpResponse, sizeBytes: number): ObjectStat {
-  // Last-Modified would be rounded up to a second that is yet to come.
-  return { kind: 'file', sizeBytes, mtime: null, version: quoteEtag(headers.etag ?? '') }
+function versionOf({ headers }: HttpHead): string {
+  return quoteEtag(headers.etag ?? '')
 }
 
 /** A PUT finds no container. It may be made again, so nothing is thrown away. */

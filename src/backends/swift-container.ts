@@ -11,7 +11,7 @@ const MAX_ERROR_BYTES = 64 << 10
 const DEFAULT_MAX_FILE_SIZE_BYTES = 5 * 2 ** 30
 
 export interface SwiftRequest {
-  readonly method: 'GET' | 'HEAD' | 'PUT' | 'DELETE'
+  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE'
   /** Below the mount's root; undefined for the container itself. */
   readonly object?: string
   readonly query?: Readonly<Record<string, string>>

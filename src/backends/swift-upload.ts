@@ -15,14 +15,6 @@ const SEGMENT_LIFE_SECONDS = 7 * 24 * 3600
 /** Digits of a segment's number: names sort as they follow. */
 const SEGMENT_DIGITS = 8
 const CLEAN_UP_CONCURRENCY = 8
-/** What the server copies at least in a second: 10 MiB. The deadline of a copy is longer by the time that takes. */
-const COPY_BYTES_PER_MS = (10 << 20) / 1000
-
-/** What a copy of that many bytes may take beyond the deadline of a request. */
-export function copyTimeMs(sizeBytes: number): number {
-  return Math.ceil(sizeBytes / COPY_BYTES_PER_MS)
-}
-
 interface Segment {
   readonly object: string
   readonly sizeBytes: number

@@ -60,6 +60,7 @@ export class WebhdfsBackend implements Backend {
     append: true,
     copy: false,
     setModificationTime: true,
+    attributes: false,
     maxFileBytes: Number.MAX_SAFE_INTEGER,
     maxPathBytes: Number.MAX_SAFE_INTEGER,
     partSizeBytes: PART_SIZE_BYTES,
@@ -271,6 +272,10 @@ export class WebhdfsBackend implements Backend {
     // -1 means "as it is" to HDFS, and less is refused.
     if (milliseconds < 0) throw new StorageError('EINVAL', `${path}: HDFS keeps no times before 1970`)
     await this.client.setModificationTime(this.absolute(path), milliseconds)
+  }
+
+  setAttributes(path: string): Promise<never> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: HDFS keeps its own attributes`))
   }
 
   async usage(): Promise<StorageUsage> {

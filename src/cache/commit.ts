@@ -106,7 +106,8 @@ async function store(content: FileContent, assembler: Assembler, path: string): 
   const { size } = content
   if (canAppend(content)) return append(content, assembler, path)
   if (size <= backend.capabilities.partSizeBytes) {
-    return backend.write(path, await assembler.assemble(0, size, path), content.expected)
+    const data = await assembler.assemble(0, size, path)
+    return backend.write(path, data, content.expected, content.source.takeAttributes())
   }
   return rebuild(content, assembler, path)
 }
@@ -117,7 +118,7 @@ async function rebuild(content: FileContent, assembler: Assembler, path: string)
   const { size } = content
   const { partSizeBytes } = backend.capabilities
   await requireSpace(content)
-  const writer = await backend.createWriter(path, content.expected)
+  const writer = await backend.createWriter(path, content.expected, content.source.takeAttributes())
   try {
     for (let start = 0; start < size; start += partSizeBytes) {
       await writer.write(await assembler.assemble(start, Math.min(start + partSizeBytes, size), path))
@@ -204,7 +205,10 @@ export class StreamingUpload {
     const { backend } = content.source
     this.assembler = new Assembler(content)
     this.partSizeBytes = backend.capabilities.partSizeBytes
-    this.writer = content.source.withPath((path) => backend.createWriter(path, content.expected))
+    // The attributes as they are now: what is changed until the end is stored behind the contents.
+    this.writer = content.source.withPath((path) =>
+      backend.createWriter(path, content.expected, content.source.takeAttributes()),
+    )
     this.writer.catch((error: unknown) => {
       this.error ??= error
     })

@@ -1,4 +1,4 @@
-import type { Backend, ObjectStat } from '../backends/backend.js'
+import type { AttributesChanged, Backend, FileAttributes, ObjectStat } from '../backends/backend.js'
 import type { StoreAccount } from './store-account.js'
 
 /** What a file's content needs to know of the file: implemented by the file system above. */
@@ -24,6 +24,14 @@ export interface ContentSource {
   noteStored(stat: ObjectStat): void
   /** What follows a commit; awaited before it is reported as done. The path is not held. */
   committed(): Promise<void>
+  /** Mode, owner or time were changed and the store, which keeps them, does not know yet. */
+  readonly hasUnsavedAttributes: boolean
+  /** What is to be stored with the contents; it counts as saved from now on. undefined where the store keeps nothing. */
+  takeAttributes(): FileAttributes | undefined
+  /** Store the unsaved attributes alone, and tell `adopt` while the path is held. After an error they are unsaved still. */
+  storeAttributes(adopt: (changed: AttributesChanged) => void): Promise<void>
+  /** The unsaved attributes will never be stored. */
+  discardAttributes(): void
   /** The content may have become clean or empty, so that its file need not be kept any longer. */
   settled(): void
 }

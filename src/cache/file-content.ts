@@ -88,6 +88,11 @@ export class FileContent {
   }
 
   get isDirty(): boolean {
+    return this.hasUnsavedData || this.source.hasUnsavedAttributes
+  }
+
+  /** The contents or the size, or that there is a file at all, are yet to be stored. */
+  get hasUnsavedData(): boolean {
     return this.dirtyBlocks.size > 0 || this.mustStore || this.upload !== null
   }
 
@@ -101,9 +106,24 @@ export class FileContent {
     this.becameDirty()
   }
 
+  /** The source has unsaved attributes: the next commit stores them, with the contents or alone. */
+  attributesChanged(): void {
+    this.becameDirty()
+  }
+
+  /** The source's unsaved attributes were taken back. */
+  attributesReverted(): void {
+    if (!this.isDirty) this.becameClean()
+  }
+
   private becameDirty(): void {
     if (this.dirtySinceMs === 0) this.dirtySinceMs = performance.now()
     this.cache.becameDirty(this)
+  }
+
+  private becameClean(): void {
+    this.dirtySinceMs = 0
+    this.cache.becameClean(this)
   }
 
   // ---- reading
@@ -457,10 +477,18 @@ export class FileContent {
   private async runCommit(): Promise<void> {
     if (this.upload !== null) await this.finishUpload(this.upload)
     if (this.dirtyBlocks.size > 0 || this.mustStore) await this.storeDirty()
-    if (!this.isDirty) {
-      this.dirtySinceMs = 0
-      this.cache.becameClean(this)
-    }
+    if (this.source.hasUnsavedAttributes) await this.storeAttributes()
+    if (!this.isDirty) this.becameClean()
+  }
+
+  private async storeAttributes(): Promise<void> {
+    await this.source.storeAttributes(({ previousVersion, stat }) => {
+      // The contents are as they were, or somebody else's new ones; what was written here meanwhile finds out by itself.
+      if (previousVersion === this.version) this.version = stat.version
+      else if (this.hasUnsavedData) return
+      else this.replaceBase(stat)
+      this.source.noteStored(stat)
+    })
   }
 
   private async finishUpload(upload: StreamingUpload): Promise<void> {
@@ -563,7 +591,7 @@ export class FileContent {
     while (this.committing !== null) await this.committing.catch(() => undefined)
     await this.runAlone(async () => {
       await copy((stat) => {
-        this.discard()
+        this.discardData()
         this.replaceBase(stat)
         this.noteStored(stat)
       })
@@ -579,13 +607,17 @@ export class FileContent {
 
   /** Forget everything that is not stored: the file was unlinked, or its data can never be stored. */
   discard(): void {
+    this.source.discardAttributes()
+    this.discardData()
+  }
+
+  private discardData(): void {
     this.dropAllBlocks()
     this.epoch++
     this.mustStore = false
     if (this.upload !== null) void this.abortUpload()
     this.mustStore = false
-    this.dirtySinceMs = 0
-    this.cache.becameClean(this)
+    if (!this.isDirty) this.becameClean()
   }
 
   /** Discard, and wait until nothing of this content is on its way to the store any more. */

@@ -198,6 +198,7 @@ function mountSettings({ name, type, keys, options }: Profile, server: ServerSet
     gid: keys.gid,
     fileMode: keys.file_mode,
     dirMode: keys.dir_mode,
+    keepAttributes: keys.keep_attributes,
     timeoutMs: keys.timeout,
     circuit: { failures: keys.circuit_failures, pauseMs: keys.circuit_pause },
     expirationMs: keys.cache_expiration_time ?? server.expirationMs,

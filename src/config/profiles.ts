@@ -3,7 +3,14 @@ import * as v from 'valibot'
 import { expandVariables, readSecretFile, secretFileOption } from './secrets.js'
 import { listChoices, ValueError } from './problem.js'
 import { PROFILE_KEY_NAMES, profileSchema, type ProfileKeys } from './schema.js'
-import { canonicalName, findService, optionNameFault, parseOption, type Service } from './services.js'
+import {
+  canonicalName,
+  findService,
+  optionNameFault,
+  parseOption,
+  SERVICES,
+  type Service,
+} from './services.js'
 import { nearestName } from './suggestion.js'
 
 /** Reports a fault at a path below the profile; [] is the profile itself. */
@@ -17,6 +24,11 @@ export interface Profile {
   /** Files that options were read from. */
   readonly secretFiles: readonly string[]
 }
+
+const KEEPING_TYPES = [...SERVICES]
+  .filter(([, service]) => service.keepsAttributes)
+  .map(([type]) => `"${type}"`)
+  .join(' and ')
 
 /** Names appear in the log and in enabled_services, whose separator is the comma. */
 const PROFILE_NAME = /^[A-Za-z0-9_.-]{1,64}$/
@@ -42,6 +54,9 @@ export function parseProfile(
   const slips = new Set([...misspelt(table, known), ...broken])
   const keys = parseKeys(table, slips, report)
   if (found === undefined) return undefined
+  if (keys?.keep_attributes === true && found.service.keepsAttributes !== true) {
+    report(['keep_attributes'], `is not possible with the type "${found.type}"; only ${KEEPING_TYPES} can`)
+  }
   const { options, secretFiles } = parseOptions(found.type, found.service, table, enabled, report)
   if (enabled) reportMissingOptions(found.type, found.service, table, slips, report)
   return keys === undefined ? undefined : { name, type: found.type, keys, options, secretFiles }

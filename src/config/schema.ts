@@ -81,6 +81,7 @@ export const profileSchema = v.object({
   gid: v.optional(id, 0),
   file_mode: v.optional(mode, '0644'),
   dir_mode: v.optional(mode, '0755'),
+  keep_attributes: v.optional(boolean, false),
   timeout: v.optional(durationMs(TIMEOUT_RANGE), '30s'),
   circuit_failures: v.optional(
     setting((value) => parseInteger(value, CIRCUIT_FAILURES_RANGE)),

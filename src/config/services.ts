@@ -18,6 +18,8 @@ export interface Service {
   readonly options?: Readonly<Record<string, OptionKind>>
   /** Other names of an option, as OpenDAL accepts them: alias -> option. */
   readonly aliases?: Readonly<Record<string, string>>
+  /** `keep_attributes` is possible: objects have metadata that can be changed. */
+  readonly keepsAttributes?: true
 }
 
 const WEBHDFS_OPTIONS = {
@@ -107,12 +109,13 @@ const SWIFT_OPTIONS = {
 export const SERVICES: ReadonlyMap<string, Service> = new Map<string, Service>([
   ['fs', { required: [['root']], options: { root: 'string', atomic_write_dir: 'string' } }],
   ['memory', { required: [], options: { root: 'string' } }],
-  ['s3', { required: [['bucket']], options: S3_OPTIONS, aliases: S3_ALIASES }],
+  ['s3', { required: [['bucket']], options: S3_OPTIONS, aliases: S3_ALIASES, keepsAttributes: true }],
   [
     'swift',
     {
       required: [['endpoint', 'auth_url'], ['container']],
       options: SWIFT_OPTIONS,
+      keepsAttributes: true,
     },
   ],
   ['webhdfs', { required: [['endpoint']], options: WEBHDFS_OPTIONS }],

@@ -40,6 +40,8 @@ export interface MountSettings {
   /** Permission bits, 0..0o777. */
   readonly fileMode: number
   readonly dirMode: number
+  /** Mode, owner and time of files are kept with the objects. */
+  readonly keepAttributes: boolean
   /** Deadline of one call of the backend. */
   readonly timeoutMs: number
   /** When a store that does not answer is left alone. */

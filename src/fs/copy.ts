@@ -23,11 +23,14 @@ export async function copyFileRange(
   const isWhole = size >= MIN_COPY_BYTES && lengthBytes >= size && to.content.size === 0
   if (!isWhole || from.inode.isUnlinked || to.inode.isUnlinked) throw new FsError('EOPNOTSUPP')
   await from.content.commit()
+  // What is kept of the copy is stored with it.
+  to.inode.touch()
   await to.content.replaceByCopy((adopt) =>
     mount.guard.useAll([from.inode, to.inode], async () => {
-      adopt(await mount.backend.copy(from.inode.path(), to.inode.path(), to.content.expected))
+      const { expected, source } = to.content
+      adopt(await mount.backend.copy(from.inode.path(), to.inode.path(), expected, source.takeAttributes()))
     }),
   )
-  to.inode.touch()
+  if (!mount.backend.capabilities.attributes) to.inode.touch()
   return to.content.size
 }

@@ -1,13 +1,35 @@
+import type { EntryKind, Permissions } from '../backends/backend.js'
 import type { FileSystem } from './file-system.js'
 import { requireNewName } from './access.js'
 import { FsError } from './fs-error.js'
 import { Inode } from './inode.js'
 import { lookup, requireDirectory } from './lookup.js'
 
+const S_ISGID = 0o2000
+const MODE_BITS = 0o7777
+
+/** What a new name is made with, for stores that keep it. */
+export interface Creation {
+  /** The umask has been taken off. */
+  readonly mode: number
+  /** Who makes it. */
+  readonly uid: number
+  readonly gid: number
+}
+
+/** The store's to keep; null where it keeps nothing. A directory with the set-group-ID bit hands on its group, and that bit to directories. */
+function permissionsOf(parent: Inode, kind: EntryKind, { mode, uid, gid }: Creation): Permissions | null {
+  if (!parent.mount.backend.capabilities.attributes) return null
+  const handsOn = (parent.mode & S_ISGID) !== 0
+  const extraBits = handsOn && kind === 'directory' ? S_ISGID : 0
+  return { mode: (mode & MODE_BITS) | extraBits, uid, gid: handsOn ? parent.gid : gid }
+}
+
 /** Put a new, empty file into the tree; the store hears of it when it is committed. */
-function addFile(fs: FileSystem, parent: Inode, name: string): Inode {
+function addFile(fs: FileSystem, parent: Inode, name: string, creation: Creation): Inode {
   const { mount } = parent
   const inode = new Inode(mount, parent, name, 'file')
+  inode.permissions = permissionsOf(parent, 'file', creation) ?? inode.permissions
   inode.mayBeStored = false
   noteChange(parent)
   parent.addChild(name, inode, mount.changeCount)
@@ -31,15 +53,16 @@ export function createFile(
   parent: Inode,
   name: string,
   exclusive: boolean,
+  creation: Creation,
 ): Inode | Promise<Inode> {
   requireDirectory(parent)
   requireNewName(parent, name)
   if (parent.isQuiet && !parent.children?.has(name) && parent.isKnownMissing(name, performance.now())) {
-    return addFile(fs, parent, name)
+    return addFile(fs, parent, name, creation)
   }
   return parent.change(async () => {
     const present = await lookup(fs, parent, name)
-    if (present === null) return addFile(fs, parent, name)
+    if (present === null) return addFile(fs, parent, name, creation)
     if (exclusive) throw new FsError('EEXIST')
     if (present.isDirectory) throw new FsError('EISDIR')
     return present
@@ -47,12 +70,12 @@ export function createFile(
 }
 
 /** MKNOD of a regular file: no handle will commit it, so it is stored at once. */
-export function makeFile(fs: FileSystem, parent: Inode, name: string): Promise<Inode> {
+export function makeFile(fs: FileSystem, parent: Inode, name: string, creation: Creation): Promise<Inode> {
   requireDirectory(parent)
   requireNewName(parent, name)
   return parent.change(async () => {
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
-    const inode = addFile(fs, parent, name)
+    const inode = addFile(fs, parent, name, creation)
     inode.pins++
     try {
       if (!fs.options.writeBack) await fs.contentOf(inode).commit()
@@ -67,20 +90,28 @@ export function makeFile(fs: FileSystem, parent: Inode, name: string): Promise<I
   })
 }
 
-export function makeDirectory(fs: FileSystem, parent: Inode, name: string): Promise<Inode> {
+export function makeDirectory(
+  fs: FileSystem,
+  parent: Inode,
+  name: string,
+  creation: Creation,
+): Promise<Inode> {
   requireDirectory(parent)
   requireNewName(parent, name)
   const { mount } = parent
   return parent.change(async () => {
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
+    const inode = new Inode(mount, parent, name, 'directory')
+    const permissions = permissionsOf(parent, 'directory', creation)
+    inode.permissions = permissions ?? inode.permissions
+    const attributes = permissions === null ? undefined : inode.attributes
     try {
-      await mount.guard.use(parent, () => mount.backend.createDirectory(parent.pathOf(name)))
+      await mount.guard.use(parent, () => mount.backend.createDirectory(parent.pathOf(name), attributes))
     } catch (error) {
       // Somebody else's, or ours after all: the next look tells.
       parent.removeNegative(name)
       throw error
     }
-    const inode = new Inode(mount, parent, name, 'directory')
     noteChange(parent)
     parent.addChild(name, inode, mount.changeCount)
     inode.validatedMs = performance.now()

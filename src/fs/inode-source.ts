@@ -1,4 +1,10 @@
-import type { Backend, ObjectStat } from '../backends/backend.js'
+import type {
+  AttributeChanges,
+  AttributesChanged,
+  Backend,
+  FileAttributes,
+  ObjectStat,
+} from '../backends/backend.js'
 import type { ContentSource } from '../cache/content-source.js'
 import type { StoreAccount } from '../cache/store-account.js'
 import { FsError } from './fs-error.js'
@@ -51,11 +57,45 @@ export class InodeSource implements ContentSource {
     inode.storedVersion = stat.version
     inode.validatedMs = nowMs
     inode.freshUntilMs = nowMs + inode.mount.options.expirationMs
-    if (inode.pendingMtime === null && stat.mtime !== null) inode.mtime = stat.mtime
+    if (stat.permissions === undefined) {
+      if (inode.pendingMtime === null && stat.mtime !== null) inode.mtime = stat.mtime
+    } else if (inode.content?.isDirty !== true && stat.mtime !== null) {
+      // An upload that ran while the file was written has the time at which it began.
+      inode.mtime = stat.mtime
+    }
   }
 
   async committed(): Promise<void> {
     if (this.inode.pendingMtime !== null) await storePendingMtime(this.inode)
+  }
+
+  get hasUnsavedAttributes(): boolean {
+    return this.inode.unsavedAttributes !== null
+  }
+
+  takeAttributes(): FileAttributes | undefined {
+    const { inode } = this
+    inode.unsavedAttributes = null
+    return this.backend.capabilities.attributes ? inode.attributes : undefined
+  }
+
+  async storeAttributes(adopt: (changed: AttributesChanged) => void): Promise<void> {
+    const { inode } = this
+    const changes = inode.unsavedAttributes ?? {}
+    inode.unsavedAttributes = null
+    try {
+      await this.withPath(async (path) => {
+        adopt(await this.backend.setAttributes(path, 'file', changes))
+      })
+    } catch (error) {
+      // What was changed meanwhile is newer.
+      inode.unsavedAttributes = { ...changes, ...(inode.unsavedAttributes as AttributeChanges | null) }
+      throw error
+    }
+  }
+
+  discardAttributes(): void {
+    this.inode.unsavedAttributes = null
   }
 
   get isOpen(): boolean {

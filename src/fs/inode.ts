@@ -1,4 +1,12 @@
-import type { DirectoryEntry, EntryKind, ObjectStat, Timestamp } from '../backends/backend.js'
+import type {
+  AttributeChanges,
+  DirectoryEntry,
+  EntryKind,
+  FileAttributes,
+  ObjectStat,
+  Permissions,
+  Timestamp,
+} from '../backends/backend.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import type { Mount } from './mount.js'
@@ -23,6 +31,8 @@ interface NegativeEntry {
   /** The mount's change counter when it was noted, to order it against a running listing. */
   readonly change: number
 }
+
+const NO_PERMISSIONS: Permissions = { mode: null, uid: null, gid: null }
 
 /** Negative entries a directory keeps; a guest that looks up endless missing names starts anew. */
 const MAX_NEGATIVE_ENTRIES = 4096
@@ -50,11 +60,14 @@ export class Inode {
   isErasing = false
   /** Its name was unlinked; it lives until its last handle is gone. */
   isUnlinked = false
-  mode: number
+  /** As the store keeps them, or will: null for the mount's own. */
+  permissions: Permissions = NO_PERMISSIONS
   mtime: Timestamp
   ctime: Timestamp
   /** Set by utimens and still to be handed to the store. */
   pendingMtime: Timestamp | null = null
+  /** Files of a store that keeps attributes: what setattr changed and the store does not know yet. */
+  unsavedAttributes: AttributeChanges | null = null
   /** Monotonic ms until which the attributes count as fresh. */
   freshUntilMs = 0
   /** Monotonic ms at which the store was last asked for them. */
@@ -90,7 +103,6 @@ export class Inode {
     public name: string,
     readonly kind: EntryKind,
   ) {
-    this.mode = kind === 'directory' ? mount.options.dirMode : mount.options.fileMode
     this.mtime = timestampNow()
     this.ctime = this.mtime
     this.children = kind === 'directory' ? new Map() : null
@@ -98,6 +110,24 @@ export class Inode {
 
   get isDirectory(): boolean {
     return this.kind === 'directory'
+  }
+
+  get mode(): number {
+    const { dirMode, fileMode } = this.mount.options
+    return this.permissions.mode ?? (this.isDirectory ? dirMode : fileMode)
+  }
+
+  get uid(): number {
+    return this.permissions.uid ?? this.mount.options.uid
+  }
+
+  get gid(): number {
+    return this.permissions.gid ?? this.mount.options.gid
+  }
+
+  /** What a store keeps of it beside the contents. */
+  get attributes(): FileAttributes {
+    return { ...this.permissions, mtime: this.mtime }
   }
 
   get sizeBytes(): number {
@@ -124,10 +154,12 @@ export class Inode {
   /** Take over what the store said at `askedMs`, except what the guest has changed and the store does not know yet. */
   adopt(stat: ObjectStat, askedMs: number): void {
     if (askedMs < this.validatedMs) return
+    const isKnown = this.validatedMs > -Infinity
     this.validatedMs = askedMs
     this.freshUntilMs = askedMs + this.mount.options.expirationMs
     if (this.content?.isBusy === true) return
-    if (!this.isKnownVersion(stat)) {
+    if (stat.permissions !== undefined) this.adoptKept(stat.permissions, stat.mtime, isKnown)
+    else if (!this.isKnownVersion(stat)) {
       this.pendingMtime = null
       if (stat.mtime !== null) this.setMtime(stat.mtime)
     }
@@ -137,6 +169,22 @@ export class Inode {
     if (content !== null && (content.version !== stat.version || content.storedSize !== stat.sizeBytes)) {
       content.replaceBase(stat)
     }
+  }
+
+  /** What the store keeps. Changes of names here are not stored as a directory's time, which does not go back for that. */
+  private adoptKept(permissions: Permissions, mtime: Timestamp | null, isKnown: boolean): void {
+    this.permissions = permissions
+    if (mtime === null || (this.isDirectory && isKnown && isBefore(mtime, this.mtime))) return
+    this.setMtime(mtime)
+  }
+
+  /** Attributes mean something else from now on: they are asked for again. */
+  forgetAttributes(): void {
+    this.permissions = NO_PERMISSIONS
+    this.unsavedAttributes = null
+    this.freshUntilMs = 0
+    this.validatedMs = -Infinity
+    this.listing = null
   }
 
   /**
@@ -246,4 +294,8 @@ export class Inode {
   get isQuiet(): boolean {
     return this.changes === null
   }
+}
+
+function isBefore(one: Timestamp, other: Timestamp): boolean {
+  return one.seconds < other.seconds || (one.seconds === other.seconds && one.nanoseconds < other.nanoseconds)
 }

@@ -1,4 +1,4 @@
-import type { ObjectStat } from '../backends/backend.js'
+import type { EntryKind, ObjectStat } from '../backends/backend.js'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
@@ -17,9 +17,14 @@ export function isReserved(parent: Inode, name: string): boolean {
 
 /**
  * What `name` leads to in `parent`, null when nothing is there. At once when we know it, else a promise: then the
- * store is asked, once for all who ask at the same time.
+ * store is asked, once for all who ask at the same time. `kind` is what a listing has told of it.
  */
-export function lookup(fs: FileSystem, parent: Inode, name: string): Inode | null | Promise<Inode | null> {
+export function lookup(
+  fs: FileSystem,
+  parent: Inode,
+  name: string,
+  kind?: EntryKind,
+): Inode | null | Promise<Inode | null> {
   const child = requireDirectory(parent).children?.get(name)
   // The path of a removed directory may be another directory's by now.
   if (parent.isUnlinked || parent.mount.isRemoved) return null
@@ -29,15 +34,20 @@ export function lookup(fs: FileSystem, parent: Inode, name: string): Inode | nul
   } else if (parent.isKnownMissing(name, nowMs)) {
     return null
   }
-  return lookupStored(fs, parent, name)
+  return lookupStored(fs, parent, name, kind)
 }
 
 /** What the store has by that name now, whatever we believe to be missing. */
-export function lookupStored(fs: FileSystem, parent: Inode, name: string): Promise<Inode | null> {
+export function lookupStored(
+  fs: FileSystem,
+  parent: Inode,
+  name: string,
+  kind?: EntryKind,
+): Promise<Inode | null> {
   const pending = parent.pendingLookups?.get(name)
   if (pending !== undefined) return pending
   const lookups = (parent.pendingLookups ??= new Map<string, Promise<Inode | null>>())
-  const run = askStore(parent, name).finally(() => {
+  const run = askStore(parent, name, kind).finally(() => {
     lookups.delete(name)
     fs.inodes.freeIfUnused(parent)
   })
@@ -45,7 +55,7 @@ export function lookupStored(fs: FileSystem, parent: Inode, name: string): Promi
   return run
 }
 
-async function askStore(parent: Inode, name: string): Promise<Inode | null> {
+async function askStore(parent: Inode, name: string, kind: EntryKind | undefined): Promise<Inode | null> {
   const { mount } = parent
   if (isReserved(parent, name)) return null
   const path = parent.pathOf(name)
@@ -54,7 +64,7 @@ async function askStore(parent: Inode, name: string): Promise<Inode | null> {
   for (;;) {
     const change = mount.changeCount
     const askedMs = performance.now()
-    const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name)))
+    const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name), kind))
     // Stored meanwhile and forgotten since: the answer may be of before, and nobody here knows better.
     if (parent.wasStoredSince(name, askedMs) && !parent.children?.has(name)) continue
     return adoptEntry(parent, name, stat, change, askedMs)

@@ -145,7 +145,7 @@ async function resolveUnknown(
     const entry = entries[index]
     if (entry === undefined) return
     // An entry that can't be looked at is left out; the others are still worth listing.
-    inodes[index] = await Promise.resolve(lookup(fs, inode, entry.name)).catch(() => null)
+    inodes[index] = await Promise.resolve(lookup(fs, inode, entry.name, entry.kind)).catch(() => null)
   })
   return inodes
 }

@@ -2,7 +2,7 @@ import { StorageError } from '../backends/storage-error.js'
 import type { FileContent } from '../cache/file-content.js'
 import { ReadAhead } from '../cache/read-ahead.js'
 import { requireMounted, requireWritable } from './access.js'
-import { createFile } from './create.js'
+import { createFile, type Creation } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { FileHandle } from './handle-table.js'
@@ -105,8 +105,14 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
 }
 
 /** CREATE: make the file if it is not there, and open it. */
-export function create(fs: FileSystem, parent: Inode, name: string, flags: number): Opened | Promise<Opened> {
-  const inode = createFile(fs, parent, name, (flags & O_EXCL) !== 0)
+export function create(
+  fs: FileSystem,
+  parent: Inode,
+  name: string,
+  flags: number,
+  creation: Creation,
+): Opened | Promise<Opened> {
+  const inode = createFile(fs, parent, name, (flags & O_EXCL) !== 0, creation)
   if (inode instanceof Promise) return inode.then((made) => open(fs, made, flags))
   return open(fs, inode, flags)
 }

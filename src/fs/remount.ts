@@ -21,13 +21,13 @@ const COMMIT_GIVE_UP_MS = 60_000
  */
 export function reconfigureMount(mount: Mount, options: MountOptions, backend: Backend | null): void {
   const before = mount.options
+  const keptAttributes = mount.backend.capabilities.attributes
   mount.options = options
   if (backend !== null) mount.backend = backend
   const latestMs = performance.now() + options.expirationMs
+  const keepsAttributes = mount.backend.capabilities.attributes
   forEachInode(mount, (inode) => {
-    // A mode that is not the profile's is the object's own.
-    if (inode.isDirectory && inode.mode === before.dirMode) inode.mode = options.dirMode
-    else if (!inode.isDirectory && inode.mode === before.fileMode) inode.mode = options.fileMode
+    if (keepsAttributes !== keptAttributes) inode.forgetAttributes()
     inode.freshUntilMs = Math.min(inode.freshUntilMs, latestMs)
     if (options.expirationMs < before.expirationMs) inode.forgetMissing()
   })

@@ -47,8 +47,7 @@ export function putDuration(
 
 /** struct fuse_attr, 88 bytes. */
 export function putAttr(words: Uint32Array, word: number, inode: Inode): void {
-  const { sizeBytes, mtime, ctime, isDirectory } = inode
-  const { uid, gid } = inode.mount.options
+  const { sizeBytes, mtime, ctime, isDirectory, uid, gid } = inode
   // The inode number: nodeids are reused, so the generation makes it one file's for the daemon's life.
   words[word] = inode.nodeid
   words[word + 1] = inode.generation

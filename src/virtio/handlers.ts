@@ -2,9 +2,9 @@
  * One function for each opcode: decode the arguments, call the file system, encode the reply. What is in memory is
  * answered without a promise. The table at the end is what the dispatcher goes by.
  */
-import { getattr, setattr, type AttributeChanges } from '../fs/attributes.js'
+import { getattr, setattr, type SetattrChanges } from '../fs/attributes.js'
 import { copyFileRange } from '../fs/copy.js'
-import { makeDirectory, makeFile } from '../fs/create.js'
+import { makeDirectory, makeFile, type Creation } from '../fs/create.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { FsError } from '../fs/fs-error.js'
 import type { Inode } from '../fs/inode.js'
@@ -100,6 +100,7 @@ function handleForget({ fs }: HandlerContext, request: Request): void {
 }
 
 const FORGET_ONE_BYTES = 16
+const NANOSECONDS_PER_SECOND = 1e9
 /** Forgets in one request; a kernel sends a page's worth, so a larger count is a lie. */
 const MAX_FORGETS = 65_536
 
@@ -135,7 +136,7 @@ async function handleSetattr({ fs }: HandlerContext, request: Request): Promise<
   replyAttr(request, await setattr(fs, inode, decodeChanges(request, valid), (valid & SetattrValid.FH) !== 0))
 }
 
-function decodeChanges(request: Request, valid: number): AttributeChanges {
+function decodeChanges(request: Request, valid: number): SetattrChanges {
   const sizeBytes = (valid & SetattrValid.SIZE) === 0 ? undefined : request.u64(16)
   if (sizeBytes !== undefined && sizeBytes > Number.MAX_SAFE_INTEGER) throw new FsError('EFBIG')
   return {
@@ -147,10 +148,17 @@ function decodeChanges(request: Request, valid: number): AttributeChanges {
   }
 }
 
-function decodeMtime(request: Request, valid: number): AttributeChanges['mtime'] {
+function decodeMtime(request: Request, valid: number): SetattrChanges['mtime'] {
   if ((valid & SetattrValid.MTIME_NOW) !== 0) return timestampNow()
   if ((valid & SetattrValid.MTIME) === 0) return undefined
-  return { seconds: request.i64(40), nanoseconds: request.u32(60) }
+  const nanoseconds = request.u32(60)
+  if (nanoseconds >= NANOSECONDS_PER_SECOND) throw new FsError('EINVAL', 'more nanoseconds than a second has')
+  return { seconds: request.i64(40), nanoseconds }
+}
+
+/** Kernels take the umask off the mode themselves, unless they were told not to; once more changes nothing. */
+function decodeCreation(request: Request, mode: number, umask: number): Creation {
+  return { mode: mode & ~umask, uid: request.uid, gid: request.gid }
 }
 
 async function handleMknod(context: HandlerContext, request: Request): Promise<void> {
@@ -159,14 +167,16 @@ async function handleMknod(context: HandlerContext, request: Request): Promise<v
   const type = request.u32(0) & S_IFMT
   if (type !== S_IFREG && type !== 0) throw new FsError('EPERM', 'the store has no special files')
   const parent = context.fs.inodes.get(request.nodeid)
-  replyEntry(context, request, await makeFile(context.fs, parent, request.name(mknodInBytes)))
+  const creation = decodeCreation(request, request.u32(0), request.u32(8))
+  replyEntry(context, request, await makeFile(context.fs, parent, request.name(mknodInBytes), creation))
 }
 
 async function handleMkdir(context: HandlerContext, request: Request): Promise<void> {
   const mkdirInBytes = 8
   request.require(mkdirInBytes + 1, ENTRY_OUT_BYTES)
   const parent = context.fs.inodes.get(request.nodeid)
-  replyEntry(context, request, await makeDirectory(context.fs, parent, request.name(mkdirInBytes)))
+  const creation = decodeCreation(request, request.u32(0), request.u32(4))
+  replyEntry(context, request, await makeDirectory(context.fs, parent, request.name(mkdirInBytes), creation))
 }
 
 function handleUnlink({ fs }: HandlerContext, request: Request): Promise<void> {
@@ -241,7 +251,8 @@ function handleCreate(context: HandlerContext, request: Request): void | Promise
   const createInBytes = 16
   request.require(createInBytes + 1, ENTRY_OUT_BYTES + OPEN_OUT_BYTES)
   const parent = context.fs.inodes.get(request.nodeid)
-  const opened = create(context.fs, parent, request.name(createInBytes), request.u32(0))
+  const creation = decodeCreation(request, request.u32(4), request.u32(8))
+  const opened = create(context.fs, parent, request.name(createInBytes), request.u32(0), creation)
   if (opened instanceof Promise) {
     return opened.then((result) => {
       replyCreate(context, request, result)

@@ -56,6 +56,15 @@ export class Request implements ReadSink, WriteSource {
     )
   }
 
+  /** Whose process asks, in the guest's ids. */
+  get uid(): number {
+    return this.words[this.headerWord + 6] as number
+  }
+
+  get gid(): number {
+    return this.words[this.headerWord + 7] as number
+  }
+
   // ---- arguments
 
   /** Bytes of the readable part behind the header; only the first REQUEST_STRIDE_BYTES of the whole are in the arena. */

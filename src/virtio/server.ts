@@ -271,7 +271,9 @@ function describe(mount: ServerMount): Record<string, unknown> {
 /** The `memory` service keeps its data in the backend itself, and has nothing that a deadline could be for. */
 function isSameBackend(before: ServerMount, after: ServerMount): boolean {
   if (before.type === 'memory') return true
-  const what = ({ timeoutMs, circuit, options }: ServerMount) => ({ timeoutMs, circuit, options })
+  const what = ({ timeoutMs, circuit, options, keepAttributes }: ServerMount) => ({
+    ...{ timeoutMs, circuit, options, keepAttributes },
+  })
   return isDeepStrictEqual(what(before), what(after))
 }
 
@@ -293,7 +295,9 @@ function setUpBackend(
   succeeded: (standIn: Backend, backend: Backend) => void,
 ): Backend {
   try {
-    return createLogged(mount, logger)
+    const backend = createLogged(mount, logger)
+    removeLeftovers(backend, mount, logger)
+    return backend
   } catch (error) {
     logger.error(
       { mount: mount.name, err: error },
@@ -304,11 +308,29 @@ function setUpBackend(
       error,
       (backend) => {
         logger.info({ mount: mount.name }, 'mount available')
+        removeLeftovers(backend, mount, logger)
         succeeded(standIn, backend)
       },
     )
     return standIn
   }
+}
+
+/** In the background: a store that is away keeps nobody waiting, and is asked again at the next start. */
+function removeLeftovers(backend: Backend, mount: ServerMount, logger: Logger): void {
+  if (mount.readOnly) return
+  backend.removeLeftovers?.().then(
+    (count) => {
+      if (count > 0)
+        logger.info({ mount: mount.name, count }, 'removed what a killed daemon had left unfinished')
+    },
+    (error: unknown) => {
+      logger.warn(
+        { mount: mount.name, err: error },
+        'what a killed daemon may have left could not be removed',
+      )
+    },
+  )
 }
 
 function countInodes(inode: Inode): number {

@@ -24,8 +24,8 @@ export class FaultyFront {
   readonly origin: string
   /** Method and path of every request, in order. */
   readonly seen: string[] = []
-  /** Asked once for each request. */
-  decide: (request: IncomingMessage, index: number) => Fault = () => null
+  /** Asked once for each request, which waits until it is decided. */
+  decide: (request: IncomingMessage, index: number) => Fault | Promise<Fault> = () => null
 
   private constructor(
     private readonly server: Server,
@@ -34,7 +34,15 @@ export class FaultyFront {
     this.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     const answer = (request: IncomingMessage, response: ServerResponse): void => {
       this.seen.push(`${request.method ?? ''} ${request.url ?? ''}`)
-      this.answer(request, response, this.decide(request, this.seen.length - 1))
+      const fault = Promise.resolve(this.decide(request, this.seen.length - 1))
+      fault.then(
+        (decided) => {
+          this.answer(request, response, decided)
+        },
+        (error: unknown) => {
+          response.writeHead(500).end(String(error))
+        },
+      )
     }
     server.on('request', answer)
     // The body is asked for only when the request is passed on, as Swift does.

@@ -36,6 +36,7 @@ class OneObjectBackend implements Backend {
   readonly removeFile = unused
   readonly rename = unused
   readonly setModificationTime = unused
+  readonly setAttributes = unused
   readonly usage = unused
 
   constructor(append: boolean) {
@@ -43,6 +44,7 @@ class OneObjectBackend implements Backend {
       append,
       copy: false,
       setModificationTime: false,
+      attributes: false,
       maxFileBytes: Number.MAX_SAFE_INTEGER,
       maxPathBytes: Number.MAX_SAFE_INTEGER,
       partSizeBytes: PART_BYTES,
@@ -144,6 +146,17 @@ class TestSource implements ContentSource {
 
   committed(): Promise<void> {
     return Promise.resolve()
+  }
+
+  readonly hasUnsavedAttributes = false
+  readonly storeAttributes = unused
+
+  takeAttributes(): undefined {
+    return undefined
+  }
+
+  discardAttributes(): void {
+    // there are none
   }
 
   settled(): void {

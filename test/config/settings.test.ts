@@ -57,6 +57,7 @@ name_node = "hdfs://127.0.0.1:9000"
       gid: 0,
       fileMode: 0o644,
       dirMode: 0o755,
+      keepAttributes: false,
       timeoutMs: 30_000,
       circuit: { failures: 5, pauseMs: 1000 },
       expirationMs: 60_000,
@@ -163,6 +164,7 @@ describe('settings', () => {
         gid = 4294967294
         file_mode = "640"
         dir_mode = "0750"
+        keep_attributes = true
         timeout = "500ms"
         circuit_failures = 0
         circuit_pause = "250ms"
@@ -180,6 +182,7 @@ describe('settings', () => {
         gid: 0xffff_fffe,
         fileMode: 0o640,
         dirMode: 0o750,
+        keepAttributes: true,
         timeoutMs: 500,
         circuit: { failures: 0, pauseMs: 250 },
         expirationMs: 0,
@@ -244,6 +247,13 @@ describe('problems', () => {
       'a near miss of our own keys where options are not listed',
       `${SERVER}[profiles.g]\ntype = "gcs"\nmount_point = "g"\nbucket = "b"\nreadonly = true\npredefined_acl = "x"`,
       ['f.toml:7: profiles.g.readonly: unknown key; did you mean "read_only"?'],
+    ],
+    [
+      'attributes that the store cannot keep',
+      `${SERVER}${MEMORY}keep_attributes = true`,
+      [
+        'f.toml:6: profiles.m.keep_attributes: is not possible with the type "memory"; only "s3" and "swift" can',
+      ],
     ],
     [
       'an unknown setting',

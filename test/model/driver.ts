@@ -18,6 +18,9 @@ import { rename } from '../../src/fs/rename.js'
 import { createLogger } from '../../src/observability/logger.js'
 import type { Path } from './reference.js'
 
+/** What names are made with; no store of the model keeps it. */
+const CREATION = { mode: 0o644, uid: 0, gid: 0 }
+
 /** Slab memory on the heap: what the addon's pool is to the daemon. */
 export function heapMemory(sizeBytes: number): SlabMemory {
   const window = new ArrayBuffer(sizeBytes)
@@ -104,11 +107,14 @@ export class Driver {
   }
 
   mkdir(path: Path): Promise<unknown> {
-    return this.inParent(path, (parent, name) => makeDirectory(this.fs, parent, name))
+    return this.inParent(path, (parent, name) => makeDirectory(this.fs, parent, name, CREATION))
   }
 
   create(path: Path, flags: number): Promise<number> {
-    return this.inParent(path, async (parent, name) => (await create(this.fs, parent, name, flags)).fh)
+    return this.inParent(
+      path,
+      async (parent, name) => (await create(this.fs, parent, name, flags, CREATION)).fh,
+    )
   }
 
   open(path: Path, flags: number): Promise<number> {

@@ -31,6 +31,7 @@ export interface MountSpec {
   readonly gid?: number
   readonly fileMode?: number
   readonly dirMode?: number
+  readonly keepAttributes?: boolean
   /** Default: a minute, longer than any test. */
   readonly expirationMs?: number
   /** Of one call to the store. Default: half a minute. */
@@ -185,6 +186,7 @@ function mountOptions(spec: MountSpec, store: PreparedStore | undefined, index: 
     gid: spec.gid ?? 0,
     fileMode: spec.fileMode ?? 0o644,
     dirMode: spec.dirMode ?? 0o755,
+    keepAttributes: spec.keepAttributes ?? false,
     expirationMs: spec.expirationMs ?? 60_000,
   }
 }

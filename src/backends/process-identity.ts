@@ -1,0 +1,60 @@
+/** Which process of which machine: whether one that left something behind can still be using it. */
+import { readFileSync, readlinkSync } from 'node:fs'
+
+/** The field of /proc/PID/stat that tells when the process began, counted from the one behind the program's name. */
+const START_TIME_FIELD = 19
+
+export interface ProcessIdentity {
+  /** Of the machine, new at each boot. */
+  readonly bootId: string
+  /** Process ids count in it only. */
+  readonly pidNamespace: string
+  readonly pid: number
+  /** Clock ticks since the boot; '' where it can't be told. Ids are used again. */
+  readonly startTime: string
+}
+
+export function ownIdentity(): ProcessIdentity {
+  return { ...hereAndNow(), pid: process.pid, startTime: startTimeOf(process.pid) ?? '' }
+}
+
+/** Known for certain: false also where the process can't be seen from here. */
+export function isGone({ bootId, pidNamespace, pid, startTime }: ProcessIdentity): boolean {
+  const here = hereAndNow()
+  if (bootId === '' || bootId !== here.bootId || pidNamespace !== here.pidNamespace) return false
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    // EPERM: another user's.
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true
+  }
+  const startedThere = startTimeOf(pid)
+  return startTime !== '' && startedThere !== null && startedThere !== startTime
+}
+
+export function isSameProcess(one: ProcessIdentity, other: ProcessIdentity): boolean {
+  return (
+    one.bootId === other.bootId &&
+    one.pidNamespace === other.pidNamespace &&
+    one.pid === other.pid &&
+    one.startTime === other.startTime
+  )
+}
+
+function hereAndNow(): { readonly bootId: string; readonly pidNamespace: string } {
+  try {
+    const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    return { bootId, pidNamespace: readlinkSync('/proc/self/ns/pid') }
+  } catch {
+    return { bootId: '', pidNamespace: '' }
+  }
+}
+
+function startTimeOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD] ?? null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,142 @@
+/** Uploads to S3 in parts, which OpenDAL's binding can begin and complete but not abort. */
+import type { BackendWriter, FileAttributes, ObjectStat } from './backend.js'
+import { forEachConcurrently } from './concurrency.js'
+import { storedStat, type Headers } from './file-attributes.js'
+import { quoteEtag, type S3Client, type S3Part } from './s3-client.js'
+import { S3Error } from './s3-errors.js'
+import { UploadRecord } from './s3-upload-records.js'
+import { StorageError } from './storage-error.js'
+
+/** S3's limit. */
+export const MAX_PARTS = 10_000
+/** S3's limit for every part but the last. */
+const MIN_PART_BYTES = 5 << 20
+/** Parts that a server copies at once: each is a gigabyte of its own work. */
+const COPY_CONCURRENCY = 4
+
+/** An upload in parts from its beginning to its completion or abortion. */
+export class S3Multipart {
+  private readonly parts: S3Part[] = []
+  private sizeBytes = 0
+
+  private constructor(
+    private readonly client: S3Client,
+    private readonly key: string,
+    private readonly uploadId: string,
+    private readonly record: UploadRecord,
+  ) {}
+
+  static async begin(client: S3Client, key: string, headers: Headers): Promise<S3Multipart> {
+    const uploadId = await client.createUpload(key, headers)
+    return new S3Multipart(client, key, uploadId, new UploadRecord(client, key, uploadId))
+  }
+
+  async append(data: Uint8Array): Promise<void> {
+    const number = this.parts.length + 1
+    if (number > MAX_PARTS) throw new StorageError('EFBIG', `${this.key}: more than ${MAX_PARTS} parts`)
+    const part = await this.client.uploadPart(this.key, this.uploadId, number, data)
+    await this.record.isNoted()
+    this.parts.push(part)
+    this.sizeBytes += data.byteLength
+  }
+
+  /** Take `sizeBytes` bytes from another object, as long as `headers` hold for it. */
+  async appendCopy(from: string, sizeBytes: number, partBytes: number, headers: Headers): Promise<void> {
+    const count = Math.ceil(sizeBytes / partBytes)
+    const numbers = Array.from({ length: count }, (_, index) => index + 1)
+    await this.record.isNoted()
+    await forEachConcurrently(numbers, COPY_CONCURRENCY, async (number) => {
+      const offset = (number - 1) * partBytes
+      const range = { offset, lengthBytes: Math.min(partBytes, sizeBytes - offset) }
+      const { key, uploadId } = this
+      this.parts[number - 1] = await this.client.copyPart(from, { key, uploadId, number }, range, headers)
+    })
+    this.sizeBytes = sizeBytes
+  }
+
+  /** Returns the object's etag. */
+  async complete(): Promise<string> {
+    const etag = await this.completeOnce()
+    await this.record.remove()
+    return etag
+  }
+
+  private async completeOnce(): Promise<string> {
+    try {
+      const etag = await this.client.completeUpload(this.key, this.uploadId, this.parts, this.sizeBytes)
+      // Ceph 16 leaves it empty in its first answer.
+      return etag === '' ? quoteEtag((await this.client.head(this.key))?.etag ?? '') : etag
+    } catch (error) {
+      if (!(error instanceof S3Error) || error.code !== 'NoSuchUpload' || !error.isRepeated) throw error
+      return this.completedBefore(error)
+    }
+  }
+
+  /** The answer to an earlier try was lost. It was done if what is there has as many parts and bytes. */
+  private async completedBefore(error: S3Error): Promise<string> {
+    const head = await this.client.head(this.key)
+    const etag = head?.etag ?? ''
+    const isOurs =
+      Number(head?.['content-length']) === this.sizeBytes && etag.endsWith(`-${this.parts.length}"`)
+    if (!isOurs) throw error
+    return etag
+  }
+
+  async abort(): Promise<void> {
+    try {
+      await this.client.abortUpload(this.key, this.uploadId)
+    } catch {
+      this.record.end()
+      return
+    }
+    await this.record.remove()
+  }
+}
+
+/** A writer that uploads each piece it is given as a part, the short ones together with the next. */
+export class S3Upload implements BackendWriter {
+  private upload: S3Multipart | null = null
+  private sizeBytes = 0
+  /** Too short for a part. */
+  private waiting: Uint8Array = new Uint8Array(0)
+
+  constructor(
+    private readonly client: S3Client,
+    private readonly key: string,
+    private readonly headers: Headers,
+    private readonly attributes: FileAttributes | undefined,
+    private readonly store: {
+      /** Throws when what is there is not what is to be replaced. */
+      readonly requireExpected: () => Promise<void>
+      /** Stores what is too short for an upload in parts. */
+      readonly writeWhole: (data: Uint8Array) => Promise<ObjectStat>
+    },
+  ) {}
+
+  async write(data: Uint8Array): Promise<void> {
+    this.sizeBytes += data.byteLength
+    const part = this.waiting.byteLength === 0 ? data : Buffer.concat([this.waiting, data])
+    if (part.byteLength < MIN_PART_BYTES) {
+      // The caller's bytes are its own again when this returns.
+      this.waiting = part === data ? Uint8Array.from(data) : part
+      return
+    }
+    this.upload ??= await S3Multipart.begin(this.client, this.key, this.headers)
+    await this.upload.append(part)
+    this.waiting = new Uint8Array(0)
+  }
+
+  async close(): Promise<ObjectStat> {
+    const { upload, waiting } = this
+    if (upload === null) return this.store.writeWhole(waiting)
+    if (waiting.byteLength > 0) await upload.append(waiting)
+    await this.store.requireExpected()
+    const version = await upload.complete()
+    return storedStat(this.sizeBytes, version, this.attributes)
+  }
+
+  async abort(): Promise<void> {
+    await this.upload?.abort()
+    this.upload = null
+  }
+}
