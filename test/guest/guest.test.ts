@@ -10,7 +10,7 @@ import { nameCases } from './cases/names.js'
 import { programCases } from './cases/programs.js'
 import { scaleCases } from './cases/scale.js'
 import { isReferenceDaemon } from './daemon.js'
-import { GuestSuite, mountRoot, type MountUnderTest } from './suite.js'
+import { GuestSuite, LOCAL_SIZES, mountRoot, type MountUnderTest } from './suite.js'
 
 const TAG = 'ovfsd'
 /** Where the fs mounts' files lie: on a tmpfs with room for them if there is one, for every close waits for the disk. */
@@ -24,16 +24,13 @@ const hasRoom = (folder: string): boolean => {
 const hostFolder = mkdtempSync(path.join(hasRoom(TMPFS) ? TMPFS : os.tmpdir(), 'ovfsd-guest-test-'))
 const folderOf = (name: string): string => path.join(hostFolder, name)
 
+const COMMON = { tag: TAG, outside: null, keepsColons: true, keepsTrailingSpace: false }
 /** The mounts that every case runs on. A new kind of storage joins by a row here and its profile below. */
 const MOUNTS: readonly MountUnderTest[] = [
-  { name: 'fs', tag: TAG, profile: 'local', mountPoint: 'local_fs', onHost: true, largeFileMiB: 1024 },
+  { ...COMMON, name: 'fs', profile: 'local', mountPoint: 'local_fs', onHost: true, sizes: LOCAL_SIZES },
   {
-    name: 'memory',
-    tag: TAG,
-    profile: 'mem',
-    mountPoint: 'mem_fs',
-    onHost: isReferenceDaemon,
-    largeFileMiB: 192,
+    ...{ ...COMMON, name: 'memory', profile: 'mem', mountPoint: 'mem_fs', onHost: isReferenceDaemon },
+    sizes: { ...LOCAL_SIZES, largeFileMiB: 192 },
   },
 ]
 
@@ -45,7 +42,7 @@ describe('a Linux guest', () => {
     for (const name of ['local', 'programs', 'frozen/sub']) await mkdir(folderOf(name), { recursive: true })
     await writeFile(folderOf('frozen/sub/file'), 'cannot change\n')
   })
-  const suite = new GuestSuite({
+  const suite = new GuestSuite(() => ({
     [TAG]: {
       profiles: {
         local: { type: 'fs', mount_point: 'local_fs', root: folderOf('local') },
@@ -61,7 +58,7 @@ describe('a Linux guest', () => {
         frozen: { type: 'fs', mount_point: 'frozen', root: folderOf('frozen'), read_only: true },
       },
     },
-  })
+  }))
   after(() => {
     rmSync(hostFolder, { recursive: true, force: true })
   })

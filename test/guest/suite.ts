@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, it } from 'node:test'
+import type { StoreView } from '../support/store.js'
 import { Guest, type GuestDevice } from './guest.js'
 import { startDaemon, type DaemonOptions, type RunningDaemon } from './daemon.js'
 
@@ -12,6 +13,12 @@ refuses() {
   local want="$1" got; shift
   if got=$(fscalls "$@" 2>&1); then echo "fscalls $*: expected $want, but it succeeded"; return 1; fi
   [ "$got" = "$1: $want" ] || { echo "fscalls $*: expected $want, got: $got"; return 1; }
+}
+# fails ERRNO|ERRNO... COMMAND...: the same, where one of several errnos will do.
+fails() {
+  local allowed="$1" got; shift
+  if got=$(fscalls "$@" 2>&1); then echo "fscalls $*: expected $allowed, but it succeeded"; return 1; fi
+  case "|$allowed|" in *"|\${got#"$1: "}|"*) ;; *) echo "fscalls $*: expected $allowed, got: $got"; return 1 ;; esac
 }
 same() { [ "$1" = "$2" ] || { echo "expected: $2"; echo "     got: $1"; return 1; }; }
 `
@@ -27,18 +34,68 @@ export interface MountUnderTest {
   readonly mountPoint: string
   /** True if the files lie in a folder of the host, so that both views can be compared. */
   readonly onHost: boolean
-  /** MiB of the large file: what the storage holds comfortably. */
-  readonly largeFileMiB: number
+  /** Somebody else's access to a storage on a server, once that runs. */
+  readonly outside: (() => StoreView) | null
+  readonly sizes: CaseSizes
+  /** False where ":" in a name is EINVAL. */
+  readonly keepsColons: boolean
+  /** False where white space at the end of a name is EINVAL. */
+  readonly keepsTrailingSpace: boolean
 }
+
+/** How much of each work a storage is given. The kinds of work are the same for all. */
+export interface CaseSizes {
+  /** MiB of the large file: what the storage holds comfortably, and more than the daemon caches. */
+  readonly largeFileMiB: number
+  /** MiB of one of the pieces that it is made of. */
+  readonly largePieceMiB: number
+  /** Bytes of the files that are written and read past the page cache; odd. */
+  readonly directBytes: number
+  /** MiB of the file of each of four jobs of fio. */
+  readonly fioMiB: number
+  /** Directories of the deepest path, each in the one before. */
+  readonly levels: number
+  /** Files that tar packs, and those that git keeps. */
+  readonly trackedFiles: number
+  /** Whether git's sample hooks are part of each repository and of what it keeps: some 15 more files each. */
+  readonly gitSamples: boolean
+  /** Transactions in which sqlite inserts, and rows of each; their product is a multiple of 6. */
+  readonly transactions: number
+  readonly transactionRows: number
+  /** Files of the large directory; a multiple of 40. */
+  readonly entries: number
+  /** How often each of eight processes goes through all its work. */
+  readonly rounds: number
+  /** Files that come and go while others list their directory. */
+  readonly visitors: number
+}
+
+/** For storage on this machine, which answers in microseconds. */
+export const LOCAL_SIZES: CaseSizes = {
+  ...{ largeFileMiB: 1024, largePieceMiB: 64, directBytes: 3_000_123, fioMiB: 4, levels: 60 },
+  ...{ trackedFiles: 60, gitSamples: true, transactions: 10, transactionRows: 300 },
+  ...{ entries: 10_000, rounds: 8, visitors: 300 },
+}
+
+/** For servers, where each file costs several requests of milliseconds. */
+export const SERVER_SIZES: CaseSizes = {
+  ...{ largeFileMiB: 64, largePieceMiB: 16, directBytes: 300_123, fioMiB: 1, levels: 12 },
+  ...{ trackedFiles: 12, gitSamples: false, transactions: 4, transactionRows: 150 },
+  // A thousand entries are a page of S3's listings, and of HDFS's.
+  ...{ entries: 1120, rounds: 2, visitors: 20 },
+}
+
+/** The daemons of a suite, by the tag of the device that each serves. */
+export type DaemonsByTag = Readonly<Record<string, DaemonOptions>>
 
 /** One guest and the daemons that it is connected to, started before a file's tests and ended after them. */
 export class GuestSuite {
   #guest: Guest | undefined
   readonly #daemons = new Map<string, RunningDaemon>()
-  readonly #options: Readonly<Record<string, DaemonOptions>>
+  readonly #options: () => Promise<DaemonsByTag> | DaemonsByTag
 
-  /** @param options the daemons, by the tag of the device that each serves */
-  constructor(options: Readonly<Record<string, DaemonOptions>>) {
+  /** @param options the daemons, by the tag of the device that each serves; asked for when the tests begin */
+  constructor(options: () => Promise<DaemonsByTag> | DaemonsByTag) {
     this.#options = options
     before(async () => {
       await this.#start()
@@ -71,8 +128,9 @@ export class GuestSuite {
       PRELUDE + script,
       timeoutMs === undefined ? {} : { timeoutMs },
     )
-    assert.equal(exitCode, 0, `exit code ${exitCode} from\n${script}\nwhich printed\n${stdout}`)
-    return stdout
+    if (exitCode === 0) return stdout
+    const logs = [...this.#daemons.values()].map((daemon) => daemon.process.tail())
+    assert.fail([`exit code ${exitCode} from`, script, 'which printed', stdout, ...logs].join('\n'))
   }
 
   /** A test whose script runs in a folder of its own on the mount, which is removed afterwards. `check` may look further. */
@@ -99,7 +157,7 @@ export class GuestSuite {
 
   async #start(): Promise<void> {
     const devices: GuestDevice[] = []
-    for (const [tag, options] of Object.entries(this.#options)) {
+    for (const [tag, options] of Object.entries(await this.#options())) {
       const daemon = await startDaemon(options)
       this.#daemons.set(tag, daemon)
       devices.push({ tag, socketPath: daemon.socketPath, daemon: daemon.process })

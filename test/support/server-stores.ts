@@ -5,13 +5,8 @@
 import { S3Client, SwiftClient, WebHdfsClient } from '../servers/clients.js'
 import { hdfsProblem } from '../servers/hdfs.js'
 import { freshBucket, freshContainer, freshDirectory, sharedServers } from '../servers/shared.js'
-import {
-  LINUX_PATH_MAX_BYTES,
-  TRAILING_WHITE_SPACE,
-  type Store,
-  type StoreProperties,
-  type StoreView,
-} from './store.js'
+import { LINUX_PATH_MAX_BYTES, TRAILING_WHITE_SPACE, type Store, type StoreProperties } from './store.js'
+import { hdfsView, s3View, swiftView } from './views.js'
 
 const OBJECT_STORE: StoreProperties = {
   isServer: true,
@@ -43,12 +38,7 @@ export const cephStore: Store = {
         access_key_id: access.accessKeyId,
         secret_access_key: access.secretAccessKey,
       },
-      view: objectView({
-        get: async (key) => (await client.get(key))?.data ?? null,
-        put: (key, data) => client.put(key, data),
-        delete: (key) => client.delete(key),
-        keys: (prefix) => client.keys(prefix),
-      }),
+      view: s3View(client),
       hostDirectory: null,
       dispose: () => client.empty(),
     }
@@ -70,12 +60,7 @@ export const swiftStore: Store = {
     return {
       type: 'swift',
       options: { auth_url: access.authUrl, user: access.user, key: access.key, container: access.container },
-      view: objectView({
-        get: async (key) => (await client.get(key))?.data ?? null,
-        put: (key, data) => client.put(key, data),
-        delete: (key) => client.delete(key),
-        keys: (prefix) => client.names(prefix),
-      }),
+      view: swiftView(client),
       hostDirectory: null,
       dispose: () => Promise.resolve(),
     }
@@ -112,64 +97,4 @@ export const hdfsStore: Store = {
       },
     }
   },
-}
-
-interface ObjectClient {
-  get(key: string): Promise<Buffer | null>
-  put(key: string, data: string | Uint8Array): Promise<unknown>
-  delete(key: string): Promise<void>
-  keys(prefix: string): Promise<string[]>
-}
-
-function objectView(client: ObjectClient): StoreView {
-  return {
-    read: (path) => client.get(path),
-    write: async (path, data) => {
-      await client.put(path, data)
-    },
-    mkdir: async (path) => {
-      await client.put(`${path}/`, '')
-    },
-    remove: (path) => client.delete(path),
-    removeTree: async (path) => {
-      await Promise.all((await client.keys(`${path}/`)).map((key) => client.delete(key)))
-    },
-    paths: async () => {
-      const paths = new Set<string>()
-      for (const key of await client.keys('')) {
-        paths.add(key)
-        for (let end = key.indexOf('/'); end >= 0; end = key.indexOf('/', end + 1))
-          paths.add(key.slice(0, end + 1))
-      }
-      return [...paths].sort()
-    },
-  }
-}
-
-function hdfsView(client: WebHdfsClient, root: string): StoreView {
-  let nextTemporary = 1
-  return {
-    read: (path) => client.read(`${root}/${path}`),
-    write: async (path, data) => {
-      const temporary = `${root}/.outside-${nextTemporary++}`
-      await client.create(temporary, data)
-      await client.request(
-        'PUT',
-        'RENAME',
-        temporary,
-        { destination: `${root}/${path}`, renameoptions: 'OVERWRITE' },
-        [200],
-      )
-    },
-    mkdir: async (path) => {
-      await client.mkdirs(`${root}/${path}`)
-    },
-    remove: async (path) => {
-      await client.delete(`${root}/${path}`)
-    },
-    removeTree: async (path) => {
-      await client.delete(`${root}/${path}`, { recursive: true })
-    },
-    paths: () => client.tree(root),
-  }
 }

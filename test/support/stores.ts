@@ -1,15 +1,10 @@
 /** The stores that the operation tests run on. A store that is added here is tested by all of them. */
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cephStore, hdfsStore, swiftStore } from './server-stores.js'
-import {
-  LINUX_PATH_MAX_BYTES,
-  TRAILING_WHITE_SPACE,
-  type PreparedStore,
-  type Store,
-  type StoreView,
-} from './store.js'
+import { LINUX_PATH_MAX_BYTES, TRAILING_WHITE_SPACE, type PreparedStore, type Store } from './store.js'
+import { directoryView } from './views.js'
 
 export { cephStore, hdfsStore, swiftStore } from './server-stores.js'
 export type { PreparedStore, Store, StoreProperties, StoreView } from './store.js'
@@ -75,37 +70,4 @@ export const SHARED_STORES: readonly Store[] = STORES.filter(({ properties }) =>
 export function sameStorage(prepared: PreparedStore | undefined): Pick<Store, 'prepare'> {
   if (prepared === undefined) throw new Error('no storage to share')
   return { prepare: () => Promise.resolve({ ...prepared, dispose: () => Promise.resolve() }) }
-}
-
-function directoryView(root: string): StoreView {
-  let nextTemporary = 1
-  return {
-    read: async (path) => {
-      try {
-        return await readFile(join(root, path))
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-        throw error
-      }
-    },
-    write: async (path, data) => {
-      const temporary = join(root, `.outside-${nextTemporary++}`)
-      await writeFile(temporary, data)
-      await rename(temporary, join(root, path))
-    },
-    mkdir: async (path) => {
-      await mkdir(join(root, path))
-    },
-    remove: (path) => unlink(join(root, path)),
-    removeTree: (path) => rm(join(root, path), { recursive: true }),
-    paths: async () => {
-      const entries = await readdir(root, { recursive: true, withFileTypes: true })
-      return entries
-        .map((entry) => {
-          const path = join(entry.parentPath, entry.name).slice(root.length + 1)
-          return entry.isDirectory() ? `${path}/` : path
-        })
-        .sort()
-    },
-  }
 }

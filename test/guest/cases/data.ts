@@ -5,19 +5,29 @@ import { promisify } from 'node:util'
 import { mountRoot, type GuestSuite, type MountUnderTest } from '../suite.js'
 
 const execFileAsync = promisify(execFile)
+/** What cksum prints of bytes. */
+export async function checksumOf(data: Uint8Array | null): Promise<string> {
+  assert(data !== null, 'nothing is stored')
+  const run = execFileAsync('cksum')
+  run.child.stdin?.end(data)
+  return (await run).stdout.trim()
+}
 const shell = async (script: string): Promise<string> =>
   (await execFileAsync('bash', ['-eu', '-o', 'pipefail', '-c', script])).stdout.trim()
 
-/** The large file is made of pieces of this size, no two alike and none with a repeated part: what is misplaced shows. */
-const PIECE_MIB = 64
-/** Shell functions that make such pieces; no pipes, which are slow between emulated processors. */
-const PIECES = `
-    make_block() { seq 1 8800000 > "$1"; truncate -s ${PIECE_MIB}M "$1"; }
+/** Numbered lines that fill a mebibyte at least, from 16 MiB on: most have 7 digits and a line end. */
+const LINES_OF_A_MIB = 140_000
+/**
+ * Shell functions that make the pieces of the large file, no two alike and none with a repeated part: what is misplaced
+ * shows. No pipes, which are slow between emulated processors.
+ */
+const piecesOf = (pieceMiB: number): string => `
+    make_block() { seq 1 ${pieceMiB * LINES_OF_A_MIB} > "$1"; truncate -s ${pieceMiB}M "$1"; }
     mark() { printf 'piece %09d ' "$2" | dd of="$1" conv=notrunc status=none; }`
 
 /** The checksum of the large file, from the same pieces made on the host. */
-function checksumOfPieces(pieces: number): Promise<string> {
-  return shell(`${PIECES}
+function checksumOfPieces(pieces: number, pieceMiB: number): Promise<string> {
+  return shell(`${piecesOf(pieceMiB)}
     block=$(mktemp); trap 'rm "$block"' EXIT
     make_block "$block"
     for ((i = 0; i < ${pieces}; i++)); do mark "$block" $i; cat "$block"; done | cksum`)
@@ -48,7 +58,7 @@ export function dataCases(suite: GuestSuite, mount: MountUnderTest): void {
     mount,
     'dd with O_DIRECT, reading and writing',
     `
-    head -c 3000123 /dev/urandom > /tmp/random
+    head -c ${mount.sizes.directBytes} /dev/urandom > /tmp/random
     for size in 4096 65536 2M; do
       dd if=/tmp/random of=file bs=$size oflag=direct status=none
       cmp file /tmp/random
@@ -128,23 +138,24 @@ export function dataCases(suite: GuestSuite, mount: MountUnderTest): void {
     mount,
     'fio: four jobs write at random and verify checksums',
     `
-    fio --name=buffered --directory=. --rw=randwrite --bs=4k --size=4m --numjobs=4 --ioengine=psync --verify=crc32c --verify_fatal=1 --do_verify=1 --output=/tmp/fio --group_reporting --fallocate=none --verify_state_save=0 --end_fsync=1 || { cat /tmp/fio; exit 1; }
-    fio --name=direct --directory=. --rw=randrw --bs=16k --size=4m --numjobs=4 --ioengine=libaio --iodepth=16 --direct=1 --verify=crc32c --verify_fatal=1 --output=/tmp/fio --group_reporting --fallocate=none --verify_state_save=0 || { cat /tmp/fio; exit 1; }`,
+    fio --name=buffered --directory=. --rw=randwrite --bs=4k --size=${mount.sizes.fioMiB}m --numjobs=4 --ioengine=psync --verify=crc32c --verify_fatal=1 --do_verify=1 --output=/tmp/fio --group_reporting --fallocate=none --verify_state_save=0 --end_fsync=1 || { cat /tmp/fio; exit 1; }
+    fio --name=direct --directory=. --rw=randrw --bs=16k --size=${mount.sizes.fioMiB}m --numjobs=4 --ioengine=libaio --iodepth=16 --direct=1 --verify=crc32c --verify_fatal=1 --output=/tmp/fio --group_reporting --fallocate=none --verify_state_save=0 || { cat /tmp/fio; exit 1; }`,
     { timeoutMs: 180_000 },
   )
 
-  const pieces = mount.largeFileMiB / PIECE_MIB
+  const { largeFileMiB, largePieceMiB } = mount.sizes
+  const pieces = largeFileMiB / largePieceMiB
   suite.inFolder(
     mount,
-    `a file of ${mount.largeFileMiB} MiB has the checksum that it should have, here and on the host`,
+    `a file of ${largeFileMiB} MiB has the checksum that it should have, here and for others`,
     `
-    ${PIECES}
+    ${piecesOf(largePieceMiB)}
     make_block /tmp/block
     exec 3> large
     for ((i = 0; i < ${pieces}; i++)); do mark /tmp/block $i; dd if=/tmp/block bs=1M status=none >&3; done
     exec 3>&-
     rm /tmp/block
-    same "$(stat -c %s large)" ${mount.largeFileMiB * 1024 * 1024}
+    same "$(stat -c %s large)" ${largeFileMiB * 1024 * 1024}
     echo 3 > /proc/sys/vm/drop_caches
     cksum < large`,
     {
@@ -152,9 +163,13 @@ export function dataCases(suite: GuestSuite, mount: MountUnderTest): void {
       check: async (output, folder) => {
         assert.equal(
           output.trim(),
-          await checksumOfPieces(pieces),
+          await checksumOfPieces(pieces, largePieceMiB),
           'the guest reads other bytes than it wrote',
         )
+        if (mount.outside !== null) {
+          const stored = await checksumOf(await mount.outside().read(`${folder}/large`))
+          assert.equal(stored, output.trim(), 'another client sees other bytes')
+        }
         if (!mount.onHost) return
         const onHost = await shell(`cksum < '${path.join(suite.hostFolder(mount), folder, 'large')}'`)
         assert.equal(onHost, output.trim(), 'the host sees other bytes')

@@ -12,7 +12,7 @@ export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
     `
     mkdir -p tree/sub/deep
     head -c 100000 /dev/urandom > tree/random
-    for i in $(seq 1 50); do seq $i $((i * 20)) > tree/sub/file$i; done
+    for i in $(seq 1 ${mount.sizes.trackedFiles}); do seq $i $((i * 20)) > tree/sub/file$i; done
     cp -r /usr/share/git-core tree/sub/deep/
     tar -cf archive.tar -C tree .
     mkdir out
@@ -26,11 +26,11 @@ export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
   suite.inFolder(
     mount,
     'git: init, commit, branch, merge, gc, fsck, clone',
-    `${GIT_SETUP}
+    `${GIT_SETUP}${mount.sizes.gitSamples ? '' : ' GIT_TEMPLATE_DIR='}
     git init -q repo; cd repo
     mkdir -p src/deep
-    for i in $(seq 1 60); do echo "content $i" > src/file$i; done
-    cp -r /usr/share/git-core src/deep/
+    for i in $(seq 1 ${mount.sizes.trackedFiles}); do echo "content $i" > src/file$i; done
+    ${mount.sizes.gitSamples ? 'cp -r /usr/share/git-core src/deep/' : 'echo deep > src/deep/file'}
     git add -A; git commit -q -m first
     git checkout -q -b side
     echo side > side; git add side; git commit -q -m side
@@ -55,24 +55,26 @@ export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
     { timeoutMs: 180_000 },
   )
 
+  const { transactions, transactionRows: eachRows } = mount.sizes
+  const rows = transactions * eachRows
   const sqliteWork = (journal: string, mode: string): string => `
     same "$(sqlite3 db 'PRAGMA journal_mode=${journal}')" ${mode}
     sqlite3 db 'CREATE TABLE t(id INTEGER PRIMARY KEY, text TEXT, blob BLOB); CREATE INDEX i ON t(text)'
-    for batch in $(seq 0 9); do
-      { echo 'BEGIN;'; for i in $(seq 1 300); do echo "INSERT INTO t(text, blob) VALUES('row $((batch * 300 + i))', randomblob(200));"; done; echo 'COMMIT;'; } | sqlite3 db
+    for ((batch = 0; batch < ${transactions}; batch++)); do
+      { echo 'BEGIN;'; for i in $(seq 1 ${eachRows}); do echo "INSERT INTO t(text, blob) VALUES('row $((batch * ${eachRows} + i))', randomblob(200));"; done; echo 'COMMIT;'; } | sqlite3 db
     done
-    same "$(sqlite3 db 'SELECT count(*), min(text), max(id) FROM t')" '3000|row 1|3000'
+    same "$(sqlite3 db 'SELECT count(*), min(text), max(id) FROM t')" '${rows}|row 1|${rows}'
     { echo 'BEGIN;'; echo 'DELETE FROM t;'; echo 'ROLLBACK;'; } | sqlite3 db
-    same "$(sqlite3 db 'SELECT count(*) FROM t')" 3000
+    same "$(sqlite3 db 'SELECT count(*) FROM t')" ${rows}
     sqlite3 db "UPDATE t SET text = text || ' changed' WHERE id % 3 = 0; DELETE FROM t WHERE id % 2 = 0"
-    same "$(sqlite3 db "SELECT count(*), sum(text LIKE '% changed') FROM t")" '1500|500'
+    same "$(sqlite3 db "SELECT count(*), sum(text LIKE '% changed') FROM t")" '${rows / 2}|${Math.floor(rows / 6)}'
     same "$(sqlite3 db 'PRAGMA integrity_check')" ok
     before=$(stat -c %s db)
     sqlite3 db 'VACUUM'
     [ "$(stat -c %s db)" -lt "$before" ]
-    same "$(sqlite3 db 'PRAGMA integrity_check; SELECT count(*) FROM t' | tr '\\n' ' ')" 'ok 1500 '
+    same "$(sqlite3 db 'PRAGMA integrity_check; SELECT count(*) FROM t' | tr '\\n' ' ')" 'ok ${rows / 2} '
     echo 3 > /proc/sys/vm/drop_caches
-    same "$(sqlite3 db 'PRAGMA integrity_check; SELECT count(*) FROM t' | tr '\\n' ' ')" 'ok 1500 '`
+    same "$(sqlite3 db 'PRAGMA integrity_check; SELECT count(*) FROM t' | tr '\\n' ' ')" 'ok ${rows / 2} '`
 
   suite.inFolder(
     mount,
