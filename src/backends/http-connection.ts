@@ -11,6 +11,7 @@ import {
   type IncomingMessage,
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { trustedContext } from './certificate-authorities.js'
 import { connectionError, timeoutError } from './http-error.js'
 import { StorageError } from './storage-error.js'
 
@@ -56,7 +57,7 @@ export function placeOf({ method, origin, target }: HttpRequest): string {
 /** The connections of one mount; idle ones do not keep the process alive. */
 export class HttpConnections {
   private readonly http = new HttpAgent({ keepAlive: true, maxSockets: MAX_CONNECTIONS })
-  private readonly https = new HttpsAgent({ keepAlive: true, maxSockets: MAX_CONNECTIONS })
+  private https: HttpsAgent | null = null
 
   /**
    * Resolves with whatever status the server gives.
@@ -93,8 +94,16 @@ export class HttpConnections {
       ...(port !== '' && { port }),
     }
     return protocol === 'https:'
-      ? httpsRequest({ ...options, agent: this.https })
+      ? httpsRequest({ ...options, agent: this.httpsAgent() })
       : httpRequest({ ...options, agent: this.http })
+  }
+
+  private httpsAgent(): HttpsAgent {
+    this.https ??= new HttpsAgent({
+      ...{ keepAlive: true, maxSockets: MAX_CONNECTIONS },
+      secureContext: trustedContext(),
+    })
+    return this.https
   }
 }
 
