@@ -57,7 +57,7 @@ const SWIFT: Storage = {
   refusals: `
     refuses EINVAL rename-exchange file other
     long=$(printf 'n%.0s' $(seq 1 250)); mkdir -p $long/$long/$long
-    refuses EINVAL mkdir $long/$long/$long/$long; refuses EINVAL create $long/$long/$long/$long
+    refuses ENAMETOOLONG mkdir $long/$long/$long/$long; refuses ENAMETOOLONG create $long/$long/$long/$long
     rm -r $long
     same "$(stat -f -c '%b %S' .)" '1073741824 1048576'`,
 }
