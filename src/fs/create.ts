@@ -44,6 +44,11 @@ export function noteChange(directory: Inode): void {
   directory.touch()
 }
 
+/** Run `work`, which changes names in `directory`, after those that do so before it. */
+export function changeNames<T>(fs: FileSystem, directory: Inode, work: () => Promise<T>): Promise<T> {
+  return fs.inodes.hold([directory], () => directory.change(work))
+}
+
 /**
  * The file `name`, made when it is not there. EEXIST when it is and `exclusive`; EISDIR when it is a directory. The
  * second value tells whether it was made. At once when the name is known to be missing.
@@ -60,7 +65,7 @@ export function createFile(
   if (parent.isQuiet && !parent.children?.has(name) && parent.isKnownMissing(name, performance.now())) {
     return addFile(fs, parent, name, creation)
   }
-  return parent.change(async () => {
+  return changeNames(fs, parent, async () => {
     const present = await lookup(fs, parent, name)
     if (present === null) return addFile(fs, parent, name, creation)
     if (exclusive) throw new FsError('EEXIST')
@@ -73,7 +78,7 @@ export function createFile(
 export function makeFile(fs: FileSystem, parent: Inode, name: string, creation: Creation): Promise<Inode> {
   requireDirectory(parent)
   requireNewName(parent, name)
-  return parent.change(async () => {
+  return changeNames(fs, parent, async () => {
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
     const inode = addFile(fs, parent, name, creation)
     inode.pins++
@@ -99,7 +104,7 @@ export function makeDirectory(
   requireDirectory(parent)
   requireNewName(parent, name)
   const { mount } = parent
-  return parent.change(async () => {
+  return changeNames(fs, parent, async () => {
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
     const inode = new Inode(mount, parent, name, 'directory')
     const permissions = permissionsOf(parent, 'directory', creation)

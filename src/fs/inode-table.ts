@@ -61,6 +61,19 @@ export class InodeTable {
     this.freeIfUnused(inode)
   }
 
+  /** Run `work`; the inodes stay in the tree meanwhile, whatever the guest forgets: it may reboot at any moment. */
+  async hold<T>(inodes: readonly Inode[], work: () => Promise<T>): Promise<T> {
+    for (const inode of inodes) inode.pins++
+    try {
+      return await work()
+    } finally {
+      for (const inode of inodes) {
+        inode.pins--
+        this.freeIfUnused(inode)
+      }
+    }
+  }
+
   /** Let go of the inode, and of directories above it, when nobody has a use for them any more. */
   freeIfUnused(inode: Inode): void {
     let current: Inode | null = inode

@@ -49,7 +49,10 @@ export function open(fs: FileSystem, inode: Inode, flags: number): Opened | Prom
   requireAlive(inode)
   if ((flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0) requireWritable(inode)
   if (isCurrent(inode)) return openNow(fs, inode, flags)
-  return revalidate(inode).then(() => openNow(fs, inode, flags))
+  return fs.inodes.hold([inode], async () => {
+    await revalidate(inode)
+    return openNow(fs, inode, flags)
+  })
 }
 
 /** EIO when the mount was removed; ESTALE when the data has no name and no handle any more: the guest looks the name up again. */

@@ -1,6 +1,6 @@
 import { StorageError } from '../backends/storage-error.js'
 import { requireNotFixed, requireWritable } from './access.js'
-import { noteChange } from './create.js'
+import { changeNames, noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
@@ -14,7 +14,7 @@ const MAX_LEFTOVERS = 100_000
 export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<void> {
   requireDirectory(parent)
   requireWritable(parent)
-  return parent.change(async () => {
+  return changeNames(fs, parent, async () => {
     const inode = await lookup(fs, parent, name)
     if (inode === null) throw new FsError('ENOENT')
     requireNotFixed(inode)
@@ -126,7 +126,7 @@ export async function eraseLeftovers(mount: Mount): Promise<void> {
 export function removeDirectory(fs: FileSystem, parent: Inode, name: string): Promise<void> {
   requireDirectory(parent)
   requireWritable(parent)
-  return parent.change(async () => {
+  return changeNames(fs, parent, async () => {
     const inode = await lookup(fs, parent, name)
     if (inode === null) throw new FsError('ENOENT')
     requireNotFixed(inode)

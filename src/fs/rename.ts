@@ -28,21 +28,18 @@ export async function rename(
   if (oldParent.mount !== newParent.mount) throw new FsError('EXDEV')
   requireWritable(oldParent)
   requireNewName(newParent, newName)
-  await oldParent.mount.serializeRename(() =>
-    changeBoth(oldParent, newParent, async () => {
-      const source = await lookup(fs, oldParent, oldName)
-      if (source === null) throw new FsError('ENOENT')
-      const target = await lookup(fs, newParent, newName)
-      if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
-      if (source === target) return
-      checkKinds(source, target, newParent)
-      source.pins++
-      try {
-        await moveOver(fs, source, target, newParent, newName)
-      } finally {
-        source.pins--
-      }
-    }),
+  await fs.inodes.hold([oldParent, newParent], () =>
+    oldParent.mount.serializeRename(() =>
+      changeBoth(oldParent, newParent, async () => {
+        const source = await lookup(fs, oldParent, oldName)
+        if (source === null) throw new FsError('ENOENT')
+        const target = await lookup(fs, newParent, newName)
+        if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
+        if (source === target) return
+        checkKinds(source, target, newParent)
+        await fs.inodes.hold([source], () => moveOver(fs, source, target, newParent, newName))
+      }),
+    ),
   )
 }
 

@@ -3,12 +3,15 @@ import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
+import { createFile, makeDirectory } from '../../src/fs/create.js'
+import { rename } from '../../src/fs/rename.js'
 import { openDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
 import { withListedAttributes } from '../support/backends.js'
 import { Driver } from './driver.js'
 import type { Path } from './reference.js'
 
 const POOL_BYTES = 4 << 20
+const CREATION = { mode: 0o644, uid: 0, gid: 0 }
 const O_RDWR = 2
 const O_TRUNC = 0o1000
 
@@ -85,5 +88,19 @@ describe('a rename that comes while the file is stored for the first time', () =
     await driver.close(fh)
     assert.equal(await backend.stat('a'), null)
     assert.equal((await backend.stat('b'))?.sizeBytes, 4)
+  })
+})
+
+describe('a directory that the guest forgets', () => {
+  it('stays in the tree while something is moved into it', async (t) => {
+    const { fs, root } = drive(t, memory())
+    const directory = await makeDirectory(fs, root, 'directory', CREATION)
+    const file = await createFile(fs, root, 'file', true, CREATION)
+    for (const inode of [directory, file]) fs.inodes.countLookup(inode)
+    const renamed = rename(fs, root, 'file', directory, 'renamed', 0)
+    fs.inodes.forget(directory.nodeid, 1)
+    await renamed
+    assert.equal(root.children?.get('directory'), directory)
+    assert.equal(directory.children?.get('renamed'), file)
   })
 })
