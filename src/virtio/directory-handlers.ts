@@ -108,7 +108,7 @@ function replyPlus(
   }
 }
 
-/** As many entries as could fit: attributes of more need not be asked for. */
+/** As many entries as could fit, but at least one if any is left: attributes of more need not be asked for. */
 function entriesThatMayFit(
   snapshot: readonly DirectoryEntry[],
   first: number,
@@ -116,7 +116,7 @@ function entriesThatMayFit(
 ): readonly DirectoryEntry[] {
   let bytes = 0
   let last = first
-  while (last < snapshot.length && bytes < sizeBytes) {
+  while (last < snapshot.length && (last === first || bytes < sizeBytes)) {
     bytes += ENTRY_OUT_BYTES + DIRENT_HEADER_BYTES + (snapshot[last]?.name.length ?? 0)
     last++
   }

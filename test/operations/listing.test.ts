@@ -102,7 +102,7 @@ function listingTests(served: () => Served, name: string, opcode: number, entryB
       ['.', '..'],
     )
     const offset = dots.entries.at(-1)?.off ?? 0
-    for (const size of [entryBytes, entryBytes + 128, entryBytes + 255]) {
+    for (const size of [0, 1, entryBytes, entryBytes + 128, entryBytes + 255]) {
       assert.equal((await readPage(client, opcode, nodeid, fh, offset, size)).error, EINVAL, `${size}`)
     }
     const last = await readPage(client, opcode, nodeid, fh, offset, entryBytes + 256)
