@@ -47,6 +47,16 @@ const ERRNO_OF_KIND: Readonly<Record<string, ErrnoName>> = {
   Unexpected: 'EIO',
 }
 
+/** The same call would be refused again. The retry layer calls these "persistent", too, as it does what it has tried in vain. */
+const FINAL_KINDS: ReadonlySet<string> = new Set([
+  'PermissionDenied',
+  'IsADirectory',
+  'NotADirectory',
+  'AlreadyExists',
+  'IsSameFile',
+  'Unsupported',
+])
+
 const KIND_PATTERN = /^(\w+) \((permanent|temporary|persistent)\)/
 /** OpenDAL's `fs` service carries the host's errno in the text. */
 const OS_ERROR_PATTERN = /\(os error (\d+)\)/
@@ -76,7 +86,7 @@ export function toStorageError(error: unknown): StorageError {
   const osErrno = osError === undefined ? undefined : NAME_OF_ERRNO.get(Number(osError))
   if (osErrno !== undefined) return new StorageError(osErrno, message, { cause: error })
   const match = KIND_PATTERN.exec(message)
-  const retryable = match !== null && match[2] !== 'permanent'
+  const retryable = match !== null && match[2] !== 'permanent' && !FINAL_KINDS.has(match[1] ?? '')
   if (TIMEOUT_PATTERN.test(message))
     return new StorageError('ETIMEDOUT', message, { retryable: true, unanswered: true, cause: error })
   const unanswered = CONNECTION_PATTERN.test(message)

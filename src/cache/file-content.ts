@@ -558,16 +558,25 @@ export class FileContent {
     this.source.noteStored(stat)
   }
 
-  /** The pool is full: store what can be stored. A file that is being streamed goes on streaming. */
+  /**
+   * The pool is full, or the data is old: store what can be stored. An open file that is written in a stream goes on
+   * streaming, or each commit would send it again from its beginning; nothing more is to come for a closed one.
+   */
   async relieve(): Promise<void> {
     this.isBeingRelieved = true
     try {
-      if (this.upload === null && this.isStream()) this.upload = new StreamingUpload(this)
-      const progressed = this.upload !== null && this.committing === null && (await this.upload.pumpAll())
+      const progressed = this.source.isOpen && (await this.streamOn())
       if (!progressed && this.isDirty) await this.commit()
     } finally {
       this.isBeingRelieved = false
     }
+  }
+
+  /** True when a stream has handed something over to its upload. */
+  private async streamOn(): Promise<boolean> {
+    if (this.committing !== null) return false
+    if (this.upload === null && this.isStream()) this.upload = new StreamingUpload(this)
+    return this.upload !== null && (await this.upload.pumpAll())
   }
 
   // ---- the store's side changed

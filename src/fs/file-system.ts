@@ -65,7 +65,6 @@ export class FileSystem {
     const before = performance.now() - this.options.dirtyExpireMs
     for (const content of this.cache.dirtyContents()) {
       if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingRelieved) continue
-      if (!this.options.writeBack && content.upload !== null) continue
       if (!this.options.writeBack && content.source.isOpen) continue
       content.relieve().catch((error: unknown) => {
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')

@@ -1,0 +1,199 @@
+/** What operations cost on the way to a server: counted by a proxy. */
+import assert from 'node:assert/strict'
+import { after, before, describe, it, test } from 'node:test'
+import { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } from '../frontend/abi.js'
+import { codeOf } from '../frontend/fuse-client.js'
+import { hdfsProblem } from '../servers/hdfs.js'
+import { assertSameBytes, randomBytes } from '../support/bytes.js'
+import { proxiedCeph, proxiedHdfs, proxiedSwift, type ProxiedStore } from '../support/proxied-stores.js'
+import { serve, type Served } from '../support/served.js'
+
+const MIB = 1 << 20
+/** What requests without data send and get. */
+const FEW_BYTES = 64 << 10
+const FILES = 60
+
+interface Costs {
+  readonly start: () => Promise<ProxiedStore>
+  /** Requests of a look at one name. */
+  readonly lookup: readonly RegExp[]
+  readonly listing: RegExp
+  /** Copies in the store. */
+  readonly copies: boolean
+  /** Appends in place. */
+  readonly appends: boolean
+}
+
+const COSTS: Readonly<Record<string, Costs>> = {
+  s3: {
+    start: proxiedCeph,
+    lookup: [/^HEAD /, /^GET .*list-type=2/],
+    listing: /^GET .*list-type=2/,
+    copies: true,
+    appends: false,
+  },
+  swift: {
+    start: proxiedSwift,
+    lookup: [/^HEAD /, /^GET .*prefix=/],
+    listing: /^GET .*prefix=/,
+    copies: true,
+    appends: false,
+  },
+  hdfs: {
+    start: proxiedHdfs,
+    lookup: [/^GET .*op=GETFILESTATUS/],
+    listing: /^GET .*op=LISTSTATUS/,
+    copies: false,
+    appends: true,
+  },
+}
+
+for (const [name, costs] of Object.entries(COSTS)) {
+  const problem = name === 'hdfs' ? hdfsProblem() : null
+  const title = `requests to a server (${name})`
+  if (problem !== null) test(title, { skip: `NO HDFS TESTS: ${problem}` })
+  else {
+    describe(title, () => {
+      requestTests(costs)
+    })
+  }
+}
+
+function requestTests(costs: Costs): void {
+  let store: ProxiedStore
+  let served: Served
+  before(async () => {
+    store = await costs.start()
+    served = await serve({ mounts: [{ store }] })
+    // What is asked once only: to be logged in, and what the server can do.
+    await served.guestFs().list()
+  })
+  after(() => served.close())
+
+  /** What was asked while `work` ran: "METHOD target". */
+  async function requestsOf(work: () => Promise<unknown>): Promise<string[]> {
+    for (const proxy of store.proxies) proxy.resetCounters()
+    await work()
+    return store.proxies.flatMap((proxy) =>
+      proxy.requests().map(({ method, target }) => `${method} ${target}`),
+    )
+  }
+
+  /** Bytes to the server and back while `work` ran. */
+  async function trafficOf(work: () => Promise<unknown>): Promise<{ sent: number; received: number }> {
+    for (const proxy of store.proxies) proxy.resetCounters()
+    await work()
+    const counters = store.proxies.map((proxy) => proxy.counters)
+    return {
+      sent: counters.reduce((sum, { bytesToServer }) => sum + bytesToServer, 0),
+      received: counters.reduce((sum, { bytesToClient }) => sum + bytesToClient, 0),
+    }
+  }
+
+  it('a look at a name that is missing is asked once, and then not again', async () => {
+    const fs = served.guestFs()
+    const asked = await requestsOf(() => fs.exists('missing'))
+    assert.equal(asked.length, costs.lookup.length, asked.join('\n'))
+    for (const pattern of costs.lookup) {
+      assert.ok(
+        asked.some((request) => pattern.test(request)),
+        asked.join('\n'),
+      )
+    }
+    assert.deepEqual(await requestsOf(() => fs.exists('missing')), [])
+  })
+
+  it('a listing with attributes asks for the listing, and for no entry', async () => {
+    const fs = served.guestFs()
+    await store.view.mkdir('many')
+    await Promise.all(Array.from({ length: FILES }, (_, i) => store.view.write(`many/file${i}`, `${i}`)))
+    const nodeid = await served.nodeid('m/many')
+    const asked = await requestsOf(async () => {
+      const listed = await fs.listWithAttributes('many')
+      assert.equal(listed.size, FILES)
+      for (let i = 0; i < FILES; i++) assert.equal(listed.get(`file${i}`)?.size, `${i}`.length)
+    })
+    // A second request may be how a client learns that there is no second page.
+    assert.ok(asked.length >= 1 && asked.length <= 2, asked.join('\n'))
+    for (const request of asked) assert.match(request, costs.listing)
+    await served.client.forget(nodeid)
+  })
+
+  it('what is in the cache is read without a request; what is not, in few and large ones', async () => {
+    const fs = served.guestFs()
+    const data = randomBytes(12 * MIB)
+    await store.view.write('large', data)
+    const cold = await requestsOf(async () => {
+      assertSameBytes(await fs.readFile('large'), data)
+    })
+    assert.ok(cold.length < 30, `${cold.length} requests for 12 reads of 1 MiB`)
+    const file = await fs.open('large')
+    const warm = await requestsOf(async () => {
+      assertSameBytes(await file.readAll(), data)
+    })
+    assert.deepEqual(warm, [])
+    await file.close()
+  })
+
+  it('a few bytes from the middle of a large file do not fetch the file', async () => {
+    const data = randomBytes(12 * MIB, 2)
+    await store.view.write('sparse-read', data)
+    const file = await served.guestFs().open('sparse-read')
+    const { received } = await trafficOf(async () => {
+      assertSameBytes(await file.read(7 * MIB, 100), data.subarray(7 * MIB, 7 * MIB + 100))
+    })
+    assert.ok(received < 2 * FEW_BYTES, `${received} bytes for 100`)
+    await file.close()
+  })
+
+  it('a rename moves no data through the daemon', async () => {
+    const fs = served.guestFs()
+    const data = randomBytes(3 * MIB)
+    await store.view.write('to-move', data)
+    const { sent, received } = await trafficOf(() => fs.rename('to-move', 'moved'))
+    assert.ok(sent + received < FEW_BYTES, `${sent} bytes sent, ${received} received`)
+    assertSameBytes((await store.view.read('moved')) ?? Buffer.alloc(0), data)
+  })
+
+  it('copy_file_range moves none either, or is left to the kernel', async () => {
+    const fs = served.guestFs()
+    const data = randomBytes(3 * MIB, 3)
+    await store.view.write('to-copy', data)
+    const source = await fs.open('to-copy')
+    const target = await fs.open('copy', O_RDWR | O_CREAT)
+    const copy = (): Promise<number> =>
+      served.client.copyFileRange(
+        { nodeid: source.nodeid, fh: source.fh, offset: 0 },
+        { nodeid: target.nodeid, fh: target.fh, offset: 0 },
+        data.length,
+      )
+    if (costs.copies) {
+      const { sent, received } = await trafficOf(copy)
+      assert.ok(sent + received < FEW_BYTES, `${sent} bytes sent, ${received} received`)
+      assertSameBytes((await store.view.read('copy')) ?? Buffer.alloc(0), data)
+    } else {
+      assert.equal(await codeOf(copy()), 'EOPNOTSUPP')
+    }
+    await source.close()
+    await target.close()
+  })
+
+  it('an append to a long file sends what is new where the store can append, else the file', async () => {
+    const fs = served.guestFs()
+    const data = randomBytes(3 * MIB, 4)
+    await store.view.write('log', data)
+    const file = await fs.open('log', O_WRONLY | O_APPEND)
+    const { sent, received } = await trafficOf(async () => {
+      await file.write(0, 'a line')
+      await file.fsync()
+    })
+    await file.close()
+    const all = Buffer.concat([data, Buffer.from('a line')])
+    assertSameBytes((await store.view.read('log')) ?? Buffer.alloc(0), all)
+    if (costs.appends) {
+      assert.ok(sent + received < FEW_BYTES, `${sent} bytes sent, ${received} received`)
+    } else {
+      assert.ok(sent > data.length && received > data.length, `${sent} bytes sent, ${received} received`)
+    }
+  })
+}
