@@ -1,0 +1,21 @@
+/** OpenDAL's messages as errnos, and whether the same call may succeed later. */
+import assert from 'node:assert/strict'
+import { it } from 'node:test'
+import { toStorageError } from '../../src/backends/storage-error.js'
+
+for (const [message, errno, retryable] of [
+  ['PermissionDenied (permanent) at write, context: {}', 'EACCES', false],
+  // What the retry layer makes of it, though it has not tried again.
+  ['PermissionDenied (persistent) at write, context: {}', 'EACCES', false],
+  ['IsADirectory (persistent) at read', 'EISDIR', false],
+  ['Unsupported (persistent) at rename', 'EOPNOTSUPP', false],
+  ['Unexpected (persistent) at write, context: { status: 503 }', 'EIO', true],
+  ['RateLimited (persistent) at write', 'EAGAIN', true],
+  ['Unexpected (permanent) at write', 'EIO', false],
+  ['Unexpected (persistent) at stat => io operation timeout reached', 'ETIMEDOUT', true],
+] as const) {
+  it(message, () => {
+    const error = toStorageError(new Error(message))
+    assert.deepEqual([error.errno, error.retryable], [errno, retryable])
+  })
+}
