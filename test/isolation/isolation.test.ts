@@ -164,25 +164,29 @@ describe('a server that is silent for ever', () => {
       await fs.writeFile('kept', 'data')
       const file = await fs.open('large', O_CREAT | O_RDWR)
       setFault(victim, { kind: 'stall' })
-      let answered = 0
-      const waiting = [fs.readFile('kept'), fs.list(), fs.stat('other'), fs.mkdir('dir')].map((work) =>
-        Promise.resolve(work)
-          .finally(() => answered++)
-          .catch(() => undefined),
-      )
-      // More than the pool holds: the writer is made to wait, and only it.
-      const writer = writeMuch(file.write.bind(file), (2 * TINY_POOL_BYTES) / CHUNK_BYTES)
-        .finally(() => answered++)
-        .catch(() => undefined)
+      const answered: string[] = []
+      const wait = (name: string, work: Promise<unknown>): Promise<unknown> =>
+        work.then(
+          () => answered.push(name),
+          (error: unknown) => answered.push(`${name}: ${String(error)}`),
+        )
+      const waiting = [
+        wait('read', fs.readFile('kept')),
+        wait('list', fs.list()),
+        wait('stat', fs.stat('other')),
+        wait('mkdir', fs.mkdir('dir')),
+        // More than the pool holds: the writer is made to wait, and only it.
+        wait('write', writeMuch(file.write.bind(file), (2 * TINY_POOL_BYTES) / CHUNK_BYTES)),
+      ]
       for (let round = 0; round < 3; round++) await useOthers(daemon, victim)
       const large = randomBytes(TINY_POOL_BYTES)
       await served.guestFs('local').writeFile('large', large)
       assertSameBytes(await served.guestFs('local').readFile('large'), large, 'beside a store that waits')
       await served.guestFs('local').unlink('large')
-      assert.equal(answered, 0)
+      assert.deepEqual(answered, [])
       await heal(victim)
       for (const proxy of victim.proxies) proxy.resetConnections()
-      await Promise.all([...waiting, writer])
+      await Promise.all(waiting)
       await file.close()
       await removeAll(fs)
       await use(served, victim.name)
