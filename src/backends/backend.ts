@@ -148,7 +148,9 @@ export interface Backend {
    * nothing is there; EBUSY when somebody else changes the object again and again meanwhile.
    */
   setAttributes(path: string, kind: EntryKind, changes: AttributeChanges): Promise<AttributesChanged>
-  /** Remove what a killed daemon has left unfinished in the store; returns how many. Asked once, when the mount begins. */
+  /** This backend left something unfinished in the store, which was away: `removeLeftovers` is asked until this is false. */
+  readonly hasLeftovers?: boolean
+  /** Remove what was left unfinished in the store, by a killed daemon or by this one; returns how many. Asked when the mount begins. */
   removeLeftovers?(): Promise<number>
   usage(): Promise<StorageUsage>
 }

@@ -313,10 +313,16 @@ export class S3Backend extends ObjectStoreBackend {
 
   // ---- what others left
 
+  get hasLeftovers(): boolean {
+    return this.client.leftovers.size > 0
+  }
+
   async removeLeftovers(): Promise<number> {
+    const own = [...this.client.leftovers]
+    for (const record of own) await record.abortOnce()
     const entries = await this.list(RESERVED_DIRECTORY)
     const names = entries.map(({ name }) => name).filter(isRecordName)
-    return names.length === 0 ? 0 : sweepUploads(this.client, names)
+    return own.length + (names.length === 0 ? 0 : await sweepUploads(this.client, names))
   }
 }
 

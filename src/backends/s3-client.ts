@@ -57,6 +57,9 @@ export class S3Client {
   private readonly credentials: S3CredentialSource
 
   /** @param timeoutMs of one try of one request */
+  /** Uploads of this mount that could not be ended while the server was away. */
+  readonly leftovers = new Set<{ abortOnce(): Promise<void> }>()
+
   constructor(
     options: Readonly<Record<string, string>>,
     private readonly timeoutMs: number,

@@ -15,6 +15,8 @@ const REFRESH_MS = 60 * 60_000
 /** A note that nobody has written anew for this long: its daemon is gone, wherever it was. Many missed refreshes, so that a server or network that was away for hours costs no living upload. */
 export const ABANDONED_AFTER_MS = 24 * 60 * 60_000
 const SWEEP_CONCURRENCY = 8
+/** More uploads than a daemon has under way when a server goes away; the notes of any others wait for the next start. */
+const MAX_LEFTOVERS = 10_000
 /** Longer than any note: a key has at most 1 KiB. */
 const MAX_NOTE_BYTES = 64 << 10
 
@@ -58,15 +60,41 @@ export class UploadRecord {
     return this.client.put(recordKey(this.client, this.name), Buffer.from(JSON.stringify(note)), headers)
   }
 
-  /** The upload is complete or aborted. A note that can't be removed is found by the next sweep. */
+  /** The upload is complete, and so is the note. Never rejects. */
   async remove(): Promise<void> {
     await this.noted.catch(() => undefined)
     this.end()
-    await this.client.delete(recordKey(this.client, this.name)).catch(() => undefined)
+    await this.removeNote().catch(() => {
+      this.leave()
+    })
   }
 
-  /** The upload could not be aborted: the next sweep tries again. */
-  end(): void {
+  /** Abort the upload, and remove its note. Never rejects: what can't be done now is tried again, see `Backend.hasLeftovers`. */
+  async abort(): Promise<void> {
+    this.end()
+    await this.abortOnce().catch(() => {
+      this.leave()
+    })
+  }
+
+  /** Of an upload that is complete there is nothing to abort, which is no error. */
+  async abortOnce(): Promise<void> {
+    await this.client.abortUpload(this.key, this.uploadId)
+    // Not before: while the server is away this would wait for all tries of the note.
+    await this.noted.catch(() => undefined)
+    await this.removeNote()
+    this.client.leftovers.delete(this)
+  }
+
+  private removeNote(): Promise<void> {
+    return this.client.delete(recordKey(this.client, this.name))
+  }
+
+  private leave(): void {
+    if (this.client.leftovers.size < MAX_LEFTOVERS) this.client.leftovers.add(this)
+  }
+
+  private end(): void {
     clearInterval(this.timer)
     live.delete(this.name)
   }

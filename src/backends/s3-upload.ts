@@ -82,14 +82,9 @@ export class S3Multipart {
     return etag
   }
 
+  /** Never rejects. */
   async abort(): Promise<void> {
-    try {
-      await this.client.abortUpload(this.key, this.uploadId)
-    } catch {
-      this.record.end()
-      return
-    }
-    await this.record.remove()
+    await this.record.abort()
   }
 }
 

@@ -43,7 +43,7 @@ export class FileSystem {
     this.cleaner = setInterval(() => {
       this.commitExpired()
       this.inodes.sweep(mounts.mounts)
-      for (const mount of mounts.mounts) if (mount.leftovers.size > 0) void eraseLeftovers(mount)
+      for (const mount of mounts.mounts) void eraseLeftovers(mount)
     }, CLEANER_PERIOD_MS)
     this.cleaner.unref()
   }

@@ -104,9 +104,12 @@ export async function eraseHidden(fs: FileSystem, inode: Inode): Promise<void> {
   }
 }
 
-/** Erase the hidden files whose store was away when they were closed: one after the other, until one fails again. Never rejects. */
+/**
+ * Erase the hidden files whose store was away when they were closed, and what the backend could not end then: one after the
+ * other, until one fails again. Never rejects.
+ */
 export async function eraseLeftovers(mount: Mount): Promise<void> {
-  if (mount.isErasingLeftovers) return
+  if (mount.isErasingLeftovers || (mount.leftovers.size === 0 && mount.backend.hasLeftovers !== true)) return
   mount.isErasingLeftovers = true
   try {
     for (const path of mount.leftovers) {
@@ -115,6 +118,7 @@ export async function eraseLeftovers(mount: Mount): Promise<void> {
       })
       mount.leftovers.delete(path)
     }
+    if (mount.backend.hasLeftovers === true) await mount.backend.removeLeftovers?.()
   } catch {
     // Still away, or it refuses: the next time.
   } finally {
