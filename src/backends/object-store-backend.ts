@@ -11,20 +11,13 @@ import type {
 } from './backend.js'
 
 import { DirectoryMarkers } from './directory-markers.js'
+import { conflict, DIRECTORY } from './object-store.js'
 import { directoryPath, entryNameOf, objectPath, OpendalBackend, statOf } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
-
-export const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
 
 /** The etag of an object that was stored in one request without a key of its own: the MD5 of its bytes. */
 function etagOfBytes(data: Uint8Array): string {
   return `"${createHash('md5').update(data).digest('hex')}"`
-}
-
-function conflict(path: string, expected: string | null): StorageError {
-  return expected === null
-    ? new StorageError('EEXIST', `${path}: somebody else made it meanwhile`)
-    : new StorageError('ESTALE', `${path}: somebody else changed it meanwhile`)
 }
 
 /**

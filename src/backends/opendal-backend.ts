@@ -15,6 +15,7 @@ import {
   type Timestamp,
 } from './backend.js'
 import { forEachConcurrently } from './concurrency.js'
+import { UNLIMITED_USAGE } from './object-store.js'
 import { StorageError, toStorageError } from './storage-error.js'
 import { timestampOfRfc3339 } from './timestamp.js'
 
@@ -24,15 +25,6 @@ export const PART_SIZE_BYTES = 8 << 20
 const MAX_OBJECT_BYTES = 5 * 2 ** 40
 /** Objects moved or copied at once where a store cannot rename; a binding's calls run on its own threads. */
 const TREE_CONCURRENCY = 16
-/** A store without a limit of its own is shown as this large: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
-const UNLIMITED_USAGE: StorageUsage = {
-  blockSizeBytes: 1 << 20,
-  totalBlocks: 1 << 30,
-  freeBlocks: 1 << 30,
-  availableBlocks: 1 << 30,
-  totalFiles: 2 ** 32,
-  freeFiles: 2 ** 32,
-}
 /** OpenDAL trims white space at a path's end, so a name that ends so would become another name. */
 const TRIMMED_NAME_PATTERN = /\s(?:\/|$)/u
 

@@ -23,7 +23,8 @@ import {
   type Headers,
   type Metadata,
 } from './file-attributes.js'
-import { DIRECTORY, ObjectStoreBackend } from './object-store-backend.js'
+import { DIRECTORY } from './object-store.js'
+import { ObjectStoreBackend } from './object-store-backend.js'
 import { PART_SIZE_BYTES } from './opendal-backend.js'
 import { METADATA_PREFIX, quoteEtag, S3Client } from './s3-client.js'
 import { MAX_PARTS, S3Multipart, S3Upload } from './s3-upload.js'

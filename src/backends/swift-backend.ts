@@ -33,7 +33,8 @@ import { StorageError } from './storage-error.js'
 import { encodeName, SwiftContainer } from './swift-container.js'
 import { SwiftError } from './swift-errors.js'
 import type { HttpHead, HttpResponse } from './http-connection.js'
-import { DIRECTORY, listEntries, quoteEtag, statOfHead } from './swift-listing.js'
+import { conflict, DIRECTORY, UNLIMITED_USAGE } from './object-store.js'
+import { listEntries, quoteEtag, statOfHead } from './swift-listing.js'
 import { parseSwiftOptions } from './swift-options.js'
 import { SwiftUpload } from './swift-upload.js'
 import { timestampNow } from './timestamp.js'
@@ -44,11 +45,6 @@ const PART_SIZE_BYTES = 8 << 20
 const TREE_CONCURRENCY = 16
 /** Swift's limit (max_object_name_length), in UTF-8. */
 const MAX_NAME_BYTES = 1024
-/** An account has no size: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
-const USAGE: StorageUsage = {
-  ...{ blockSizeBytes: 1 << 20, totalBlocks: 1 << 30, freeBlocks: 1 << 30, availableBlocks: 1 << 30 },
-  ...{ totalFiles: 2 ** 32, freeFiles: 2 ** 32 },
-}
 const MARKER_HEADERS = { 'content-type': 'application/directory' }
 const METADATA_PREFIX = 'x-object-meta-'
 /** A copy takes over no metadata. */
@@ -70,11 +66,6 @@ interface FoundObject {
 }
 
 /** What the store has in place of what was expected there. */
-function conflict(path: string, expected: string | null): StorageError {
-  const message = `${path}: somebody else ${expected === null ? 'made' : 'changed or removed'} it`
-  return new StorageError(expected === null ? 'EEXIST' : 'ESTALE', message)
-}
-
 /** Made of segments elsewhere, by other clients: a copy is a copy of the list of segments. */
 function isLargeObject({ headers }: HttpHead): boolean {
   return 'x-static-large-object' in headers || 'x-object-manifest' in headers
@@ -425,7 +416,7 @@ export class SwiftBackend implements Backend {
   }
 
   usage(): Promise<StorageUsage> {
-    return Promise.resolve(USAGE)
+    return Promise.resolve(UNLIMITED_USAGE)
   }
 }
 

@@ -3,12 +3,11 @@ import { StorageError } from './storage-error.js'
 import type { HttpHead } from './http-connection.js'
 import type { SwiftContainer } from './swift-container.js'
 import { timestampOfRfc3339 } from './timestamp.js'
+import { DIRECTORY } from './object-store.js'
 
 /** How other clients mark a directory by an object without a slash at its end. */
 const DIRECTORY_TYPE = 'application/directory'
 const NANOSECONDS_PER_SECOND = 1e9
-
-export const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
 
 /** An entry of a listing: an object, or a prefix that ends in "/" and that names below have in common. */
 export interface SwiftEntry {

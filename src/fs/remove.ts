@@ -25,14 +25,7 @@ export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<voi
 
 /** Take a file out of the tree and out of the store; hide it if it is open. */
 export async function removeInode(fs: FileSystem, inode: Inode): Promise<void> {
-  inode.pins++
-  try {
-    if (inode.handles > 0) await hide(inode)
-    else await erase(inode)
-  } finally {
-    inode.pins--
-    fs.inodes.freeIfUnused(inode)
-  }
+  await fs.inodes.hold([inode], () => (inode.handles > 0 ? hide(inode) : erase(inode)))
 }
 
 /** Delete the file's data wherever it is. */
@@ -89,19 +82,17 @@ function moveToHidden(inode: Inode): Promise<boolean> {
 /** The last handle of an unlinked file is gone: so is its data. */
 export async function eraseHidden(fs: FileSystem, inode: Inode): Promise<void> {
   const { mount } = inode
-  inode.pins++
-  try {
-    await inode.content?.cancel()
-    await mount.guard.move([inode], async () => {
-      if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
-    })
-  } catch (error) {
-    if (mount.leftovers.size < MAX_LEFTOVERS) mount.leftovers.add(inode.path())
-    throw error
-  } finally {
-    inode.pins--
-    fs.inodes.freeIfUnused(inode)
-  }
+  await fs.inodes.hold([inode], async () => {
+    try {
+      await inode.content?.cancel()
+      await mount.guard.move([inode], async () => {
+        if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
+      })
+    } catch (error) {
+      if (mount.leftovers.size < MAX_LEFTOVERS) mount.leftovers.add(inode.path())
+      throw error
+    }
+  })
 }
 
 /**
