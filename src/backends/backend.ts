@@ -142,6 +142,8 @@ export interface Backend {
   removeFile(path: string): Promise<void>
   /** Move an object or a tree. An existing file at `to` is replaced; a directory at `to` is empty. */
   rename(from: string, to: string, kind: EntryKind): Promise<void>
+  /** Whether `rename` may give an object of this version another one. Absent: never. */
+  copyChangesVersion?(version: string): boolean
   setModificationTime(path: string, mtime: Timestamp): Promise<void>
   /**
    * Change what is kept beside the contents, whichever version they are. Only where the capability says so. ENOENT when

@@ -89,7 +89,7 @@ export function withCircuit(backend: Backend, circuit: Circuit): Backend {
     get(target, key): unknown {
       const value: unknown = Reflect.get(target, key, target)
       // What can be said without the store.
-      if (typeof value !== 'function' || key === 'accepts') return value
+      if (typeof value !== 'function' || key === 'accepts' || key === 'copyChangesVersion') return value
       const method = value as (...args: unknown[]) => Promise<unknown>
       if (key !== 'createWriter') return (...args: unknown[]) => circuit.run(() => method.apply(target, args))
       return async (...args: unknown[]) =>

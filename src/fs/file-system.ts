@@ -9,7 +9,7 @@ import { InodeTable } from './inode-table.js'
 import type { MountTable } from './mount-table.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
-import { eraseLeftovers } from './remove.js'
+import { eraseLeftovers, putBackDisplaced } from './hidden.js'
 
 export interface FileSystemOptions {
   /** False: nothing is kept beyond its use; every open asks the store. */
@@ -43,7 +43,10 @@ export class FileSystem {
     this.cleaner = setInterval(() => {
       this.commitExpired()
       this.inodes.sweep(mounts.mounts)
-      for (const mount of mounts.mounts) void eraseLeftovers(mount)
+      for (const mount of mounts.mounts) {
+        void putBackDisplaced(this, mount)
+        void eraseLeftovers(mount)
+      }
     }, CLEANER_PERIOD_MS)
     this.cleaner.unref()
   }

@@ -60,6 +60,8 @@ export class Inode {
   isErasing = false
   /** Its name was unlinked; it lives until its last handle is gone. */
   isUnlinked = false
+  /** It was hidden for a rename that has not succeeded yet, and its contents still belong here: see `hidden.ts`. */
+  displacedFrom: { readonly parent: Inode; readonly name: string } | null = null
   /** As the store keeps them, or will: null for the mount's own. */
   permissions: Permissions = NO_PERMISSIONS
   mtime: Timestamp
@@ -134,6 +136,11 @@ export class Inode {
     return this.content === null ? this.storedSizeBytes : this.content.size
   }
 
+  /** Nobody will find its contents again when its last handle is gone, so they need not be stored. */
+  get isDoomed(): boolean {
+    return this.isUnlinked && this.displacedFrom === null
+  }
+
   /** Path within the mount, without a leading "/"; "" for the mount's root. */
   path(): string {
     if (this.parent === null || this.parent.mount !== this.mount) return ''
@@ -182,9 +189,14 @@ export class Inode {
   forgetAttributes(): void {
     this.permissions = NO_PERMISSIONS
     this.unsavedAttributes = null
+    this.listing = null
+    this.expire()
+  }
+
+  /** The store is asked before anything that it told is believed again. */
+  expire(): void {
     this.freshUntilMs = 0
     this.validatedMs = -Infinity
-    this.listing = null
   }
 
   /**

@@ -39,6 +39,9 @@ export class Mount {
   readonly unfinishedMoves = new UnfinishedMoves()
   /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
   readonly leftovers = new Set<string>()
+  /** Files whose names a failed rename has to give back: see `putBackDisplaced`. */
+  readonly displaced = new Set<Inode>()
+  isPuttingBack = false
   isErasingLeftovers = false
   readonly root: Inode
   /** Where unlinked files that are still open live on; never shown. */

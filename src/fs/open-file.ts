@@ -8,7 +8,7 @@ import { FsError } from './fs-error.js'
 import type { FileHandle } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { revalidate } from './lookup.js'
-import { eraseHidden } from './remove.js'
+import { eraseHidden } from './hidden.js'
 
 /** Open flags as Linux numbers them on the guests we serve, <asm-generic/fcntl.h>. */
 const O_ACCMODE = 0o3
@@ -123,7 +123,7 @@ export function create(
 /** A descriptor is closed: with write-back off the store has the data when this resolves. Undefined when there is nothing to wait for. */
 export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
-  if (inode.isUnlinked || (!content.isBusy && !content.hasLostData)) return undefined
+  if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
   if (fs.options.writeBack && !content.hasLostData) return undefined
   return content.commit()
 }
@@ -131,7 +131,7 @@ export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined
 /** The store has the data when this resolves. */
 export function fsync(file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
-  if (inode.isUnlinked || (!content.isBusy && !content.hasLostData)) return undefined
+  if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
   return content.commit()
 }
 
@@ -145,7 +145,7 @@ export function releaseFile(fs: FileSystem, file: OpenFile): Promise<void> | und
   const { inode, content } = file
   inode.handles--
   if (inode.handles > 0) return undefined
-  if (inode.isUnlinked) return eraseHidden(fs, inode)
+  if (inode.isDoomed) return eraseHidden(fs, inode)
   if (content.isDirty && !fs.options.writeBack) return commitOnRelease(fs, inode, content)
   if (!fs.options.cacheEnabled && !content.isBusy) content.dropAllBlocks()
   fs.inodes.freeIfUnused(inode)
@@ -170,8 +170,7 @@ function abandon(inode: Inode, content: FileContent): void {
   inode.content = null
   // New contents count their epochs anew; the guest's pages hold what was lost.
   inode.openedEpoch = -1
-  inode.freshUntilMs = 0
-  inode.validatedMs = -Infinity
+  inode.expire()
   if (inode.mayBeStored) return
   inode.isUnlinked = true
   inode.parent?.removeChild(inode.name, inode)

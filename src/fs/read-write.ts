@@ -54,7 +54,7 @@ export function write(
 
 async function commitWrite(file: OpenFile, written: number | Promise<number>): Promise<number> {
   const bytes = await written
-  if (!file.inode.isUnlinked) await file.content.commit()
+  if (!file.inode.isDoomed) await file.content.commit()
   return bytes
 }
 

@@ -3,9 +3,11 @@ import { requireNewName, requireNotFixed, requireWritable } from './access.js'
 import { noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
+import { moveOverOpen, removeName } from './hidden.js'
 import type { Inode } from './inode.js'
 import { lookup, lookupStored, requireDirectory } from './lookup.js'
-import { removeInode, removeName, requireEmpty } from './remove.js'
+import { moveStored } from './move-stored.js'
+import { requireEmpty } from './remove.js'
 
 /** Flags of renameat2(2), <linux/fs.h>. */
 const RENAME_NOREPLACE = 1
@@ -69,14 +71,27 @@ async function moveOver(
   newParent: Inode,
   newName: string,
 ): Promise<void> {
-  const replaced = target === null ? null : await prepareTarget(fs, target)
-  try {
-    do await finishUploadsBelow(source)
-    while (!(await moveInStore(source, replaced, newParent, newName)))
-  } finally {
-    if (replaced !== null) replaced.isErasing = false
+  if (target === null) return move(source, null, newParent, newName)
+  if (target.isDirectory) {
+    await move(source, target, newParent, newName)
+  } else if (target.handles > 0) {
+    return moveOverOpen(fs, target, () => move(source, null, newParent, newName))
+  } else {
+    target.isErasing = true
+    try {
+      // It may have to stay, if the rename fails: so what is unsaved of it is stored, not thrown away.
+      await target.content?.commit()
+      await move(source, target, newParent, newName)
+    } finally {
+      target.isErasing = false
+    }
   }
-  if (replaced !== null) fs.inodes.freeIfUnused(replaced)
+  fs.inodes.freeIfUnused(target)
+}
+
+async function move(source: Inode, replaced: Inode | null, newParent: Inode, newName: string): Promise<void> {
+  do await finishUploadsBelow(source)
+  while (!(await moveInStore(source, replaced, newParent, newName)))
 }
 
 /** False when an upload has begun meanwhile that knows only the old path. */
@@ -110,7 +125,7 @@ async function renameInStore(source: Inode, newParent: Inode, newName: string): 
   const { mount } = source
   const [from, to] = [source.path(), newParent.pathOf(newName)]
   try {
-    await mount.backend.rename(from, to, source.kind)
+    await moveStored(source, to)
   } catch (error) {
     expireBelow(source)
     newParent.listing = null
@@ -132,19 +147,6 @@ function moveName(source: Inode, oldParent: Inode, oldName: string, newParent: I
   oldParent.addNegative(oldName, performance.now(), mount.changeCount)
   newParent.addChild(newName, source, mount.changeCount)
   newParent.noteStored(newName, performance.now())
-}
-
-/** What the new name led to: an open file is hidden first and then no longer in the way; a closed one is stored first. */
-async function prepareTarget(fs: FileSystem, target: Inode): Promise<Inode | null> {
-  if (target.isDirectory) return target
-  if (target.handles > 0) {
-    await removeInode(fs, target)
-    return null
-  }
-  target.isErasing = true
-  // It may have to stay, if the rename fails: so what is unsaved of it is stored, not thrown away.
-  await target.content?.commit()
-  return target
 }
 
 /** A streaming upload knows only the path it began with, so it ends before the path changes. */

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { after } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
-import { withListedAttributes } from '../support/backends.js'
+import { withChangingVersions, withListedAttributes } from '../support/backends.js'
 import { compareWithReference, type ModelStore } from './run.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 1500)
@@ -28,6 +28,10 @@ const stores: readonly ModelStore[] = [
   {
     name: 'memory that lists attributes',
     make: () => ({ backend: withListedAttributes(memoryBackend()), leftOver: () => [] }),
+  },
+  {
+    name: 'memory whose renames change versions',
+    make: () => ({ backend: withChangingVersions(memoryBackend()), leftOver: () => [] }),
   },
   {
     name: 'fs',

@@ -1,54 +1,18 @@
 /** Answers of the store that are older than what was done here meanwhile. */
 import assert from 'node:assert/strict'
-import { describe, it, type TestContext } from 'node:test'
-import type { Backend } from '../../src/backends/backend.js'
-import { createBackend } from '../../src/backends/create-backend.js'
+import { describe, it } from 'node:test'
 import { createFile, makeDirectory } from '../../src/fs/create.js'
 import { rename } from '../../src/fs/rename.js'
 import { openDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
 import { withListedAttributes } from '../support/backends.js'
-import { Driver } from './driver.js'
-import type { Path } from './reference.js'
+import type { Driver } from './driver.js'
+import { contentsOf, drive, memory, O_RDWR, POOL_BYTES, store } from './driving.js'
 
-const POOL_BYTES = 4 << 20
 const CREATION = { mode: 0o644, uid: 0, gid: 0 }
-const O_RDWR = 2
-const O_TRUNC = 0o1000
-
-function memory(): Backend {
-  return createBackend({ type: 'memory', options: { root: '/' }, timeoutMs: 10_000 })
-}
-
-function drive(t: TestContext, backend: Backend): Driver {
-  const driver = new Driver({
-    backend,
-    poolBytes: POOL_BYTES,
-    expirationMs: Infinity,
-    cacheEnabled: true,
-    writeBack: false,
-    dirtyExpireMs: 60_000,
-  })
-  t.after(() => driver.fs.close(() => undefined))
-  return driver
-}
-
-async function store(driver: Driver, path: Path, data: string): Promise<void> {
-  const fh = await driver.create(path, O_RDWR | O_TRUNC)
-  await driver.write(fh, 0, Buffer.from(data))
-  await driver.close(fh)
-}
 
 /** The cache lets go of every other file for one in a directory of its own. */
 async function evictAll(driver: Driver): Promise<void> {
   await store(driver, ['other', 'large'], 'x'.repeat(2 * POOL_BYTES))
-}
-
-/** The file as a guest finds it that had forgotten it. */
-async function contentsOf(driver: Driver, name: string): Promise<string> {
-  const fh = await driver.open([name], 0)
-  const data = await driver.read(fh, 0, driver.sizeOf(fh))
-  await driver.close(fh)
-  return data.toString()
 }
 
 describe('a listing with attributes', () => {
