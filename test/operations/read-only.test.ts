@@ -1,10 +1,25 @@
 /** Mounts with read_only = true: everything can be read and nothing changed. */
 import assert from 'node:assert/strict'
+import os from 'node:os'
 import { it } from 'node:test'
-import { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, S_IFREG } from '../frontend/abi.js'
+import {
+  O_APPEND,
+  O_CREAT,
+  O_EXCL,
+  O_RDONLY,
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  Opcode,
+  S_IFREG,
+} from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { describeStores } from '../support/served.js'
 import { SHARED_STORES } from '../support/stores.js'
+
+/** Room enough for the longest of what the refused requests would carry: fuse_lk_in has 48 bytes. */
+const ARGUMENTS = Buffer.alloc(64)
+const REPLY_BYTES = 64
 
 describeStores('a read-only mount', { stores: SHARED_STORES, mount: { readOnly: true } }, (served) => {
   it('lets everything be read', async () => {
@@ -72,7 +87,7 @@ describeStores('links and special files', {}, (served) => {
     assert.deepEqual(await fs.list(), ['file'])
   })
 
-  it('are ENOSYS where the kernel then does without: xattr, access, locks, readlink', async () => {
+  it('are ENOSYS where the kernel then does without: xattr, access, locks, ioctl, poll, bmap, readlink', async () => {
     const { client } = served()
     await served().guestFs().writeFile('plain', 'x')
     const file = await served().nodeid('m/plain')
@@ -82,5 +97,16 @@ describeStores('links and special files', {}, (served) => {
     assert.equal(await codeOf(client.removexattr(file, 'user.x')), 'ENOSYS')
     assert.equal(await codeOf(client.access(file, 4)), 'ENOSYS')
     assert.equal(await codeOf(client.readlink(file)), 'ENOSYS')
+    for (const opcode of [
+      Opcode.GETLK,
+      Opcode.SETLK,
+      Opcode.SETLKW,
+      Opcode.IOCTL,
+      Opcode.POLL,
+      Opcode.BMAP,
+    ]) {
+      const { error } = await client.request(opcode, file, ARGUMENTS, REPLY_BYTES)
+      assert.equal(error, -os.constants.errno.ENOSYS, `opcode ${opcode}`)
+    }
   })
 })

@@ -1,7 +1,14 @@
 /** RENAME and RENAME2: files and directories, over what is there, with open files, and what is refused. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../frontend/abi.js'
+import {
+  O_CREAT,
+  O_RDONLY,
+  O_RDWR,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  RENAME_WHITEOUT,
+} from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { describeEachStore, describeStores, raceWith, serve, type Served } from '../support/served.js'
@@ -300,8 +307,8 @@ describeStores('rename', {}, (served, { properties }) => {
   })
 })
 
-describeEachStore('rename across mounts', STORES, (store) => {
-  it('is EXDEV and changes nothing', async (t) => {
+describeEachStore('rename and copy_file_range across mounts', STORES, (store) => {
+  it('are EXDEV and change nothing', async (t) => {
     const served = await serve({
       mounts: [
         { store, mountPoint: ['one'] },
@@ -313,7 +320,14 @@ describeEachStore('rename across mounts', STORES, (store) => {
     const [one, two] = [await served.nodeid('one'), await served.nodeid('two')]
     assert.equal(await codeOf(served.client.rename(one, 'file', two, 'file')), 'EXDEV')
     assert.equal(await codeOf(served.client.rename(one, 'file', 1, 'file')), 'EXDEV')
+    const source = await served.guestFs('one').open('file', O_RDONLY)
+    const target = await served.guestFs('two').open('copy', O_RDWR | O_CREAT)
+    const [from, to] = [source, target].map(({ nodeid, fh }) => ({ nodeid, fh, offset: 0 }))
+    assert.ok(from !== undefined && to !== undefined)
+    assert.equal(await codeOf(served.client.copyFileRange(from, to, 1)), 'EXDEV')
+    await Promise.all([source.close(), target.close()])
     assert.equal(await served.guestFs('one').readText('file'), 'x')
-    assert.deepEqual(await served.guestFs('two').list(), [])
+    assert.deepEqual(await served.guestFs('two').list(), ['copy'])
+    assert.equal((await served.guestFs('two').stat('copy')).size, 0)
   })
 })
