@@ -10,6 +10,12 @@ import { slabBytes } from './slab-pool.js'
 /** A read looks this often whether all has come before it gives up: the object may change underneath, or others may be quicker to take a slab. */
 const READ_ATTEMPTS = 1000
 
+/**
+ * What a store says of an object that is not what we knew. ENOENT too: measured on Swift with one replica, an object that is
+ * being replaced is not there for a moment.
+ */
+const OTHER_VERSION: readonly string[] = ['ESTALE', 'ENOENT']
+
 /** Push bytes [offset, end) to the sink once they are there. The cache bounds how much such reads keep from eviction. */
 export function readMissing(
   content: FileContent,
@@ -94,8 +100,8 @@ class PinnedRead {
     try {
       await fetch
     } catch (error) {
-      if (!(error instanceof StorageError) || error.errno !== 'ESTALE') throw error
-      // Another version than we knew: ours, just committed, or somebody else's.
+      if (!(error instanceof StorageError) || !OTHER_VERSION.includes(error.errno)) throw error
+      // Another version than we knew, ours, just committed, or somebody else's; or none, for a moment or for good.
       await content.commitsEnded()
       if (content.version === version) await content.source.revalidate()
     }

@@ -115,8 +115,10 @@ function isNewer(child: Inode, change: number, askedMs: number): boolean {
 /** Ask the store for the inode's attributes. ENOENT when it is gone. */
 export async function revalidate(inode: Inode): Promise<Inode> {
   const { mount } = inode
+  const ask = (): Promise<ObjectStat | null> => mount.guard.use(inode, () => mount.backend.stat(inode.path()))
   const askedMs = performance.now()
-  const stat = await mount.guard.use(inode, () => mount.backend.stat(inode.path()))
+  // An object that is being replaced may be missed for a moment: see OTHER_VERSION.
+  const stat = (await ask()) ?? (await ask())
   if (inode.content?.isBusy === true || inode.validatedMs > askedMs) return inode
   if (stat === null || stat.kind !== inode.kind) {
     inode.parent?.removeChild(inode.name, inode)

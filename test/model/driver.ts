@@ -153,8 +153,12 @@ export class Driver {
     await fallocate(this.fs, this.fs.files.get(fh), mode, offset, length)
   }
 
+  inodeOf(fh: number): Inode {
+    return this.fs.files.get(fh).inode
+  }
+
   sizeOf(fh: number): number {
-    return this.fs.files.get(fh).inode.sizeBytes
+    return this.inodeOf(fh).sizeBytes
   }
 
   async truncateHandle(fh: number, size: number): Promise<void> {

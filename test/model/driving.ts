@@ -13,11 +13,11 @@ export function memory(): Backend {
   return createBackend({ type: 'memory', options: { root: '/' }, timeoutMs: 10_000 })
 }
 
-export function drive(t: TestContext, backend: Backend): Driver {
+export function drive(t: TestContext, backend: Backend, expirationMs = Infinity): Driver {
   const driver = new Driver({
     backend,
     poolBytes: POOL_BYTES,
-    expirationMs: Infinity,
+    expirationMs,
     cacheEnabled: true,
     writeBack: false,
     dirtyExpireMs: 60_000,

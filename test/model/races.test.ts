@@ -1,10 +1,12 @@
 /** Answers of the store that are older than what was done here meanwhile. */
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
+import { StorageError } from '../../src/backends/storage-error.js'
 import { createFile, makeDirectory } from '../../src/fs/create.js'
+import { revalidate } from '../../src/fs/lookup.js'
 import { rename } from '../../src/fs/rename.js'
 import { openDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
-import { withListedAttributes } from '../support/backends.js'
+import { withListedAttributes, withMembers } from '../support/backends.js'
 import type { Driver } from './driver.js'
 import { contentsOf, drive, memory, O_RDWR, POOL_BYTES, store } from './driving.js'
 
@@ -67,4 +69,34 @@ describe('a directory that the guest forgets', () => {
     assert.equal(root.children?.get('directory'), directory)
     assert.equal(directory.children?.get('renamed'), file)
   })
+})
+
+describe('an object that the store misses for a moment, while somebody replaces it', () => {
+  async function missedOnce(t: TestContext, member: 'read' | 'stat'): Promise<void> {
+    const stored = memory()
+    let misses = 0
+    const missesNow = (asked: string): boolean => asked === member && misses > 0 && misses-- > 0
+    const backend = withMembers(stored, {
+      read: (path, offset, lengthBytes, version) => {
+        if (missesNow('read')) return Promise.reject(new StorageError('ENOENT', path))
+        return stored.read(path, offset, lengthBytes, version)
+      },
+      stat: (path, kind) => {
+        if (missesNow('stat')) return Promise.resolve(null)
+        return stored.stat(path, kind)
+      },
+    })
+    const driver = drive(t, backend, 0)
+    await driver.mkdir(['other'])
+    await store(driver, ['a'], 'contents')
+    const file = driver.inodeOf(await driver.open(['a'], 0))
+    await evictAll(driver)
+    misses = 1
+    if (member === 'read') assert.equal(await contentsOf(driver, 'a'), 'contents')
+    else assert.equal((await revalidate(file)).sizeBytes, 'contents'.length)
+    assert.equal(misses, 0)
+  }
+
+  it('is read all the same', (t) => missedOnce(t, 'read'))
+  it('is still known', (t) => missedOnce(t, 'stat'))
 })
