@@ -10,7 +10,7 @@ import { nameCases } from './cases/names.js'
 import { programCases } from './cases/programs.js'
 import { scaleCases } from './cases/scale.js'
 import { isReferenceDaemon } from './daemon.js'
-import { GuestSuite, LOCAL_SIZES, mountRoot, type MountUnderTest } from './suite.js'
+import { GuestSuite, LOCAL_SIZES, MEMORY_SIZES, mountRoot, type MountUnderTest } from './suite.js'
 
 const TAG = 'ovfsd'
 /** Where the fs mounts' files lie: on a tmpfs with room for them if there is one, for every close waits for the disk. */
@@ -30,7 +30,7 @@ const MOUNTS: readonly MountUnderTest[] = [
   { ...COMMON, name: 'fs', profile: 'local', mountPoint: 'local_fs', onHost: true, sizes: LOCAL_SIZES },
   {
     ...{ ...COMMON, name: 'memory', profile: 'mem', mountPoint: 'mem_fs', onHost: isReferenceDaemon },
-    sizes: { ...LOCAL_SIZES, largeFileMiB: 192 },
+    sizes: MEMORY_SIZES,
   },
 ]
 

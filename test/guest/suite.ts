@@ -72,9 +72,15 @@ export interface CaseSizes {
 
 /** For storage on this machine, which answers in microseconds. */
 export const LOCAL_SIZES: CaseSizes = {
-  ...{ largeFileMiB: 1024, largePieceMiB: 64, directBytes: 3_000_123, fioMiB: 4, levels: 60 },
-  ...{ trackedFiles: 60, gitSamples: true, transactions: 10, transactionRows: 300 },
-  ...{ entries: 10_000, rounds: 8, visitors: 300 },
+  ...{ largeFileMiB: 512, largePieceMiB: 64, directBytes: 1_000_123, fioMiB: 2, levels: 60 },
+  ...{ trackedFiles: 40, gitSamples: true, transactions: 6, transactionRows: 200 },
+  ...{ entries: 10_000, rounds: 6, visitors: 200 },
+}
+
+/** For storage that nobody but the guest can fill: each of its processes takes an emulated processor milliseconds. */
+export const MEMORY_SIZES: CaseSizes = {
+  ...LOCAL_SIZES,
+  ...{ largeFileMiB: 192, trackedFiles: 20, gitSamples: false, entries: 2000, rounds: 4, visitors: 100 },
 }
 
 /** For servers, where each file costs several requests of milliseconds. */
