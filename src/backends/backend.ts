@@ -156,3 +156,14 @@ export interface Backend {
   removeLeftovers?(): Promise<number>
   usage(): Promise<StorageUsage>
 }
+
+/** Methods that answer without the store, at once; all others return promises. */
+const LOCAL_METHODS: readonly (string | symbol)[] = [
+  'accepts',
+  'copyChangesVersion',
+] satisfies (keyof Backend)[]
+
+/** For those who stand in front of a backend: whether a member is to be passed on as it is. */
+export function isLocalMember(key: string | symbol): boolean {
+  return LOCAL_METHODS.includes(key)
+}

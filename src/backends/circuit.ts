@@ -1,4 +1,4 @@
-import type { Backend, BackendWriter } from './backend.js'
+import { isLocalMember, type Backend, type BackendWriter } from './backend.js'
 import { StorageError } from './storage-error.js'
 
 export interface CircuitOptions {
@@ -89,7 +89,7 @@ export function withCircuit(backend: Backend, circuit: Circuit): Backend {
     get(target, key): unknown {
       const value: unknown = Reflect.get(target, key, target)
       // What can be said without the store.
-      if (typeof value !== 'function' || key === 'accepts' || key === 'copyChangesVersion') return value
+      if (typeof value !== 'function' || isLocalMember(key)) return value
       const method = value as (...args: unknown[]) => Promise<unknown>
       if (key !== 'createWriter') return (...args: unknown[]) => circuit.run(() => method.apply(target, args))
       return async (...args: unknown[]) =>

@@ -26,6 +26,11 @@ export interface BackendOptions {
 /** Types that have no server: they answer, whatever it is. */
 const LOCAL_TYPES: readonly string[] = ['fs', 'memory']
 
+/** The store is on this machine: no server, and nothing that reading it again could spare. */
+export function isLocalType(type: string): boolean {
+  return LOCAL_TYPES.includes(type)
+}
+
 /** The longest keys, bytes, of services that say so in their manuals; others tell only when a key is too long for them. */
 const MAX_KEY_BYTES: ReadonlyMap<string, number> = new Map([
   ['s3', 1024],
@@ -65,7 +70,7 @@ export function createBackend(
   circuitChanged?: (error: StorageError | null) => void,
 ): Backend {
   const backend = createStore(profile)
-  if (profile.circuit === undefined || LOCAL_TYPES.includes(profile.type)) return backend
+  if (profile.circuit === undefined || isLocalType(profile.type)) return backend
   return withCircuit(backend, new Circuit(profile.circuit, circuitChanged))
 }
 

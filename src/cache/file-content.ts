@@ -10,6 +10,8 @@ import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
 import { fetchBlocks, RANDOM_FETCH_CLASS } from './fetch.js'
 import { PageTable } from './page-table.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
+import { stage } from './stage.js'
+import type { Staging } from './staging.js'
 
 /** Slabs of a stream: 1 MiB, the largest request a guest sends. */
 const STREAM_CLASS = 4
@@ -61,6 +63,10 @@ export class FileContent {
   private mustStore = false
   /** Data that was lost after a write was answered; told at the next fsync or close. */
   private lostError: StorageError | null = null
+  /** Counts writes and changes of size, to know whether `staged` is up to date. */
+  private changes = 0
+  /** The record of what is dirty on the local disk: of the state that the last close acknowledged. */
+  private staged: { readonly id: string; readonly changes: number } | null = null
   /** End of the last write, and how long the run of writes up to there is. */
   private streamEnd = -1
   private streamBytes = 0
@@ -366,6 +372,7 @@ export class FileContent {
   }
 
   private wrote(start: number, end: number): void {
+    this.changes++
     if (start === this.streamEnd) {
       this.streamBytes += end - start
     } else {
@@ -418,6 +425,7 @@ export class FileContent {
       this.size = size
       this.setMustStore()
     }
+    this.changes++
     this.streamEnd = -1
   }
 
@@ -479,6 +487,7 @@ export class FileContent {
     if (this.dirtyBlocks.size > 0 || this.mustStore) await this.storeDirty()
     if (this.source.hasUnsavedAttributes) await this.storeAttributes()
     if (!this.isDirty) this.becameClean()
+    await this.forgetStaged()
   }
 
   private async storeAttributes(): Promise<void> {
@@ -558,6 +567,57 @@ export class FileContent {
     this.source.noteStored(stat)
   }
 
+  // ---- staging
+
+  /**
+   * What is dirty now survives this process when it resolves: on the local disk or, where that is not possible, in the
+   * store. Undefined when there is nothing to be done: no local disk, or the record there is up to date.
+   */
+  secure(): Promise<void> | undefined {
+    const { staging } = this.source.account
+    if (staging === null || this.isSecure) return undefined
+    return this.stageOrCommit(staging)
+  }
+
+  /** All that is dirty would survive this process. */
+  get isSecure(): boolean {
+    return !this.hasUnsavedData || this.staged?.changes === this.changes
+  }
+
+  private async stageOrCommit(staging: Staging): Promise<void> {
+    await this.commitsEnded()
+    // An upload has handed over bytes that are not in memory any more.
+    if (this.upload !== null || this.committing !== null) return this.commit()
+    try {
+      await this.runAlone(() => this.source.withPath((path) => this.stageAt(staging, path)))
+    } catch {
+      // The disk is full, or broken.
+      await this.commit()
+    }
+  }
+
+  private async stageAt(staging: Staging, path: string): Promise<void> {
+    const { changes } = this
+    const before = this.staged
+    this.staged = { id: await stage(this, staging, path, before?.id ?? null), changes }
+    if (before !== null) await staging.forget(before.id)
+  }
+
+  /** The file is at `paths` now, or has another time or other attributes; the caller holds the path. */
+  async amendStaged(paths: readonly string[] = [this.source.path]): Promise<void> {
+    const { staging } = this.source.account
+    if (staging === null || this.staged === null) return
+    await staging.amend(this.staged.id, { paths, ...this.source.attributesToStage() })
+  }
+
+  /** The store has what was staged, or nobody wants it any more. Never rejects. */
+  async forgetStaged(): Promise<void> {
+    if (this.staged === null) return
+    const { id } = this.staged
+    this.staged = null
+    await this.source.account.staging?.forget(id)
+  }
+
   /**
    * The pool is full, or the data is old: store what can be stored. An open file that is written in a stream goes on
    * streaming, or each commit would send it again from its beginning; nothing more is to come for a closed one.
@@ -621,6 +681,7 @@ export class FileContent {
   }
 
   private discardData(): void {
+    void this.forgetStaged()
     this.dropAllBlocks()
     this.epoch++
     this.mustStore = false

@@ -1,5 +1,6 @@
 import type { FileContent } from './file-content.js'
 import { Semaphore } from './semaphore.js'
+import type { Staging } from './staging.js'
 
 /** Bytes that reads from one store may have in flight outside of the pool: eight requests of the largest size. */
 const FETCH_BUDGET_BYTES = 32 << 20
@@ -22,6 +23,8 @@ export class StoreAccount {
   reliefs = 0
   /** The store is being unmounted: no more unsaved data is taken, and nobody waits for room for it. */
   isClosed = false
+  /** Where what is closed and not stored yet survives this process; null: nowhere. */
+  staging: Staging | null = null
   /** A commit failed lately: the store is left alone for a moment. */
   isBackingOff = false
 

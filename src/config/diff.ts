@@ -1,6 +1,5 @@
 /** What changes from one configuration to another: which of it can be done while running, and which needs a restart. */
 import { isDeepStrictEqual } from 'node:util'
-import { isSecretName } from '../observability/redaction.js'
 import { formatMountPoint } from './mount-point.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
 
@@ -33,6 +32,8 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   writeBack: false,
   expirationMs: false,
   cacheSizeBytes: true,
+  cacheDir: true,
+  cacheDirSizeBytes: true,
   dirtyExpireMs: false,
   requestQueues: true,
   pollWindowUs: true,
@@ -43,15 +44,6 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
 }
 
 const SERVER_KEYS = Object.keys(NEEDS_RESTART) as (keyof ServerSettings)[]
-
-/**
- * Options that change how a store is reached and not which one it is: credentials, which have telling names, and these.
- * Any other option may make it another store, whose contents must not be mixed with what is cached of the first.
- */
-const SAME_STORE_OPTION =
-  /^(role_(arn|session_name)|external_id|allow_anonymous|disable_\w+|enable_(virtual_host_style|request_payer|write_with_append)|batch_max_operations|delete_max_size|checksum_algorithm|default_storage_class|server_side_encryption\w*)$/
-/** Telling names that are part of a store's address all the same. */
-const OTHER_STORE_OPTION = /^(bucket|container|root|endpoint|\w*url|keystone\w*)$/
 
 /**
  * Compare two configurations. A profile whose mount point, type or store changes is one removed and one added.
@@ -104,11 +96,6 @@ function isRoot({ mountPoint }: MountSettings): boolean {
 }
 
 /** What makes two mounts the same one to a guest that has it open. */
-function identity({ name, type, mountPoint, options }: MountSettings): string {
-  const address = Object.entries(options).filter(([option]) => !isSameStore(option))
-  return JSON.stringify([name, type, formatMountPoint(mountPoint), address.sort()])
-}
-
-function isSameStore(option: string): boolean {
-  return (isSecretName(option) || SAME_STORE_OPTION.test(option)) && !OTHER_STORE_OPTION.test(option)
+function identity({ name, mountPoint, storeKey }: MountSettings): string {
+  return JSON.stringify([name, formatMountPoint(mountPoint), storeKey])
 }

@@ -7,6 +7,7 @@ import { ConfigError, describeValue, listChoices, type Problem } from './problem
 import { misspelt, parseProfile, reportIssues, type Profile, type Report } from './profiles.js'
 import { SERVER_KEY_NAMES, serverSchema, type ServerKeys } from './schema.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
+import { storeKey } from './store-key.js'
 import { didYouMean, nearestName } from './suggestion.js'
 
 /** Values of the command line, which come before those of the file. Already validated. */
@@ -178,6 +179,8 @@ function serverSettings(keys: ServerKeys): ServerSettings {
     writeBack: keys.enabled_cache_write_back,
     expirationMs: keys.enabled_cache_expiration ? keys.cache_expiration_time : Infinity,
     cacheSizeBytes: keys.cache_size,
+    cacheDir: keys.cache_dir ?? null,
+    cacheDirSizeBytes: keys.cache_dir_size,
     dirtyExpireMs: keys.dirty_expire,
     requestQueues: keys.request_queues,
     pollWindowUs: keys.poll_window,
@@ -202,6 +205,7 @@ function mountSettings({ name, type, keys, options }: Profile, server: ServerSet
     timeoutMs: keys.timeout,
     circuit: { failures: keys.circuit_failures, pauseMs: keys.circuit_pause },
     expirationMs: keys.cache_expiration_time ?? server.expirationMs,
+    storeKey: storeKey(type, options),
     options,
   }
 }

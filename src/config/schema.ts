@@ -9,6 +9,7 @@ import { ValueError } from './problem.js'
 import { parseSizeWithinBytes, type SizeRange } from './size.js'
 import {
   parseBoolean,
+  parseDirectory,
   parseEnabledServices,
   parseInteger,
   parseLogLevel,
@@ -23,6 +24,8 @@ const ID_RANGE: IntegerRange = { min: 0, max: 0xffff_fffe }
 const REQUEST_QUEUE_RANGE: IntegerRange = { min: 1, max: 64 }
 /** Less than four slabs of the largest class (4 MiB) could not serve a reader beside a writer. 1 TiB is past any host. */
 const CACHE_SIZE_RANGE: SizeRange = { min: '16MiB', max: '1TiB' }
+/** One slab of the largest class on the disk is 64 MiB; 1 TiB takes 150 MiB of memory to keep account of. */
+const CACHE_DIR_SIZE_RANGE: SizeRange = { min: '64MiB', max: '1TiB' }
 /** Longer, and the poll would keep timers and backend completions waiting. */
 const POLL_WINDOW_RANGE: DurationRange = { min: '0', max: '1ms' }
 /** A year is as good as never, and enabled_cache_expiration = false says that. */
@@ -56,6 +59,11 @@ export const serverSchema = v.object({
   cache_size: v.optional(
     setting((value) => parseSizeWithinBytes(value, CACHE_SIZE_RANGE)),
     '256MiB',
+  ),
+  cache_dir: v.optional(setting(parseDirectory)),
+  cache_dir_size: v.optional(
+    setting((value) => parseSizeWithinBytes(value, CACHE_DIR_SIZE_RANGE)),
+    '10GiB',
   ),
   dirty_expire: v.optional(durationMs(DIRTY_EXPIRE_RANGE), '5s'),
   // Merely an upper limit for what the front-end sets up: a spare queue costs nothing, a missing one fails the start of the machine.

@@ -8,6 +8,8 @@ const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   writeBack: 'enabled_cache_write_back',
   expirationMs: 'cache_expiration_time',
   cacheSizeBytes: 'cache_size',
+  cacheDir: 'cache_dir',
+  cacheDirSizeBytes: 'cache_dir_size',
   dirtyExpireMs: 'dirty_expire',
   requestQueues: 'request_queues',
   pollWindowUs: 'poll_window',

@@ -11,6 +11,10 @@ export interface ServerSettings {
   /** How long attributes and blocks stay fresh: 0 = revalidate each time, Infinity = never expire. */
   readonly expirationMs: number
   readonly cacheSizeBytes: number
+  /** Local disk for what is not stored yet and for the second tier of the cache; null: none. */
+  readonly cacheDir: string | null
+  /** Of the second tier. */
+  readonly cacheDirSizeBytes: number
   /** Write-back: age at which dirty data is committed. */
   readonly dirtyExpireMs: number
   /** Request queues offered to the front-end besides the hiprio queue, 1..64. */
@@ -53,6 +57,8 @@ export interface MountSettings {
   }
   /** As {@link ServerSettings.expirationMs}, for this mount. */
   readonly expirationMs: number
+  /** Equal where two mounts lead to the same store, whatever the credentials. */
+  readonly storeKey: string
   /** The service's own options, by OpenDAL's names. May hold secrets. */
   readonly options: Readonly<Record<string, string>>
 }

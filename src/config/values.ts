@@ -1,4 +1,5 @@
 /** The simpler kinds of values. Each function returns the value or throws a ValueError that says what would be right. */
+import path from 'node:path'
 import { isLogLevel, LOG_LEVELS, type LogLevel } from '../observability/levels.js'
 import { describeValue, listChoices, quote, ValueError } from './problem.js'
 import { didYouMean } from './suggestion.js'
@@ -61,6 +62,25 @@ export function parseSocketPath(value: unknown): string {
   if (lengthBytes > SOCKET_PATH_BYTES_MAX) {
     throw new ValueError(
       `is ${lengthBytes} bytes long; Linux allows the path of a socket ${SOCKET_PATH_BYTES_MAX}, so choose a shorter one`,
+    )
+  }
+  return value
+}
+
+/** The lock is a socket in it. */
+const DIRECTORY_BYTES_MAX = SOCKET_PATH_BYTES_MAX - '/lock'.length
+
+/** An absolute path: a daemon may be started from anywhere. */
+export function parseDirectory(value: unknown): string {
+  if (typeof value !== 'string' || !path.isAbsolute(value) || value.includes('\0')) {
+    throw new ValueError(
+      `expected the absolute path of a directory such as "/var/cache/ovfsd", found ${describeValue(value)}`,
+    )
+  }
+  const lengthBytes = Buffer.byteLength(value)
+  if (lengthBytes > DIRECTORY_BYTES_MAX) {
+    throw new ValueError(
+      `is ${lengthBytes} bytes long; a socket has to fit in it, so choose one of at most ${DIRECTORY_BYTES_MAX}`,
     )
   }
   return value

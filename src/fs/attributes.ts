@@ -56,7 +56,11 @@ async function setSize(fs: FileSystem, inode: Inode, sizeBytes: number, hasHandl
   else await content.truncate(sizeBytes)
   inode.touch()
   inode.pendingMtime = null
-  if (hasHandle || fs.options.writeBack || inode.isUnlinked) return
+  if (hasHandle || inode.isDoomed) return
+  if (fs.options.writeBack) {
+    await content.secure()
+    return
+  }
   try {
     await content.commit()
   } catch (error) {
@@ -73,8 +77,15 @@ async function setMtime(inode: Inode, mtime: Timestamp): Promise<void> {
   inode.mtime = mtime
   inode.pendingMtime = mtime
   // A file that is still to be committed takes its time along then.
-  if (inode.content?.isBusy === true || inode.isUnlinked || inode.isFixed) return
-  await storePendingMtime(inode)
+  if (inode.content?.isBusy === true) await amendStaged(inode, inode.content)
+  else if (!inode.isUnlinked && !inode.isFixed) await storePendingMtime(inode)
+}
+
+/** What is on the local disk tells of them too. */
+function amendStaged({ mount }: Inode, content: FileContent): Promise<void> {
+  return mount.account.staging === null
+    ? Promise.resolve()
+    : content.source.withPath((path) => content.amendStaged([path]))
 }
 
 // ---- attributes that the store keeps
@@ -122,7 +133,7 @@ async function setOfFile(inode: Inode, content: FileContent, changes: AttributeC
   inode.unsavedAttributes = { ...inode.unsavedAttributes, ...changes }
   content.attributesChanged()
   // Contents that are yet to be stored take the attributes along.
-  if (content.hasUnsavedData) return
+  if (content.hasUnsavedData) return amendStaged(inode, content)
   try {
     await content.commit()
   } catch (error) {

@@ -83,7 +83,8 @@ export function makeFile(fs: FileSystem, parent: Inode, name: string, creation: 
     const inode = addFile(fs, parent, name, creation)
     inode.pins++
     try {
-      if (!fs.options.writeBack) await fs.contentOf(inode).commit()
+      if (fs.options.writeBack) await fs.contentOf(inode).secure()
+      else await fs.contentOf(inode).commit()
     } catch (error) {
       inode.content?.discard()
       parent.removeChild(name, inode)

@@ -1,4 +1,4 @@
-import type { Backend } from '../backends/backend.js'
+import { isLocalMember, type Backend } from '../backends/backend.js'
 import { EmptyBackend } from '../backends/empty-backend.js'
 import { toStorageError } from '../backends/storage-error.js'
 
@@ -34,7 +34,7 @@ export function deferBackend(
     get(empty, key): unknown {
       const value: unknown = Reflect.get(empty, key)
       // What can be said without the store: that any name may be asked for, and modest capabilities.
-      if (typeof value !== 'function' || key === 'accepts') return value
+      if (typeof value !== 'function' || isLocalMember(key)) return value
       return async (...args: unknown[]): Promise<unknown> => {
         const backend = connect()
         const method = Reflect.get(backend, key) as (...args: unknown[]) => Promise<unknown>

@@ -94,9 +94,21 @@ export class FileSystem {
     return failed
   }
 
-  /** Commit all that is dirty and stop. */
+  /** Commit all that is dirty, keep on the local disk what could not be, and stop. Returns the number of files whose data is lost. */
   async close(report: (filesLeft: number) => void): Promise<number> {
     clearInterval(this.cleaner)
-    return this.commitAll(report)
+    if ((await this.commitAll(report)) === 0) return 0
+    const secured = await Promise.all(
+      this.cache.dirtyContents().map((content) =>
+        Promise.resolve(content.secure()).then(
+          () => content.isSecure,
+          () => false,
+        ),
+      ),
+    )
+    const lost = secured.filter((isSecure) => !isSecure).length
+    const kept = secured.length - lost
+    if (kept > 0) this.logger.warn({ files: kept }, 'what could not be committed is kept in cache_dir')
+    return lost
   }
 }

@@ -33,6 +33,7 @@ export function hide(inode: Inode): Promise<void> {
     if (parent !== null) removeName(parent, name, inode)
     inode.parent = mount.hiddenDirectory
     inode.name = hiddenName
+    if (inode.displacedFrom === null) await inode.content?.forgetStaged()
   })
 }
 
@@ -158,7 +159,9 @@ async function isFree(parent: Inode, name: string, isStored: boolean): Promise<b
 /** It is known whose the name is. What has none and is not open any more goes; if not now, then as one of the leftovers. */
 async function forget(fs: FileSystem, inode: Inode): Promise<void> {
   inode.displacedFrom = null
-  if (inode.isUnlinked && inode.handles === 0) await eraseHidden(fs, inode).catch(() => undefined)
+  if (!inode.isUnlinked) return
+  await inode.content?.forgetStaged()
+  if (inode.handles === 0) await eraseHidden(fs, inode).catch(() => undefined)
 }
 
 /**

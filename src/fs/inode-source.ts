@@ -6,6 +6,7 @@ import type {
   ObjectStat,
 } from '../backends/backend.js'
 import type { ContentSource } from '../cache/content-source.js'
+import type { StagedPlace } from '../cache/staged-record.js'
 import type { StoreAccount } from '../cache/store-account.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
@@ -37,7 +38,8 @@ export class InodeSource implements ContentSource {
     const { content } = inode
     const known = content?.version
     const askedMs = performance.now()
-    const stat = await this.withPath((path) => this.backend.stat(path))
+    const ask = (): Promise<ObjectStat | null> => this.withPath((path) => this.backend.stat(path))
+    const stat = (await ask()) ?? (await ask())
     // What was seen may be the work of a commit of ours that has no answer yet.
     await content?.commitsEnded()
     if (content?.version !== known) return
@@ -92,6 +94,18 @@ export class InodeSource implements ContentSource {
       inode.unsavedAttributes = { ...changes, ...(inode.unsavedAttributes as AttributeChanges | null) }
       throw error
     }
+  }
+
+  attributesToStage(): Omit<StagedPlace, 'paths'> {
+    const { inode } = this
+    return {
+      mtime: inode.pendingMtime,
+      attributes: this.backend.capabilities.attributes ? inode.attributes : undefined,
+    }
+  }
+
+  get path(): string {
+    return this.inode.path()
   }
 
   discardAttributes(): void {

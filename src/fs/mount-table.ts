@@ -1,5 +1,6 @@
 import type { Backend } from '../backends/backend.js'
 import { EmptyBackend } from '../backends/empty-backend.js'
+import type { Staging } from '../cache/staging.js'
 import { FsError } from './fs-error.js'
 import { Inode } from './inode.js'
 import { Mount, MOUNT_POINT_EXPIRATION_MS, type MountOptions } from './mount.js'
@@ -16,6 +17,13 @@ const VIRTUAL_OPTIONS: MountOptions = {
   expirationMs: MOUNT_POINT_EXPIRATION_MS,
 }
 
+/** What a mount is made of. */
+export interface MountedStore {
+  readonly options: MountOptions
+  readonly backend: Backend
+  readonly staging?: Staging | null
+}
+
 /**
  * The tree above the stores: virtual directories that lead to each mount point. Mounts come and go while a guest uses
  * the others; only the one at the root itself stays, since the guest holds the root's inode for as long as it lives.
@@ -25,8 +33,8 @@ export class MountTable {
   private readonly mounted: Mount[] = []
   private readonly virtual = new Mount(VIRTUAL_OPTIONS, new EmptyBackend())
 
-  constructor(stores: readonly { readonly options: MountOptions; readonly backend: Backend }[]) {
-    const mounts = stores.map(({ options, backend }) => new Mount(options, backend))
+  constructor(stores: readonly MountedStore[]) {
+    const mounts = stores.map(({ options, backend, staging }) => new Mount(options, backend, staging))
     const atRoot = mounts.find(({ options }) => options.mountPoint.length === 0)
     this.root = (atRoot ?? this.virtual).root
     if (atRoot !== undefined) this.mounted.push(atRoot)

@@ -1,5 +1,6 @@
 import type { Backend } from '../backends/backend.js'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
+import type { Staging } from '../cache/staging.js'
 import { StoreAccount } from '../cache/store-account.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
@@ -60,7 +61,9 @@ export class Mount {
   constructor(
     public options: MountOptions,
     public backend: Backend,
+    staging: Staging | null = null,
   ) {
+    this.account.staging = staging
     this.root = new Inode(this, null, '', 'directory')
     this.root.isFixed = true
     this.hiddenDirectory = new Inode(this, this.root, RESERVED_DIRECTORY, 'directory')

@@ -120,11 +120,11 @@ export function create(
   return open(fs, inode, flags)
 }
 
-/** A descriptor is closed: with write-back off the store has the data when this resolves. Undefined when there is nothing to wait for. */
+/** A descriptor is closed: with write-back off the store has the data when this resolves, else the staging directory, if there is one. Undefined when there is nothing to wait for. */
 export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
   if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
-  if (fs.options.writeBack && !content.hasLostData) return undefined
+  if (fs.options.writeBack && !content.hasLostData) return content.secure()
   return content.commit()
 }
 

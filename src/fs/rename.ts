@@ -108,6 +108,7 @@ async function moveInStore(
     if (oldParent === null) throw new FsError('EBUSY')
     const goesOn = mount.unfinishedMoves.has(source.path(), newParent.pathOf(newName))
     if (replaced?.isDirectory === true && !goesOn) await requireEmpty(replaced)
+    await amendStagedBelow(source, newParent.pathOf(newName))
     if (source.isDirectory || source.mayBeStored) {
       await renameInStore(source, newParent, newName)
     } else if (replaced?.mayBeStored === true) {
@@ -117,8 +118,20 @@ async function moveInStore(
     }
     if (replaced !== null) removeName(newParent, newName, replaced)
     moveName(source, oldParent, oldName, newParent, newName)
+    await amendStagedBelow(source, null)
     return true
   })
+}
+
+/** What is on the local disk follows its file: it may be at either place until the move is done. `to`: the source's new path. */
+async function amendStagedBelow(source: Inode, to: string | null): Promise<void> {
+  const { account } = source.mount
+  if (account.staging === null) return
+  const from = source.path()
+  for (const content of [...account.dirtyContents].filter((dirty) => dirty.source.isAtOrBelow(source))) {
+    const { path } = content.source
+    await content.amendStaged(to === null ? [path] : [path, to + path.slice(from.length)])
+  }
 }
 
 async function renameInStore(source: Inode, newParent: Inode, newName: string): Promise<void> {

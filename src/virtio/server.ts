@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import type { Backend } from '../backends/backend.js'
-import { createBackend, type BackendOptions } from '../backends/create-backend.js'
+import type { BackendOptions } from '../backends/create-backend.js'
 import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
+import { CacheDirectory } from '../cache/cache-directory.js'
+import type { DiskTierStats } from '../cache/disk-tier.js'
 import { SlabPool } from '../cache/slab-pool.js'
-import { deferBackend } from '../fs/deferred-backend.js'
 import { FileSystem } from '../fs/file-system.js'
 import type { Inode } from '../fs/inode.js'
 import { Mount, type MountOptions } from '../fs/mount.js'
@@ -21,6 +21,7 @@ import {
   type NativePool,
 } from './native.js'
 import { Session } from './session.js'
+import { Stores } from './stores.js'
 
 /** Requests in flight over all queues: one full queue of the usual size. More wait in the rings. */
 const SLOTS = 1024
@@ -34,13 +35,20 @@ export interface ServerSettings {
   readonly enabledCache: boolean
   readonly writeBack: boolean
   readonly cacheSizeBytes: number
+  /** Local disk for what is not stored yet and for the second tier of the cache; null: none. */
+  readonly cacheDir: string | null
+  readonly cacheDirSizeBytes: number
   readonly dirtyExpireMs: number
   readonly requestQueues: number
   readonly pollWindowUs: number
 }
 
 /** A mount with its store. */
-export type ServerMount = MountOptions & BackendOptions
+export type ServerMount = MountOptions &
+  BackendOptions & {
+    /** Equal where two mounts lead to the same store. */
+    readonly storeKey: string
+  }
 
 /** What a reload changes. The rest of the settings needs a restart. */
 export interface ServerChange {
@@ -68,6 +76,8 @@ export interface ServerOptions {
 export interface ServerStats {
   readonly device: DeviceStats
   readonly cache: BlockCacheStats
+  /** null: there is no second tier. */
+  readonly diskTier: DiskTierStats | null
   /** Inodes that have a nodeid. */
   readonly inodes: number
   /** Inodes in the tree, those without a nodeid too. */
@@ -87,6 +97,8 @@ export class Server {
     private readonly fs: FileSystem,
     private readonly device: NativeDevice,
     private readonly pool: NativePool,
+    private readonly stores: Stores,
+    private readonly directory: CacheDirectory | null,
     private readonly logger: Logger,
   ) {}
 
@@ -94,24 +106,34 @@ export class Server {
    * Build everything, bottom to top, and listen. Rejects when the socket is no good. A store that can't be set up yet does
    * not keep the others waiting: it is tried again by the requests that need it.
    */
-  static start(options: ServerOptions): Promise<Server> {
-    return new Promise((resolve) => {
-      resolve(Server.build(options))
-    })
+  static async start(options: ServerOptions): Promise<Server> {
+    const { cacheDir, cacheDirSizeBytes } = options.settings
+    const directory = cacheDir === null ? null : await CacheDirectory.open(cacheDir, cacheDirSizeBytes)
+    try {
+      return Server.build(options, directory)
+    } catch (error) {
+      directory?.close()
+      throw error
+    }
   }
 
-  private static build({ settings, mounts, logger, onFrontEndGone }: ServerOptions): Server {
+  private static build(
+    { settings, mounts, logger, onFrontEndGone }: ServerOptions,
+    directory: CacheDirectory | null,
+  ): Server {
     const native = loadNative()
+    const pool = new native.Pool(settings.cacheSizeBytes)
+    const cache = new BlockCache(new SlabPool(pool))
+    const stores = new Stores(cache, directory, logger)
     const table: MountTable = new MountTable(
       mounts.map((mount) => ({
         options: withCache(mount, settings.enabledCache),
-        backend: setUpBackend(mount, logger, (standIn, backend) => {
+        backend: stores.setUp(mount, (standIn, backend) => {
           table.find(mount.name)?.replaceBackend(standIn, backend)
         }),
+        staging: stores.stagingOf(mount),
       })),
     )
-    const pool = new native.Pool(settings.cacheSizeBytes)
-    const cache = new BlockCache(new SlabPool(pool))
     const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs } = settings
     const fs = new FileSystem(table, cache, { cacheEnabled, writeBack, dirtyExpireMs }, logger)
     const session = new Session(fs)
@@ -136,7 +158,7 @@ export class Server {
       pool.close()
       throw error
     }
-    return new Server(fs, device, pool, logger)
+    return new Server(fs, device, pool, stores, directory, logger)
   }
 
   /** Walks the whole tree: not for a hot path. */
@@ -145,6 +167,7 @@ export class Server {
     return {
       device: this.device.stats(),
       cache: fs.cache.stats(),
+      diskTier: this.directory?.tier.stats() ?? null,
       inodes: fs.inodes.count,
       treeInodes: countInodes(fs.inodes.root),
       openFiles: fs.files.count,
@@ -181,10 +204,11 @@ export class Server {
   /** False when its place is not free. */
   private add(settings: ServerMount): boolean {
     const { logger, fs } = this
-    const backend = setUpBackend(settings, logger, (standIn, made) => {
+    const backend = this.stores.setUp(settings, (standIn, made) => {
       mount.replaceBackend(standIn, made)
     })
-    const mount: Mount = new Mount(withCache(settings, fs.options.cacheEnabled), backend)
+    const options = withCache(settings, fs.options.cacheEnabled)
+    const mount: Mount = new Mount(options, backend, this.stores.stagingOf(settings))
     try {
       fs.mounts.attach(mount)
     } catch (error) {
@@ -201,7 +225,7 @@ export class Server {
     const mount = fs.mounts.find(before.name)
     if (mount === undefined) return false
     try {
-      const backend = isSameBackend(before, after) ? null : createLogged(after, logger)
+      const backend = isSameBackend(before, after) ? null : this.stores.create(after)
       reconfigureMount(mount, withCache(after, fs.options.cacheEnabled), backend)
     } catch (error) {
       logger.error({ mount: after.name, err: error }, 'a mount could not be changed and stays as it was')
@@ -250,6 +274,7 @@ export class Server {
     const failed = await this.fs.close(report)
     // What the guest had asked for and the stores have not answered yet still uses the pool.
     while (this.device.stats().slotsInFlight > 0) await delay(DRAIN_POLL_MS)
+    this.directory?.close()
     this.pool.close()
     if (failed > 0) throw new Error(`${failed} files could not be committed; their unsaved data is lost`)
   }
@@ -275,62 +300,6 @@ function isSameBackend(before: ServerMount, after: ServerMount): boolean {
     ...{ timeoutMs, circuit, options, keepAttributes },
   })
   return isDeepStrictEqual(what(before), what(after))
-}
-
-function createLogged(mount: ServerMount, logger: Logger): Backend {
-  return createBackend(mount, (error) => {
-    if (error === null) logger.info({ mount: mount.name }, 'the store answers again')
-    else
-      logger.error(
-        { mount: mount.name, err: error },
-        'the store does not answer; requests to it fail at once',
-      )
-  })
-}
-
-/** The mount's store; when it can't be set up, a stand-in that tries again and tells `succeeded` what to put in its place. */
-function setUpBackend(
-  mount: ServerMount,
-  logger: Logger,
-  succeeded: (standIn: Backend, backend: Backend) => void,
-): Backend {
-  try {
-    const backend = createLogged(mount, logger)
-    removeLeftovers(backend, mount, logger)
-    return backend
-  } catch (error) {
-    logger.error(
-      { mount: mount.name, err: error },
-      'a mount is not available yet; requests to it will try again',
-    )
-    const standIn = deferBackend(
-      () => createLogged(mount, logger),
-      error,
-      (backend) => {
-        logger.info({ mount: mount.name }, 'mount available')
-        removeLeftovers(backend, mount, logger)
-        succeeded(standIn, backend)
-      },
-    )
-    return standIn
-  }
-}
-
-/** In the background: a store that is away keeps nobody waiting, and is asked again at the next start. */
-function removeLeftovers(backend: Backend, mount: ServerMount, logger: Logger): void {
-  if (mount.readOnly) return
-  backend.removeLeftovers?.().then(
-    (count) => {
-      if (count > 0)
-        logger.info({ mount: mount.name, count }, 'removed what a killed daemon had left unfinished')
-    },
-    (error: unknown) => {
-      logger.warn(
-        { mount: mount.name, err: error },
-        'what a killed daemon may have left could not be removed',
-      )
-    },
-  )
 }
 
 function countInodes(inode: Inode): number {

@@ -128,6 +128,10 @@ class TestSource implements ContentSource {
 
   constructor(readonly backend: Backend) {}
 
+  readonly path = 'file'
+  attributesToStage(): { mtime: null; attributes: undefined } {
+    return { mtime: null, attributes: undefined }
+  }
   isAtOrBelow(): boolean {
     return false
   }

@@ -52,7 +52,7 @@ describe('CONFIGURATION.md', () => {
         const written = table.get(key)?.[2] ?? ''
         const value = defaultOf(entry)
         if (value !== undefined) assert.equal(written, `\`${JSON.stringify(value)}\``)
-        else if (entry.type === 'optional') assert.match(written, /^(all|that of .*)$/)
+        else if (entry.type === 'optional') assert.match(written, /^(all|none|that of .*)$/)
         else assert.equal(written, '(required)')
       })
     }
@@ -86,6 +86,8 @@ describe('CONFIGURATION.md', () => {
       enabled_cache_expiration: 'false',
       cache_expiration_time: '"1s"',
       cache_size: '"1GiB"',
+      cache_dir: '"/cache"',
+      cache_dir_size: '"1GiB"',
       dirty_expire: '"1s"',
       request_queues: '1',
       poll_window: '"0"',

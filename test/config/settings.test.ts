@@ -70,6 +70,8 @@ name_node = "hdfs://127.0.0.1:9000"
         writeBack: false,
         expirationMs: 60_000,
         cacheSizeBytes: 256 * 1024 * 1024,
+        cacheDir: null,
+        cacheDirSizeBytes: 10 * 2 ** 30,
         dirtyExpireMs: 5_000,
         requestQueues: 8,
         pollWindowUs: 50,
@@ -84,6 +86,8 @@ name_node = "hdfs://127.0.0.1:9000"
           name: 's3',
           type: 's3',
           mountPoint: ['s3_fs'],
+          // Without the credentials.
+          storeKey: '["s3",[["bucket","<bucket>"],["endpoint","https://s3.amazonaws.com"]]]',
           options: {
             bucket: '<bucket>',
             endpoint: 'https://s3.amazonaws.com',
@@ -96,6 +100,7 @@ name_node = "hdfs://127.0.0.1:9000"
           name: 'hdfs',
           type: 'hdfs',
           mountPoint: ['hdfs_fs'],
+          storeKey: '["hdfs",[["name_node","hdfs://127.0.0.1:9000"]]]',
           options: { name_node: 'hdfs://127.0.0.1:9000' },
         },
       ],
@@ -121,6 +126,8 @@ describe('settings', () => {
        enabled_cache_write_back = true
        enabled_cache_expiration = false
        cache_size = "1GiB"
+       cache_dir = "/var/cache/ovfsd"
+       cache_dir_size = "20GiB"
        dirty_expire = "1m30s"
        request_queues = 64
        poll_window = "0"
@@ -138,6 +145,8 @@ describe('settings', () => {
       writeBack: true,
       expirationMs: Infinity,
       cacheSizeBytes: 2 ** 30,
+      cacheDir: '/var/cache/ovfsd',
+      cacheDirSizeBytes: 20 * 2 ** 30,
       dirtyExpireMs: 90_000,
       requestQueues: 64,
       pollWindowUs: 0,
@@ -186,6 +195,7 @@ describe('settings', () => {
         timeoutMs: 500,
         circuit: { failures: 0, pauseMs: 250 },
         expirationMs: 0,
+        storeKey: '["s3",[["bucket","b"]]]',
         options: { bucket: 'b', enable_virtual_host_style: 'true', delete_max_size: '100' },
       },
     )

@@ -28,6 +28,7 @@ function mountOf(name: string, type: string, change: Partial<ServerMount> = {}):
     expirationMs: 60_000,
     timeoutMs: 30_000,
     options: {},
+    storeKey: JSON.stringify([type, change.options]),
     ...change,
   }
 }

@@ -57,6 +57,8 @@ const DEFAULT_SETTINGS = {
   enabledCache: true,
   writeBack: false,
   cacheSizeBytes: 64 << 20,
+  cacheDir: null,
+  cacheDirSizeBytes: 64 << 20,
   dirtyExpireMs: 60_000,
   requestQueues: 2,
   // Polling would only keep the front-end, which lives in the same process, from being heard.
@@ -178,6 +180,7 @@ function mountOptions(spec: MountSpec, store: PreparedStore | undefined, index: 
     name: `mount${index}`,
     type: store.type,
     options: store.options,
+    storeKey: JSON.stringify([store.type, store.options]),
     timeoutMs: spec.timeoutMs ?? 30_000,
     ...(spec.circuit !== undefined && { circuit: spec.circuit }),
     mountPoint: spec.mountPoint ?? ['m'],

@@ -1,0 +1,91 @@
+import type { Backend } from '../backends/backend.js'
+import { createBackend, isLocalType } from '../backends/create-backend.js'
+import type { BlockCache } from '../cache/block-cache.js'
+import type { CacheDirectory } from '../cache/cache-directory.js'
+import { withDiskTier } from '../cache/disk-tier.js'
+import { Recovery, recoverFirst } from '../cache/recovery.js'
+import type { Staging } from '../cache/staging.js'
+import { deferBackend } from '../fs/deferred-backend.js'
+import type { Logger } from '../observability/logger.js'
+import type { ServerMount } from './server.js'
+
+/** Makes the mounts' stores, with what the daemon puts in front of each. */
+export class Stores {
+  private readonly recoveries = new Map<string, Recovery>()
+
+  /** `directory`: the cache's; null where there is none. */
+  constructor(
+    private readonly cache: BlockCache,
+    private readonly directory: CacheDirectory | null,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Where what the store does not have yet survives the daemon; null: nowhere. */
+  stagingOf({ type, storeKey, readOnly }: ServerMount): Staging | null {
+    // What is in memory ends with the daemon anyway.
+    if (this.directory === null || type === 'memory' || readOnly) return null
+    return this.directory.stagingOf(storeKey)
+  }
+
+  /** @throws StorageError when the options make no store */
+  create(mount: ServerMount): Backend {
+    const { logger, directory } = this
+    const { name, storeKey } = mount
+    const backend = createBackend(mount, (error) => {
+      if (error === null) logger.info({ mount: name }, 'the store answers again')
+      else logger.error({ mount: name, err: error }, 'the store does not answer; requests to it fail at once')
+    })
+    if (directory === null) return backend
+    const staging = this.stagingOf(mount)
+    const whole = staging === null ? backend : recoverFirst(backend, this.recoveryOf(storeKey, staging))
+    return isLocalType(mount.type) ? whole : withDiskTier(whole, directory.tier, storeKey)
+  }
+
+  private recoveryOf(storeKey: string, staging: Staging): Recovery {
+    let recovery = this.recoveries.get(storeKey)
+    if (recovery === undefined) {
+      recovery = new Recovery(staging, this.cache, this.logger)
+      this.recoveries.set(storeKey, recovery)
+    }
+    return recovery
+  }
+
+  /** The mount's store; when it can't be set up, a stand-in that tries again and tells `succeeded` what to put in its place. */
+  setUp(mount: ServerMount, succeeded: (standIn: Backend, backend: Backend) => void): Backend {
+    const { logger } = this
+    try {
+      const backend = this.create(mount)
+      this.removeLeftovers(backend, mount)
+      return backend
+    } catch (error) {
+      logger.error(
+        { mount: mount.name, err: error },
+        'a mount is not available yet; requests to it will try again',
+      )
+      const standIn = deferBackend(
+        () => this.create(mount),
+        error,
+        (backend) => {
+          logger.info({ mount: mount.name }, 'mount available')
+          this.removeLeftovers(backend, mount)
+          succeeded(standIn, backend)
+        },
+      )
+      return standIn
+    }
+  }
+
+  /** In the background: a store that is away keeps nobody waiting, and is asked again at the next start. */
+  private removeLeftovers(backend: Backend, { name, readOnly }: ServerMount): void {
+    const { logger } = this
+    if (readOnly) return
+    backend.removeLeftovers?.().then(
+      (count) => {
+        if (count > 0) logger.info({ mount: name, count }, 'removed what a killed daemon had left unfinished')
+      },
+      (error: unknown) => {
+        logger.warn({ mount: name, err: error }, 'what a killed daemon may have left could not be removed')
+      },
+    )
+  }
+}
