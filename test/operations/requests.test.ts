@@ -1,12 +1,15 @@
 /** What operations cost on the way to a server: counted by a proxy. */
 import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, it, test } from 'node:test'
 import { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { hdfsProblem } from '../servers/hdfs.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { proxiedCeph, proxiedHdfs, proxiedSwift, type ProxiedStore } from '../support/proxied-stores.js'
-import { serve, type Served } from '../support/served.js'
+import { eventually, serve, type Served } from '../support/served.js'
 
 const MIB = 1 << 20
 /** What requests without data send and get. */
@@ -58,6 +61,31 @@ for (const [name, costs] of Object.entries(COSTS)) {
     })
   }
 }
+
+describe('requests to a server that has a second tier before it', () => {
+  it('are not for what the cache had to give up, unless somebody else has changed it', async () => {
+    const cacheDir = await mkdtemp(join(tmpdir(), 'ovfsd-second-tier-'))
+    const store = await proxiedCeph()
+    const served = await serve({ mounts: [{ store }], settings: { cacheSizeBytes: 16 * MIB, cacheDir } })
+    try {
+      const fs = served.guestFs()
+      // Half as much again as the cache holds.
+      const sizeBytes = 24 * MIB
+      const [data, other] = [randomBytes(sizeBytes), randomBytes(sizeBytes, 2)]
+      await store.view.write('large', data)
+      assertSameBytes(await fs.readFile('large'), data)
+      await eventually('all of it is kept', () => (served.stats().diskTier?.bytes ?? 0) >= sizeBytes)
+      store.proxies[0].resetCounters()
+      assertSameBytes(await fs.readFile('large'), data)
+      assert.ok(store.proxies[0].counters.bytesToClient < FEW_BYTES, 'it was read from the server again')
+      await store.view.write('large', other)
+      await eventually('the change is seen', async () => (await fs.readFile('large')).equals(other))
+    } finally {
+      await served.close()
+      await rm(cacheDir, { recursive: true, force: true })
+    }
+  })
+})
 
 function requestTests(costs: Costs): void {
   let store: ProxiedStore
