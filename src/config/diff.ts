@@ -38,6 +38,7 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   requestQueues: true,
   pollWindowUs: true,
   logLevel: false,
+  guestWriteback: true,
   waitForReconnect: false,
   shutdownTimeoutMs: false,
   reloadGraceMs: false,

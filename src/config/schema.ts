@@ -11,6 +11,7 @@ import {
   parseBoolean,
   parseDirectory,
   parseEnabledServices,
+  parseGuestCache,
   parseInteger,
   parseLogLevel,
   parseMode,
@@ -76,6 +77,7 @@ export const serverSchema = v.object({
     '50us',
   ),
   log_level: v.optional(setting(parseLogLevel), 'info'),
+  guest_writeback: v.optional(boolean, false),
   wait_for_reconnect: v.optional(boolean, true),
   shutdown_timeout: v.optional(durationMs(SHUTDOWN_TIMEOUT_RANGE), '60s'),
   reload_grace: v.optional(durationMs(RELOAD_GRACE_RANGE), '10s'),
@@ -90,6 +92,7 @@ export const profileSchema = v.object({
   file_mode: v.optional(mode, '0644'),
   dir_mode: v.optional(mode, '0755'),
   keep_attributes: v.optional(boolean, false),
+  guest_cache: v.optional(setting(parseGuestCache), 'auto'),
   timeout: v.optional(durationMs(TIMEOUT_RANGE), '30s'),
   circuit_failures: v.optional(
     setting((value) => parseInteger(value, CIRCUIT_FAILURES_RANGE)),

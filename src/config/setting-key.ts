@@ -14,6 +14,7 @@ const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   requestQueues: 'request_queues',
   pollWindowUs: 'poll_window',
   logLevel: 'log_level',
+  guestWriteback: 'guest_writeback',
   waitForReconnect: 'wait_for_reconnect',
   shutdownTimeoutMs: 'shutdown_timeout',
   reloadGraceMs: 'reload_grace',

@@ -22,6 +22,8 @@ export interface ServerSettings {
   /** 0 = never poll. */
   readonly pollWindowUs: number
   readonly logLevel: LogLevel
+  /** The guest's kernel may collect writes before it sends them. */
+  readonly guestWriteback: boolean
   /** When the front-end goes away: wait for the next one, or drain and exit. */
   readonly waitForReconnect: boolean
   /** Longest a stop may take to commit what is dirty. */
@@ -46,6 +48,8 @@ export interface MountSettings {
   readonly dirMode: number
   /** Mode, owner and time of files are kept with the objects. */
   readonly keepAttributes: boolean
+  /** What the guest's kernel may keep. */
+  readonly guestCache: 'none' | 'auto' | 'always'
   /** Deadline of one call of the backend. */
   readonly timeoutMs: number
   /** When a store that does not answer is left alone. */

@@ -67,6 +67,14 @@ export function parseSocketPath(value: unknown): string {
   return value
 }
 
+const GUEST_CACHES = ['none', 'auto', 'always'] as const
+
+export function parseGuestCache(value: unknown): (typeof GUEST_CACHES)[number] {
+  const found = GUEST_CACHES.find((name) => name === value)
+  if (found !== undefined) return found
+  throw new ValueError(`expected ${listChoices(GUEST_CACHES)}, found ${describeValue(value)}`)
+}
+
 /** The lock is a socket in it. */
 const DIRECTORY_BYTES_MAX = SOCKET_PATH_BYTES_MAX - '/lock'.length
 

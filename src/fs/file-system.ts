@@ -18,6 +18,8 @@ export interface FileSystemOptions {
   readonly writeBack: boolean
   /** With write-back: files are committed when they have been dirty this long. */
   readonly dirtyExpireMs: number
+  /** The guest's kernel may collect writes before it sends them; it then reads by handles that were opened for writing only. */
+  readonly guestWriteback: boolean
 }
 
 /** How often the cleaner looks for files that have been dirty for too long. */

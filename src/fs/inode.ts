@@ -90,6 +90,8 @@ export class Inode {
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
   /** Directories only: what the store listed last, unless a name was changed here since. */
   listing: Listing | null = null
+  /** Directories only: the listing that the guest read last, and may have kept. */
+  guestListing: Listing | null = null
   /** Directories only: monotonic ms at which a file by this name was last stored from here. */
   private storedMs: Map<string, number> | null = null
   /** As `storedMs`, for all names that are not in it. */
@@ -221,6 +223,7 @@ export class Inode {
 
   /** Contents or names changed just now. */
   touch(): void {
+    this.guestListing = null
     this.mtime = timestampNow()
     this.ctime = this.mtime
   }

@@ -15,6 +15,7 @@ const VIRTUAL_OPTIONS: MountOptions = {
   fileMode: 0o444,
   dirMode: 0o755,
   expirationMs: MOUNT_POINT_EXPIRATION_MS,
+  guestCache: 'auto',
 }
 
 /** What a mount is made of. */

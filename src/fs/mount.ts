@@ -16,6 +16,9 @@ export const MOUNT_POINT_EXPIRATION_MS = 1000
 /** Mounts made so far: two of one store may be made within one millisecond. */
 let mountCount = 0
 
+/** What the guest's kernel may keep: nothing; what it was told for as long as it was told to; all, until it needs the memory. */
+export type GuestCache = 'none' | 'auto' | 'always'
+
 /** What a profile of the configuration says of its mount, apart from the store. */
 export interface MountOptions {
   /** The profile's name, for logs. */
@@ -31,6 +34,7 @@ export interface MountOptions {
   readonly dirMode: number
   /** How long attributes, names and contents count as fresh, here and in the guest; Infinity = until the daemon ends. */
   readonly expirationMs: number
+  readonly guestCache: GuestCache
 }
 
 /** A store in its place in the tree. */

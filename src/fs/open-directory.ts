@@ -20,12 +20,25 @@ export class OpenDirectory {
   constructor(readonly inode: Inode) {}
 }
 
-export function openDirectory(fs: FileSystem, inode: Inode): FileHandle {
+export interface OpenedDirectory {
+  readonly fh: FileHandle
+  readonly inode: Inode
+  /** The names that the guest read last are still those that are there. */
+  readonly keepCache: boolean
+}
+
+export function openDirectory(fs: FileSystem, inode: Inode): OpenedDirectory {
   requireDirectory(inode)
   requireMounted(inode)
   inode.handles++
   fs.inodes.add(inode)
-  return fs.directories.add(new OpenDirectory(inode))
+  const { listing } = inode
+  const keepCache = listing !== null && listing === inode.guestListing && isFresh(inode, listing)
+  return { fh: fs.directories.add(new OpenDirectory(inode)), inode, keepCache }
+}
+
+function isFresh({ mount }: Inode, { askedMs }: Listing): boolean {
+  return performance.now() < askedMs + mount.options.expirationMs
 }
 
 export function releaseDirectory(fs: FileSystem, fh: number): void {
@@ -53,6 +66,7 @@ async function takeSnapshot(fs: FileSystem, directory: OpenDirectory): Promise<r
   inode.listers++
   try {
     const listing = await freshListing(inode)
+    inode.guestListing = listing
     directory.change = listing.change
     directory.askedMs = listing.askedMs
     directory.snapshot = overlay(inode, listing.entries, listing.change)
@@ -75,7 +89,7 @@ async function freshListing(inode: Inode): Promise<Listing> {
   const askedMs = performance.now()
   const change = mount.changeCount
   if (inode.isUnlinked) return { entries: [], askedMs, change }
-  if (listing !== null && askedMs < listing.askedMs + mount.options.expirationMs) return listing
+  if (listing !== null && isFresh(inode, listing)) return listing
   const entries = await mount.guard.use(inode, () => mount.backend.list(inode.path()))
   const fresh = { entries, askedMs, change }
   if (mount.changeCount === change) inode.listing = fresh

@@ -99,7 +99,8 @@ function truncateNow(inode: Inode, content: FileContent): void {
 function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: number): Opened {
   requireAlive(inode)
   const access = flags & O_ACCMODE
-  const file = new OpenFile(inode, content, access !== O_WRONLY, access !== O_RDONLY, (flags & O_DSYNC) !== 0)
+  const canRead = access !== O_WRONLY || fs.options.guestWriteback
+  const file = new OpenFile(inode, content, canRead, access !== O_RDONLY, (flags & O_DSYNC) !== 0)
   inode.handles++
   fs.inodes.add(inode)
   const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled

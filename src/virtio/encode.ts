@@ -20,13 +20,16 @@ export function putU64(words: Uint32Array, word: number, value: number): void {
   words[word + 1] = Math.floor(value / TWO_TO_32)
 }
 
-/** How long the guest may keep what it is told of the inode now: no longer than we would. */
+/** How long the guest may keep what it is told of the inode now: no longer than we would, if the mount does not say otherwise. */
 export function timeToLiveMs(inode: Inode, nowMs: number): number {
   if (inode.isFixed) return MOUNT_POINT_EXPIRATION_MS
+  const { guestCache, expirationMs } = inode.mount.options
+  if (guestCache === 'none') return 0
+  if (guestCache === 'always') return Infinity
   const leftMs = inode.freshUntilMs - nowMs
   if (leftMs > 0) return leftMs
   // The guest itself is changing it: nobody else's word counts.
-  return inode.isFresh(nowMs) ? inode.mount.options.expirationMs : 0
+  return inode.isFresh(nowMs) ? expirationMs : 0
 }
 
 /** Seconds at `secondsWord` (64 bits), nanoseconds at `nanosecondsWord`. */

@@ -70,6 +70,7 @@ export const InitFlags = {
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
   ASYNC_DIO: 1 << 15,
+  WRITEBACK_CACHE: 1 << 16,
   PARALLEL_DIROPS: 1 << 18,
   MAX_PAGES: 1 << 22,
 } as const
@@ -84,7 +85,9 @@ export const SetattrValid = {
   MTIME_NOW: 1 << 8,
 } as const
 
+export const FOPEN_DIRECT_IO = 1 << 0
 export const FOPEN_KEEP_CACHE = 1 << 1
+export const FOPEN_CACHE_DIR = 1 << 3
 
 /** File type bits of st_mode, and as dirent types (the same shifted by 12). */
 export const S_IFMT = 0o170000

@@ -21,6 +21,8 @@ import { putAttrOut, putEntryOut, putNegativeEntry, putStatfs, putU64 } from './
 import {
   ATTR_OUT_BYTES,
   ENTRY_OUT_BYTES,
+  FOPEN_CACHE_DIR,
+  FOPEN_DIRECT_IO,
   FOPEN_KEEP_CACHE,
   LSEEK_OUT_BYTES,
   OPCODE_LIMIT,
@@ -62,7 +64,8 @@ function replyLookup(context: HandlerContext, request: Request, inode: Inode | n
     replyEntry(context, request, inode)
     return
   }
-  const { expirationMs } = parent.mount.options
+  const { expirationMs, guestCache } = parent.mount.options
+  if (guestCache === 'none') throw new FsError('ENOENT')
   const known = parent.negative(request.name(0))
   const ttlMs =
     known === undefined ? expirationMs : Math.min(expirationMs, known.expiresMs - performance.now())
@@ -75,9 +78,15 @@ function replyAttr(request: Request, inode: Inode): void {
   putAttrOut(request.replyWords, request.beginReply(ATTR_OUT_BYTES), inode, performance.now())
 }
 
-function putOpen(request: Request, word: number, fh: number, keepCache: boolean): void {
+/** struct fuse_open_out, 16 bytes. */
+function putOpen(request: Request, word: number, fh: number, flags: number): void {
   putU64(request.replyWords, word, fh)
-  request.put32(word + 2, keepCache ? FOPEN_KEEP_CACHE : 0)
+  request.put32(word + 2, flags)
+}
+
+function openFlagsOf({ inode, keepCache }: Opened): number {
+  if (inode.mount.options.guestCache === 'none') return FOPEN_DIRECT_IO
+  return keepCache ? FOPEN_KEEP_CACHE : 0
 }
 
 // ---- names and attributes
@@ -224,7 +233,7 @@ function requireOpenedCurrent(context: HandlerContext, request: Request, opened:
 
 function replyOpen(context: HandlerContext, request: Request, opened: Opened): void {
   requireOpenedCurrent(context, request, opened)
-  putOpen(request, request.beginReply(OPEN_OUT_BYTES), opened.fh, opened.keepCache)
+  putOpen(request, request.beginReply(OPEN_OUT_BYTES), opened.fh, openFlagsOf(opened))
 }
 
 function handleOpen(context: HandlerContext, request: Request): void | Promise<void> {
@@ -244,7 +253,7 @@ function replyCreate(context: HandlerContext, request: Request, opened: Opened):
   const word = request.beginReply(ENTRY_OUT_BYTES + OPEN_OUT_BYTES)
   context.fs.inodes.countLookup(opened.inode)
   putEntryOut(request.replyWords, word, opened.inode, performance.now())
-  putOpen(request, word + ENTRY_OUT_BYTES / 4, opened.fh, opened.keepCache)
+  putOpen(request, word + ENTRY_OUT_BYTES / 4, opened.fh, openFlagsOf(opened))
 }
 
 function handleCreate(context: HandlerContext, request: Request): void | Promise<void> {
@@ -331,8 +340,10 @@ function handleLseek({ fs }: HandlerContext, request: Request): void {
 function handleOpendir({ fs }: HandlerContext, request: Request): void {
   const openInBytes = 8
   request.require(openInBytes, OPEN_OUT_BYTES)
-  const fh = openDirectory(fs, fs.inodes.get(request.nodeid))
-  putOpen(request, request.beginReply(OPEN_OUT_BYTES), fh, false)
+  const { fh, inode, keepCache } = openDirectory(fs, fs.inodes.get(request.nodeid))
+  const mayCache = inode.mount.options.guestCache !== 'none'
+  const flags = mayCache ? FOPEN_CACHE_DIR | (keepCache ? FOPEN_KEEP_CACHE : 0) : 0
+  putOpen(request, request.beginReply(OPEN_OUT_BYTES), fh, flags)
 }
 
 function handleReleasedir({ fs }: HandlerContext, request: Request): void {

@@ -40,6 +40,7 @@ export interface ServerSettings {
   readonly cacheDirSizeBytes: number
   readonly dirtyExpireMs: number
   readonly requestQueues: number
+  readonly guestWriteback: boolean
   readonly pollWindowUs: number
 }
 
@@ -134,8 +135,9 @@ export class Server {
         staging: stores.stagingOf(mount),
       })),
     )
-    const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs } = settings
-    const fs = new FileSystem(table, cache, { cacheEnabled, writeBack, dirtyExpireMs }, logger)
+    const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs, guestWriteback } = settings
+    const fsOptions = { cacheEnabled, writeBack, dirtyExpireMs, guestWriteback }
+    const fs = new FileSystem(table, cache, fsOptions, logger)
     const session = new Session(fs)
     const device: NativeDevice = new native.Device({
       requestQueues: settings.requestQueues,
@@ -185,7 +187,7 @@ export class Server {
     const { fs } = this
     const { writeBack: hadWriteBack, cacheEnabled } = fs.options
     const writeBack = settings.writeBack && cacheEnabled
-    fs.options = { cacheEnabled, writeBack, dirtyExpireMs: settings.dirtyExpireMs }
+    fs.options = { ...fs.options, writeBack, dirtyExpireMs: settings.dirtyExpireMs }
     const leaving = removed.map(({ name }) => fs.mounts.find(name)).filter((mount) => mount !== undefined)
     const failed = changed
       .filter(({ before, after }) => !this.change(before, after))

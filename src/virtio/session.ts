@@ -64,7 +64,8 @@ export class Session {
       request,
       Math.min(minor, FUSE_KERNEL_MINOR_VERSION),
       request.u32(8),
-      request.u32(12) & WANTED_FLAGS,
+      request.u32(12) &
+        (this.fs.options.guestWriteback ? WANTED_FLAGS | InitFlags.WRITEBACK_CACHE : WANTED_FLAGS),
     )
     this.fs.logger.info({ minor }, 'guest mounted')
   }

@@ -92,6 +92,7 @@ describe('CONFIGURATION.md', () => {
       request_queues: '1',
       poll_window: '"0"',
       log_level: '"warn"',
+      guest_writeback: 'true',
       wait_for_reconnect: 'false',
       shutdown_timeout: '"1s"',
       reload_grace: '"1s"',

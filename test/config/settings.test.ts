@@ -58,6 +58,7 @@ name_node = "hdfs://127.0.0.1:9000"
       fileMode: 0o644,
       dirMode: 0o755,
       keepAttributes: false,
+      guestCache: 'auto',
       timeoutMs: 30_000,
       circuit: { failures: 5, pauseMs: 1000 },
       expirationMs: 60_000,
@@ -76,6 +77,7 @@ name_node = "hdfs://127.0.0.1:9000"
         requestQueues: 8,
         pollWindowUs: 50,
         logLevel: 'info',
+        guestWriteback: false,
         waitForReconnect: true,
         shutdownTimeoutMs: 60_000,
         reloadGraceMs: 10_000,
@@ -128,6 +130,7 @@ describe('settings', () => {
        cache_size = "1GiB"
        cache_dir = "/var/cache/ovfsd"
        cache_dir_size = "20GiB"
+       guest_writeback = true
        dirty_expire = "1m30s"
        request_queues = 64
        poll_window = "0"
@@ -151,6 +154,7 @@ describe('settings', () => {
       requestQueues: 64,
       pollWindowUs: 0,
       logLevel: 'silent',
+      guestWriteback: true,
       waitForReconnect: false,
       shutdownTimeoutMs: 120_000,
       reloadGraceMs: 3_000,
@@ -174,6 +178,7 @@ describe('settings', () => {
         file_mode = "640"
         dir_mode = "0750"
         keep_attributes = true
+        guest_cache = "none"
         timeout = "500ms"
         circuit_failures = 0
         circuit_pause = "250ms"
@@ -192,6 +197,7 @@ describe('settings', () => {
         fileMode: 0o640,
         dirMode: 0o750,
         keepAttributes: true,
+        guestCache: 'none',
         timeoutMs: 500,
         circuit: { failures: 0, pauseMs: 250 },
         expirationMs: 0,

@@ -10,9 +10,18 @@ import { nameCases } from './cases/names.js'
 import { programCases } from './cases/programs.js'
 import { scaleCases } from './cases/scale.js'
 import { isReferenceDaemon } from './daemon.js'
-import { GuestSuite, LOCAL_SIZES, MEMORY_SIZES, mountRoot, type MountUnderTest } from './suite.js'
+import {
+  GuestSuite,
+  LOCAL_SIZES,
+  MEMORY_SIZES,
+  mountRoot,
+  SERVER_SIZES,
+  type MountUnderTest,
+} from './suite.js'
 
 const TAG = 'ovfsd'
+/** A second daemon, whose settings let the guest's kernel keep more. */
+const KEEPING_TAG = 'keeping'
 /** Where the fs mounts' files lie: on a tmpfs with room for them if there is one, for every close waits for the disk. */
 const ROOM_BYTES = 6 * 2 ** 30
 const TMPFS = '/dev/shm'
@@ -39,7 +48,8 @@ const LOCAL = `${mountRoot(TAG)}/local_fs`
 
 describe('a Linux guest', () => {
   before(async () => {
-    for (const name of ['local', 'programs', 'frozen/sub']) await mkdir(folderOf(name), { recursive: true })
+    for (const name of ['local', 'programs', 'frozen/sub', 'kept', 'direct'])
+      await mkdir(folderOf(name), { recursive: true })
     await writeFile(folderOf('frozen/sub/file'), 'cannot change\n')
   })
   const suite = new GuestSuite(() => ({
@@ -57,6 +67,13 @@ describe('a Linux guest', () => {
         },
         frozen: { type: 'fs', mount_point: 'frozen', root: folderOf('frozen'), read_only: true },
       },
+    },
+    [KEEPING_TAG]: {
+      profiles: {
+        kept: { type: 'fs', mount_point: 'kept', root: folderOf('kept'), guest_cache: 'always' },
+        direct: { type: 'fs', mount_point: 'direct', root: folderOf('direct'), guest_cache: 'none' },
+      },
+      settings: { guest_writeback: true },
     },
   }))
   after(() => {
@@ -91,6 +108,21 @@ describe('a Linux guest', () => {
       )
     })
   }
+
+  describe('that keeps all it can, and collects its writes', { skip: isReferenceDaemon }, () => {
+    dataCases(suite, {
+      ...{ ...COMMON, tag: KEEPING_TAG, name: 'kept', profile: 'kept', mountPoint: 'kept', onHost: true },
+      sizes: SERVER_SIZES,
+    })
+  })
+
+  it('may keep nothing: every call comes to the daemon', { skip: isReferenceDaemon }, async () => {
+    await suite.sh(`cd ${mountRoot(KEEPING_TAG)}/direct
+      echo first > file; same "$(cat file)" first; same "$(ls)" file; [ ! -e other ]`)
+    await writeFile(path.join(folderOf('direct'), 'other'), 'made by the host')
+    await suite.sh(`cd ${mountRoot(KEEPING_TAG)}/direct
+      for i in 1 2 3; do echo "line $i" >> file; done; same "$(wc -l < file)" 4; mv file moved; same "$(tail -n 1 moved)" 'line 3'; rm moved`)
+  })
 
   describe('across mounts', () => {
     it('rename is refused with EXDEV, mv copies and removes', { skip: isReferenceDaemon }, async () => {

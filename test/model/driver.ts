@@ -33,7 +33,7 @@ export function heapMemory(sizeBytes: number): SlabMemory {
   }
 }
 
-export interface DriverOptions extends FileSystemOptions {
+export interface DriverOptions extends Omit<FileSystemOptions, 'guestWriteback'> {
   readonly backend: Backend
   readonly poolBytes: number
   readonly expirationMs: number
@@ -56,12 +56,13 @@ export class Driver {
       gid: 0,
       fileMode: 0o644,
       dirMode: 0o755,
+      guestCache: 'auto' as const,
       expirationMs: options.expirationMs,
     }
     const table = new MountTable([{ options: mountOptions, backend: options.backend }])
     this.pool = new SlabPool(heapMemory(options.poolBytes))
     const logger = createLogger({ level: 'warn', stream: { write: (line: string) => this.log.push(line) } })
-    this.fs = new FileSystem(table, new BlockCache(this.pool), options, logger)
+    this.fs = new FileSystem(table, new BlockCache(this.pool), { ...options, guestWriteback: false }, logger)
     this.root = table.root
   }
 
@@ -191,7 +192,7 @@ export class Driver {
 
   list(path: Path): Promise<string[]> {
     return this.at(path, async (inode) => {
-      const fh = openDirectory(this.fs, inode)
+      const { fh } = openDirectory(this.fs, inode)
       try {
         const directory = this.fs.directories.get(fh)
         const entries = await snapshotAt(this.fs, directory, 0)

@@ -33,7 +33,7 @@ describe('a listing with attributes', () => {
     const driver = drive(t, withListedAttributes(memory()))
     await driver.mkdir(['other'])
     await store(driver, ['a'], 'old')
-    const directory = driver.fs.directories.get(openDirectory(driver.fs, driver.root))
+    const directory = driver.fs.directories.get(openDirectory(driver.fs, driver.root).fh)
     const entries = await snapshotAt(driver.fs, directory, 0)
     await store(driver, ['a'], 'longer and new')
     await evictAll(driver)

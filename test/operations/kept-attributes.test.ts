@@ -285,7 +285,13 @@ for (const type of ['s3', 'swift'] as const) {
       await fs.setattr('switched', { mode: 0o600, uid: 7 })
       const mounted = {
         ...{ name: 'mount0', type, options: store.options, timeoutMs: 30_000, mountPoint: ['m'] },
-        ...{ ...DEFAULTS, readOnly: false, expirationMs: 60_000, storeKey: type },
+        ...{
+          ...DEFAULTS,
+          readOnly: false,
+          expirationMs: 60_000,
+          storeKey: type,
+          guestCache: 'auto' as const,
+        },
       }
       const settings = { writeBack: false, dirtyExpireMs: 60_000, reloadGraceMs: 1000 }
       const switchTo = async (keepAttributes: boolean): Promise<void> => {

@@ -25,6 +25,7 @@ function mountOf(name: string, type: string, change: Partial<ServerMount> = {}):
     gid: 0,
     fileMode: 0o644,
     dirMode: 0o755,
+    guestCache: 'auto',
     expirationMs: 60_000,
     timeoutMs: 30_000,
     options: {},

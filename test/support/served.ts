@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { CircuitOptions } from '../../src/backends/circuit.js'
+import type { GuestCache } from '../../src/fs/mount.js'
 import { createLogger } from '../../src/observability/logger.js'
 import { Server, type ServerSettings, type ServerStats } from '../../src/virtio/server.js'
 import type { FrontEndOptions } from '../frontend/front-end.js'
@@ -32,6 +33,7 @@ export interface MountSpec {
   readonly fileMode?: number
   readonly dirMode?: number
   readonly keepAttributes?: boolean
+  readonly guestCache?: GuestCache
   /** Default: a minute, longer than any test. */
   readonly expirationMs?: number
   /** Of one call to the store. Default: half a minute. */
@@ -61,6 +63,7 @@ const DEFAULT_SETTINGS = {
   cacheDirSizeBytes: 64 << 20,
   dirtyExpireMs: 60_000,
   requestQueues: 2,
+  guestWriteback: false,
   // Polling would only keep the front-end, which lives in the same process, from being heard.
   pollWindowUs: 0,
 }
@@ -185,6 +188,7 @@ function mountOptions(spec: MountSpec, store: PreparedStore | undefined, index: 
     ...(spec.circuit !== undefined && { circuit: spec.circuit }),
     mountPoint: spec.mountPoint ?? ['m'],
     readOnly: spec.readOnly ?? false,
+    guestCache: spec.guestCache ?? 'auto',
     uid: spec.uid ?? 0,
     gid: spec.gid ?? 0,
     fileMode: spec.fileMode ?? 0o644,
