@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Metadata, Operator, WriteOptions } from 'opendal'
+import type { Entry, Metadata, Operator, WriteOptions } from 'opendal'
 import type {
   BackendCapabilities,
   BackendWriter,
@@ -68,21 +68,38 @@ export class ObjectStoreBackend extends OpendalBackend {
   }
 
   override async list(path: string): Promise<DirectoryEntry[]> {
-    const directory = directoryPath(path)
     const entries = new Map<string, DirectoryEntry>()
     try {
-      for (const entry of await this.operator.list(directory)) {
-        const name = entryNameOf(directory, entry.path())
-        if (name === '') this.markers.note(path)
-        if (name === null || name === '') continue
-        const { kind } = statOf(entry.metadata())
-        if (kind === 'file' || !entries.has(name))
-          entries.set(name, { name, kind, stat: this.listedStat(entry.metadata()) })
+      for (const entry of await this.operator.list(directoryPath(path))) this.addEntry(entries, path, entry)
+    } catch (error) {
+      throw toStorageError(error)
+    }
+    return [...entries.values()]
+  }
+
+  async listUpTo(path: string, maxEntries: number): Promise<DirectoryEntry[] | null> {
+    const entries = new Map<string, DirectoryEntry>()
+    try {
+      const lister = await this.operator.lister(directoryPath(path), { limit: maxEntries })
+      let entry: Entry | null
+      for (let keys = 0; (entry = await lister.next()) !== null; keys++) {
+        // The next one would be a page more.
+        if (keys + 1 >= maxEntries) return null
+        this.addEntry(entries, path, entry)
       }
     } catch (error) {
       throw toStorageError(error)
     }
     return [...entries.values()]
+  }
+
+  private addEntry(entries: Map<string, DirectoryEntry>, path: string, entry: Entry): void {
+    const name = entryNameOf(directoryPath(path), entry.path())
+    if (name === '') this.markers.note(path)
+    if (name === null || name === '') return
+    const { kind } = statOf(entry.metadata())
+    if (kind === 'file' || !entries.has(name))
+      entries.set(name, { name, kind, stat: this.listedStat(entry.metadata()) })
   }
 
   /** What a listing tells of an entry; null where it is not enough. */

@@ -34,7 +34,7 @@ import { encodeName, SwiftContainer } from './swift-container.js'
 import { SwiftError } from './swift-errors.js'
 import type { HttpHead, HttpResponse } from './http-connection.js'
 import { conflict, DIRECTORY, UNLIMITED_USAGE } from './object-store.js'
-import { listEntries, quoteEtag, statOfHead } from './swift-listing.js'
+import { listEntries, quoteEtag, statOfHead, type SwiftEntry } from './swift-listing.js'
 import { parseSwiftOptions } from './swift-options.js'
 import { SwiftUpload } from './swift-upload.js'
 import { timestampNow } from './timestamp.js'
@@ -146,23 +146,41 @@ export class SwiftBackend implements Backend {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    const prefix = path === '' ? '' : `${path}/`
     const entries = new Map<string, DirectoryEntry>()
+    const prefix = path === '' ? '' : `${path}/`
     for await (const page of listEntries(this.container, { prefix, isFlat: false })) {
-      for (const { name: fullName, stat } of page) {
-        const isPrefix = stat === null
-        const name = fullName.slice(prefix.length, isPrefix ? -1 : undefined)
-        if (name === '' && !isPrefix) this.markers.note(path)
-        // "a//b" and the like can't be addressed.
-        if (name === '' || name === '.' || name === '..' || name.includes('/')) continue
-        if (path === '' && name === RESERVED_DIRECTORY) continue
-        const listed = stat ?? DIRECTORY
-        // A listing has no metadata.
-        const entry = { name, kind: listed.kind, stat: this.keepsAttributes ? null : listed }
-        if (entry.kind === 'file' || !entries.has(name)) entries.set(name, entry)
-      }
+      for (const listed of page) this.addEntry(entries, path, listed)
     }
     return [...entries.values()]
+  }
+
+  async listUpTo(path: string, maxEntries: number): Promise<DirectoryEntry[] | null> {
+    const entries = new Map<string, DirectoryEntry>()
+    const prefix = path === '' ? '' : `${path}/`
+    const { listingLimit } = await this.container.limits()
+    const limit = Math.min(maxEntries, listingLimit ?? maxEntries)
+    for await (const page of listEntries(this.container, { prefix, isFlat: false, limit })) {
+      if (page.length >= limit) return null
+      for (const listed of page) this.addEntry(entries, path, listed)
+    }
+    return [...entries.values()]
+  }
+
+  private addEntry(
+    entries: Map<string, DirectoryEntry>,
+    path: string,
+    { name: fullName, stat }: SwiftEntry,
+  ): void {
+    const isPrefix = stat === null
+    const name = fullName.slice(path === '' ? 0 : path.length + 1, isPrefix ? -1 : undefined)
+    if (name === '' && !isPrefix) this.markers.note(path)
+    // "a//b" and the like can't be addressed.
+    if (name === '' || name === '.' || name === '..' || name.includes('/')) return
+    if (path === '' && name === RESERVED_DIRECTORY) return
+    const listed = stat ?? DIRECTORY
+    // A listing has no metadata.
+    const entry = { name, kind: listed.kind, stat: this.keepsAttributes ? null : listed }
+    if (entry.kind === 'file' || !entries.has(name)) entries.set(name, entry)
   }
 
   /**

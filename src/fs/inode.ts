@@ -19,6 +19,8 @@ export const ROOT_NODEID = 1 as Nodeid
 /** A directory's entries as the store listed them. */
 export interface Listing {
   readonly entries: readonly DirectoryEntry[]
+  /** The entries by their names, once somebody has asked for one. */
+  byName?: ReadonlyMap<string, DirectoryEntry>
   /** Monotonic ms at which the store was asked. */
   readonly askedMs: number
   /** The mount's change counter then. */
@@ -90,6 +92,13 @@ export class Inode {
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
   /** Directories only: what the store listed last, unless a name was changed here since. */
   listing: Listing | null = null
+  /** Directories only: names that the store was asked for lately, one by one: see `lookup.ts`. */
+  looks = 0
+  lastLookMs = -Infinity
+  /** Directories only: the listing that was made in place of further looks. */
+  walkListing: Listing | null = null
+  /** Directories only: monotonic ms until which it counts as too large to be listed in place of a few looks. */
+  largeUntilMs = -Infinity
   /** Directories only: the listing that the guest read last, and may have kept. */
   guestListing: Listing | null = null
   /** Directories only: monotonic ms at which a file by this name was last stored from here. */

@@ -34,7 +34,68 @@ export function lookup(
   } else if (parent.isKnownMissing(name, nowMs)) {
     return null
   }
-  return lookupStored(fs, parent, name, kind)
+  if (kind !== undefined) return lookupStored(fs, parent, name, kind)
+  const listed = lookupListed(parent, name, nowMs)
+  if (listed !== undefined) return listed
+  return isBeingWalked(parent, nowMs) ? lookupWalking(fs, parent, name) : lookupStored(fs, parent, name)
+}
+
+/** So many looks into one directory, none further than WALK_PAUSE_MS behind the one before, are a walk ... */
+const WALK_LOOKS = 8
+const WALK_PAUSE_MS = 1000
+/** ... for which a directory of fewer entries than this is listed once: a page of most servers, and hardly dearer than a look. */
+const WALK_LISTING_ENTRIES = 1000
+/** Such a listing is answer enough for as long as OPEN believes a LOOKUP. */
+const LISTING_ANSWERS_MS = 1000
+
+/** Whether names are looked up one after the other, as a program does that goes through a list of what might be there. */
+function isBeingWalked(parent: Inode, nowMs: number): boolean {
+  parent.looks = nowMs - parent.lastLookMs > WALK_PAUSE_MS ? 1 : parent.looks + 1
+  parent.lastLookMs = nowMs
+  if (parent.looks <= WALK_LOOKS || nowMs < parent.largeUntilMs) return false
+  return parent.mount.backend.listUpTo !== undefined && parent.mount.options.expirationMs > 0
+}
+
+/** What a listing tells that was made for a walk, and that nothing was changed since; undefined when none does. */
+function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null | undefined {
+  const { walkListing, mount } = parent
+  if (walkListing === null || walkListing !== parent.listing) return undefined
+  const { askedMs, change, entries } = walkListing
+  if (nowMs >= askedMs + Math.min(LISTING_ANSWERS_MS, mount.options.expirationMs)) return undefined
+  if (parent.wasStoredSince(name, askedMs)) return undefined
+  walkListing.byName ??= new Map(entries.map((entry) => [entry.name, entry]))
+  const entry = walkListing.byName.get(name)
+  // It may not tell what is asked for: attributes, that is.
+  if (entry !== undefined)
+    return entry.stat === null ? undefined : adoptEntry(parent, name, entry.stat, change, askedMs)
+  if (parent.children?.has(name) === true) return undefined
+  parent.addNegative(name, askedMs, 0)
+  return null
+}
+
+/** One listing in place of a look at each name that is still to come. */
+async function lookupWalking(fs: FileSystem, parent: Inode, name: string): Promise<Inode | null> {
+  await fs.inodes.hold([parent], () => listWalked(parent))
+  const listed = lookupListed(parent, name, performance.now())
+  return listed === undefined ? lookupStored(fs, parent, name) : listed
+}
+
+async function listWalked(parent: Inode): Promise<void> {
+  const { mount } = parent
+  const { backend, guard } = mount
+  // Who comes meanwhile looks for himself.
+  parent.looks = 0
+  const askedMs = performance.now()
+  const change = mount.changeCount
+  const entries = await guard.use(
+    parent,
+    async () => (await backend.listUpTo?.(parent.path(), WALK_LISTING_ENTRIES)) ?? null,
+  )
+  if (entries === null) parent.largeUntilMs = askedMs + mount.options.expirationMs
+  else if (mount.changeCount === change) {
+    parent.listing = { entries, askedMs, change }
+    parent.walkListing = parent.listing
+  }
 }
 
 /** What the store has by that name now, whatever we believe to be missing. */

@@ -25,6 +25,8 @@ interface Costs {
   readonly copies: boolean
   /** Appends in place. */
   readonly appends: boolean
+  /** A listing in place of many looks. */
+  readonly listsForWalks: boolean
 }
 
 const COSTS: Readonly<Record<string, Costs>> = {
@@ -34,6 +36,7 @@ const COSTS: Readonly<Record<string, Costs>> = {
     listing: /^GET .*list-type=2/,
     copies: true,
     appends: false,
+    listsForWalks: true,
   },
   swift: {
     start: proxiedSwift,
@@ -41,6 +44,7 @@ const COSTS: Readonly<Record<string, Costs>> = {
     listing: /^GET .*prefix=/,
     copies: true,
     appends: false,
+    listsForWalks: true,
   },
   hdfs: {
     start: proxiedHdfs,
@@ -48,6 +52,7 @@ const COSTS: Readonly<Record<string, Costs>> = {
     listing: /^GET .*op=LISTSTATUS/,
     copies: false,
     appends: true,
+    listsForWalks: false,
   },
 }
 
@@ -129,6 +134,29 @@ function requestTests(costs: Costs): void {
       )
     }
     assert.deepEqual(await requestsOf(() => fs.exists('missing')), [])
+  })
+
+  it('looks at many names of one directory are a few, and then one listing', async () => {
+    const fs = served.guestFs()
+    await store.view.mkdir('walked')
+    await Promise.all(['there-20', 'there-40'].map((name) => store.view.write(`walked/${name}`, name)))
+    await store.view.mkdir('walked/there-30')
+    const nodeid = await served.nodeid('m/walked')
+    const asked = await requestsOf(async () => {
+      for (let i = 0; i < FILES; i++) {
+        assert.equal(await fs.exists(`walked/missing-${i}`), false)
+        assert.equal(await fs.exists(`walked/there-${i}`), [20, 30, 40].includes(i), String(i))
+      }
+    })
+    const each = costs.lookup.length
+    if (costs.listsForWalks) assert.ok(asked.length < 20 * each, `${asked.length} requests`)
+    else assert.ok(asked.length <= 2 * FILES * each, `${asked.length} requests`)
+    // What was just made by others is asked for, once the listing is old.
+    await store.view.write('walked/there-50', 'new')
+    await eventually('it is seen', () =>
+      fs.exists('walked/there-51').then(() => fs.exists('walked/there-20')),
+    )
+    await served.client.forget(nodeid)
   })
 
   it('a listing with attributes asks for the listing, and for no entry', async () => {
