@@ -138,17 +138,20 @@ export function debsIn(dir) {
 export const packageOf = (deb) => path.basename(deb).split('_')[0]
 
 /**
- * Fetch one package alone.
+ * Fetch packages alone, without what they depend on.
  *
- * @returns {Promise<string>} full path of the .deb file
+ * @param {readonly string[]} names
+ * @param {string} dir gets the .deb files; emptied first
+ * @returns {Promise<string[]>} full paths of the .deb files
  */
-export async function fetchPackage(name, dir) {
+export async function fetchPackages(names, dir) {
   rmSync(dir, { recursive: true, force: true })
   mkdirSync(dir, { recursive: true })
-  await withFreshLists((apt) => apt(['download', name], { cwd: dir }))
-  const [deb] = debsIn(dir)
-  if (deb === undefined) throw new SetupError(`apt-get download ${name} brought no file`)
-  return deb
+  await withFreshLists((apt) => apt(['download', ...names], { cwd: dir }))
+  const debs = debsIn(dir)
+  if (debs.length !== names.length)
+    throw new SetupError(`apt-get download ${names.join(' ')} brought ${debs.length} files`)
+  return debs
 }
 
 /** The package that a meta package stands for: its first dependency that begins with `prefix`. */

@@ -17,7 +17,7 @@ import {
 import path from 'node:path'
 import {
   debsIn,
-  fetchPackage,
+  fetchPackages,
   fetchWithDependencies,
   findCommand,
   packageOf,
@@ -101,7 +101,7 @@ async function fetchPrograms(stampFile, key) {
 
 async function fetchKernel(stampFile, key) {
   const name = await resolveMetaPackage(KERNEL_META_PACKAGE, KERNEL_PREFIX)
-  const deb = await fetchPackage(name, path.join(cacheDir, 'kernel-deb'))
+  const [deb] = await fetchPackages([name], path.join(cacheDir, 'kernel-deb'))
   rmSync(kernelDir, { recursive: true, force: true })
   await unpackPackage(deb, kernelDir)
   // The installed package would run this itself: it writes modules.dep, which says what depends on what.

@@ -1,10 +1,11 @@
-// The storage servers of the tests: Ceph and OpenStack Swift from Debian's packages, Apache Hadoop from Maven Central.
+// The storage servers of the tests: Ceph, OpenStack Swift and Apache httpd from Debian's packages, Apache Hadoop from Maven Central.
 // Nothing is installed: everything is unpacked into the cache and started from there by test/servers/.
 import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { fetchWithDependencies, packageOf, unpackPackage } from './debian.mjs'
 import { fingerprint, readStamp, writeStamp } from './fingerprint.mjs'
 import { ensureHadoop } from './servers-hadoop.mjs'
+import { ensureHttpd } from './servers-httpd.mjs'
 import { cacheDir } from './paths.mjs'
 import { run, SetupError, step } from './steps.mjs'
 
@@ -38,6 +39,7 @@ const packagesRoot = path.join(serversDir, 'root')
 /** Fetch and unpack whatever of the servers is missing or out of date. Without Hadoop only a warning is printed. */
 export async function ensureServers() {
   await ensureServerPackages()
+  await ensureHttpd()
   await ensureHadoop()
 }
 

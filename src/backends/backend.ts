@@ -91,6 +91,8 @@ export interface BackendWriter {
 }
 
 export interface BackendCapabilities {
+  /** Anything can be changed; else the mount is read-only. */
+  readonly write: boolean
   /** `append` works. */
   readonly append: boolean
   /** `copy` works, and without moving the bytes through this process. */

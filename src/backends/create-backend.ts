@@ -1,5 +1,7 @@
 import type { Backend } from './backend.js'
 import { Circuit, withCircuit, type CircuitOptions } from './circuit.js'
+import { DirectoryServiceBackend } from './directory-service-backend.js'
+import { HttpBackend } from './http-backend.js'
 import { LocalDirectoryBackend } from './local-directory-backend.js'
 import { MemoryBackend } from './memory-backend.js'
 import { ObjectStoreBackend } from './object-store-backend.js'
@@ -9,6 +11,7 @@ import { DEFAULT_S3_REGION, hasRegion } from './s3-options.js'
 import { StorageError } from './storage-error.js'
 import { WebhdfsBackend } from './webhdfs-backend.js'
 import { webhdfsOptions } from './webhdfs-options.js'
+import { WebdavBackend } from './webdav-backend.js'
 import { SwiftBackend } from './swift-backend.js'
 
 export interface BackendOptions {
@@ -30,6 +33,9 @@ const LOCAL_TYPES: readonly string[] = ['fs', 'memory']
 export function isLocalType(type: string): boolean {
   return LOCAL_TYPES.includes(type)
 }
+
+/** Where a directory is but a prefix of keys. The others keep directories of their own. */
+const OBJECT_STORES: readonly string[] = ['gcs', 'azblob', 'oss', 'obs', 'cos', 'b2']
 
 /** The longest keys, bytes, of services that say so in their manuals; others tell only when a key is too long for them. */
 const MAX_KEY_BYTES: ReadonlyMap<string, number> = new Map([
@@ -94,7 +100,13 @@ function createStore({ type, options, timeoutMs, keepAttributes }: BackendOption
       return new S3Backend(operator, options, {
         ...{ timeoutMs, keepsAttributes, maxPathBytes: maxPathBytesOf(type, options) },
       })
+    case 'webdav':
+      return new WebdavBackend(operator, options, timeoutMs)
+    case 'http':
+      return new HttpBackend(operator)
     default:
-      return new ObjectStoreBackend(operator, { maxPathBytes: maxPathBytesOf(type, options) })
+      if (!OBJECT_STORES.includes(type)) return new DirectoryServiceBackend(operator)
+      // Azure, OSS and COS append only to objects that were made for it.
+      return new ObjectStoreBackend(operator, { maxPathBytes: maxPathBytesOf(type, options), append: false })
   }
 }

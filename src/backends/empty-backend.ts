@@ -8,6 +8,7 @@ function refuse(): Promise<never> {
 /** The store behind virtual directories: nothing is there and nothing can be put there. */
 export class EmptyBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
+    write: true,
     append: false,
     copy: false,
     setModificationTime: false,

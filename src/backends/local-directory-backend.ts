@@ -99,6 +99,7 @@ export class LocalDirectoryBackend implements Backend {
     // Two backends may serve one root, in this process and in others.
     this.uploadPrefix = `${RESERVED_DIRECTORY}/upload-${randomUUID()}-`
     this.capabilities = {
+      write: true,
       append: true,
       copy: true,
       setModificationTime: true,

@@ -1,6 +1,6 @@
-import type { Operator } from 'opendal'
+import type { Metadata, Operator } from 'opendal'
 import type { BackendWriter, EntryKind, ObjectStat, Timestamp } from './backend.js'
-import { OpendalBackend } from './opendal-backend.js'
+import { OpendalBackend, PART_SIZE_BYTES } from './opendal-backend.js'
 import { timestampNow } from './timestamp.js'
 
 /** A guest that says "make this file 2 TiB" must not take the host's memory with it. */
@@ -16,7 +16,12 @@ export class MemoryBackend extends OpendalBackend {
   private nextVersion = 1
 
   constructor(operator: Operator) {
-    super(operator, { setModificationTime: true, maxFileBytes: MAX_FILE_BYTES })
+    super(operator, {
+      setModificationTime: true,
+      maxFileBytes: MAX_FILE_BYTES,
+      // Its writers take parts, whatever the service says.
+      partSizeBytes: PART_SIZE_BYTES,
+    })
   }
 
   private touch(path: string): void {
@@ -43,6 +48,11 @@ export class MemoryBackend extends OpendalBackend {
   override async stat(path: string): Promise<ObjectStat | null> {
     const stat = await super.stat(path)
     return stat === null ? null : this.decorate(path, stat)
+  }
+
+  // `write` adds all else that there is to tell.
+  protected override statWritten(_path: string, metadata: Metadata): Promise<ObjectStat> {
+    return Promise.resolve(this.toStat(metadata))
   }
 
   // Nobody else writes to the store, so there is nothing to expect.

@@ -1,18 +1,11 @@
 import { createHash } from 'node:crypto'
-import type { Entry, Metadata, Operator, WriteOptions } from 'opendal'
-import type {
-  BackendCapabilities,
-  BackendWriter,
-  DirectoryEntry,
-  EntryKind,
-  ExpectedVersion,
-  FileAttributes,
-  ObjectStat,
-} from './backend.js'
+import type { Entry, Metadata, WriteOptions } from 'opendal'
+import type { DirectoryEntry, EntryKind, ExpectedVersion, FileAttributes, ObjectStat } from './backend.js'
 
 import { DirectoryMarkers } from './directory-markers.js'
 import { conflict, DIRECTORY } from './object-store.js'
-import { directoryPath, entryNameOf, objectPath, OpendalBackend, statOf } from './opendal-backend.js'
+import { directoryPath, entryNameOf, objectPath, statOf } from './opendal-backend.js'
+import { SharedStoreBackend } from './shared-store-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
 
 /** The etag of an object that was stored in one request without a key of its own: the MD5 of its bytes. */
@@ -25,16 +18,10 @@ function etagOfBytes(data: Uint8Array): string {
  * or any key below it is; mkdir makes the marker. Before the last key below a directory may go, the directory gets a
  * marker, so that it does not vanish with it. Where both an object "a" and keys below "a/" are, the object is seen.
  */
-export class ObjectStoreBackend extends OpendalBackend {
+export class ObjectStoreBackend extends SharedStoreBackend {
   protected readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
   /** How the server wants an etag in If-Match: in quotes (RFC 9110), or bare (Ceph before 18 compares the bytes). */
   private quotesEtags = true
-  private readonly canReadMatching: boolean
-
-  constructor(operator: Operator, extraCapabilities: Partial<BackendCapabilities> = {}) {
-    super(operator, extraCapabilities)
-    this.canReadMatching = operator.capability().readWithIfMatch
-  }
 
   override async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
     if (path === '') return DIRECTORY
@@ -107,25 +94,6 @@ export class ObjectStoreBackend extends OpendalBackend {
     return statOf(metadata)
   }
 
-  override async read(
-    path: string,
-    offset: number,
-    lengthBytes: number,
-    version: string,
-  ): Promise<Uint8Array> {
-    if (!this.canReadMatching || !version.startsWith('"'))
-      return super.read(path, offset, lengthBytes, version)
-    try {
-      return await this.operator.read(objectPath(path), {
-        offset: BigInt(offset),
-        size: BigInt(lengthBytes),
-        ifMatch: version,
-      })
-    } catch (error) {
-      throw toStorageError(error)
-    }
-  }
-
   override async write(
     path: string,
     data: Uint8Array,
@@ -160,36 +128,6 @@ export class ObjectStoreBackend extends OpendalBackend {
     const condition = super.conditionOf(expected)
     const { ifMatch } = condition
     return ifMatch === undefined || this.quotesEtags ? condition : { ifMatch: ifMatch.slice(1, -1) }
-  }
-
-  /** Servers ignore the conditions of uploads in parts, so the object is looked at right before the upload becomes visible. */
-  override async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
-    const writer = await super.createWriter(path, undefined)
-    return {
-      write: (data) => writer.write(data),
-      close: async () => {
-        await this.requireVersion(path, expected)
-        return writer.close()
-      },
-      abort: () => writer.abort(),
-    }
-  }
-
-  override async copy(
-    from: string,
-    to: string,
-    expected: ExpectedVersion,
-    attributes?: FileAttributes,
-  ): Promise<ObjectStat> {
-    await this.requireVersion(to, expected)
-    return super.copy(from, to, expected, attributes)
-  }
-
-  /** EEXIST or ESTALE where something else is there. */
-  protected async requireVersion(path: string, expected: ExpectedVersion): Promise<void> {
-    if (expected === undefined) return
-    const present = await this.statExactly(objectPath(path))
-    if ((present?.version ?? null) !== expected) throw conflict(path, expected)
   }
 
   override async createDirectory(path: string, attributes?: FileAttributes): Promise<void> {

@@ -21,6 +21,8 @@ import { timestampOfRfc3339 } from './timestamp.js'
 
 /** Parts of an upload: large enough that a request's latency is small beside its transfer, small enough that several uploads fit in memory. S3 asks for at least 5 MiB. */
 export const PART_SIZE_BYTES = 8 << 20
+/** What a service that takes no parts is given in one request: a commit has it in memory, so it bounds the files that can be written there. */
+export const ONE_REQUEST_BYTES = 64 << 20
 /** S3's own limit, and that of most stores like it. */
 const MAX_OBJECT_BYTES = 5 * 2 ** 40
 /** Objects moved or copied at once where a store cannot rename; a binding's calls run on its own threads. */
@@ -123,14 +125,16 @@ export class OpendalBackend implements Backend {
     this.canCopy = capability.copy
     this.canMatch = capability.writeWithIfMatch
     this.canCreateOnly = capability.writeWithIfNotExists
+    const takesParts = capability.writeCanMulti
     this.capabilities = {
+      write: capability.write,
       append: capability.writeCanAppend,
       copy: capability.copy,
       setModificationTime: false,
       attributes: false,
-      maxFileBytes: MAX_OBJECT_BYTES,
+      maxFileBytes: takesParts ? MAX_OBJECT_BYTES : ONE_REQUEST_BYTES,
       maxPathBytes: Number.MAX_SAFE_INTEGER,
-      partSizeBytes: PART_SIZE_BYTES,
+      partSizeBytes: takesParts ? PART_SIZE_BYTES : ONE_REQUEST_BYTES,
       ...extraCapabilities,
     }
   }
@@ -199,11 +203,18 @@ export class OpendalBackend implements Backend {
     attributes?: FileAttributes,
   ): Promise<ObjectStat> {
     const options = { ...this.conditionOf(expected), ...this.metadataOf(attributes) }
+    let metadata: Metadata
     try {
-      return statOf(await this.operator.write(objectPath(path), asBuffer(data), options))
+      metadata = await this.operator.write(objectPath(path), asBuffer(data), options)
     } catch (error) {
       throw toStorageError(error)
     }
+    return this.statWritten(path, metadata)
+  }
+
+  /** Many services' answers to a write do not tell the version that it made. */
+  protected statWritten(path: string, metadata: Metadata): Promise<ObjectStat> {
+    return etagOf(metadata) === null ? this.statStored(path) : Promise.resolve(this.toStat(metadata))
   }
 
   /** The condition of a write, as far as the service knows such; an unknown one would be an error, or silently ignored. */
@@ -321,7 +332,8 @@ export class OpendalBackend implements Backend {
   private async copyThrough(from: string, to: string): Promise<void> {
     const source = await this.statExactly(objectPath(from))
     if (source === null) throw new StorageError('ENOENT', `${from}: not there`)
-    if (source.sizeBytes <= PART_SIZE_BYTES) {
+    const { partSizeBytes } = this.capabilities
+    if (source.sizeBytes <= partSizeBytes) {
       const { sizeBytes, version } = source
       const data = sizeBytes > 0 ? await this.read(from, 0, sizeBytes, version) : new Uint8Array(0)
       await this.write(to, data, undefined)
@@ -329,8 +341,8 @@ export class OpendalBackend implements Backend {
     }
     const writer = await this.createWriter(to, undefined)
     try {
-      for (let offset = 0; offset < source.sizeBytes; offset += PART_SIZE_BYTES) {
-        const lengthBytes = Math.min(PART_SIZE_BYTES, source.sizeBytes - offset)
+      for (let offset = 0; offset < source.sizeBytes; offset += partSizeBytes) {
+        const lengthBytes = Math.min(partSizeBytes, source.sizeBytes - offset)
         await writer.write(await this.read(from, offset, lengthBytes, source.version))
       }
       await writer.close()

@@ -90,7 +90,7 @@ export class SwiftBackend implements Backend {
   ) {
     this.container = new SwiftContainer(parseSwiftOptions(options), timeoutMs)
     this.capabilities = {
-      ...{ append: false, copy: true, setModificationTime: false, attributes: keepsAttributes },
+      ...{ write: true, append: false, copy: true, setModificationTime: false, attributes: keepsAttributes },
       maxFileBytes: Number.MAX_SAFE_INTEGER,
       // A directory's marker ends in "/".
       maxPathBytes: MAX_NAME_BYTES - Buffer.byteLength(this.container.prefix) - 1,

@@ -57,6 +57,7 @@ function hasErrno(error: unknown, errno: string): boolean {
  */
 export class WebhdfsBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
+    write: true,
     append: true,
     copy: false,
     setModificationTime: true,

@@ -394,7 +394,10 @@ export class FileContent {
 
   /** Written from front to back, with nothing in the store that would have to be read. */
   private isStream(): boolean {
+    const { partSizeBytes, maxFileBytes } = this.source.backend.capabilities
     return (
+      // Of a file that is never longer than a part, all is stored at once.
+      partSizeBytes < maxFileBytes &&
       this.streamEnd === this.size &&
       this.streamBytes === this.size &&
       this.baseLimit === 0 &&

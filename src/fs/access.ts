@@ -8,9 +8,10 @@ export function requireMounted(inode: Inode): void {
   if (inode.mount.isRemoved) throw new FsError('EIO', `the mount ${inode.mount.options.name} was removed`)
 }
 
-/** EROFS on a read-only mount. */
+/** EROFS on a read-only mount: by its configuration, or because its store takes nothing. */
 export function requireWritable(inode: Inode): void {
-  if (inode.mount.options.readOnly) throw new FsError('EROFS')
+  const { options, backend } = inode.mount
+  if (options.readOnly || !backend.capabilities.write) throw new FsError('EROFS')
 }
 
 /** The errors that a new name may meet before the store is asked: EROFS, ENOENT, EPERM, EINVAL, ENAMETOOLONG. Returns its path. */

@@ -41,6 +41,7 @@ class OneObjectBackend implements Backend {
 
   constructor(append: boolean) {
     this.capabilities = {
+      write: true,
       append,
       copy: false,
       setModificationTime: false,

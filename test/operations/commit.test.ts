@@ -5,7 +5,7 @@ import { O_CREAT, O_DSYNC, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY, OpenFlags } from '
 import { codeOf } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { describeEachStore, describeStores, eventually, serve, type Served } from '../support/served.js'
-import { SHARED_STORES } from '../support/stores.js'
+import { SHARED_STORES, webdavStore } from '../support/stores.js'
 
 const MIB = 1 << 20
 
@@ -87,101 +87,108 @@ describeStores('commit', { stores: SHARED_STORES }, (served) => {
   })
 })
 
-describeStores('commit with write-back off', { stores: SHARED_STORES }, (served, { properties }) => {
-  it('FLUSH returns when the store has the data, each time, and the descriptor goes on', async () => {
-    const fs = served().guestFs()
-    const file = await fs.open('dup', O_RDWR | O_CREAT)
-    await file.write(0, 'one')
-    await file.flush()
-    assert.equal(await storedText(served(), 'dup'), 'one')
-    await file.write(3, ' two')
-    await file.flush()
-    assert.equal(await storedText(served(), 'dup'), 'one two')
-    await file.flush()
-    await file.write(7, ' three')
-    await file.close()
-    assert.equal(await storedText(served(), 'dup'), 'one two three')
-  })
+describeStores(
+  'commit with write-back off',
+  { stores: [...SHARED_STORES, webdavStore] },
+  (served, { properties }) => {
+    it('FLUSH returns when the store has the data, each time, and the descriptor goes on', async () => {
+      const fs = served().guestFs()
+      const file = await fs.open('dup', O_RDWR | O_CREAT)
+      await file.write(0, 'one')
+      await file.flush()
+      assert.equal(await storedText(served(), 'dup'), 'one')
+      await file.write(3, ' two')
+      await file.flush()
+      assert.equal(await storedText(served(), 'dup'), 'one two')
+      await file.flush()
+      await file.write(7, ' three')
+      await file.close()
+      assert.equal(await storedText(served(), 'dup'), 'one two three')
+    })
 
-  it('RELEASE without FLUSH stores the data, too', async () => {
-    const { client } = served()
-    const parent = await served().nodeid()
-    const { entry, fh } = await client.create(parent, 'released', O_RDWR | O_CREAT)
-    await client.write(entry.nodeid, fh, 0, Buffer.from('unflushed'))
-    await client.release(entry.nodeid, fh)
-    assert.equal(await storedText(served(), 'released'), 'unflushed')
-  })
+    it('RELEASE without FLUSH stores the data, too', async () => {
+      const { client } = served()
+      const parent = await served().nodeid()
+      const { entry, fh } = await client.create(parent, 'released', O_RDWR | O_CREAT)
+      await client.write(entry.nodeid, fh, 0, Buffer.from('unflushed'))
+      await client.release(entry.nodeid, fh)
+      assert.equal(await storedText(served(), 'released'), 'unflushed')
+    })
 
-  it("one descriptor's FLUSH stores what another wrote", async () => {
-    const fs = served().guestFs()
-    const writer = await fs.open('other', O_RDWR | O_CREAT)
-    const reader = await fs.open('other')
-    await writer.write(0, 'of the writer')
-    await reader.close()
-    assert.equal(await storedText(served(), 'other'), 'of the writer')
-    await writer.close()
-  })
+    it("one descriptor's FLUSH stores what another wrote", async () => {
+      const fs = served().guestFs()
+      const writer = await fs.open('other', O_RDWR | O_CREAT)
+      const reader = await fs.open('other')
+      await writer.write(0, 'of the writer')
+      await reader.close()
+      assert.equal(await storedText(served(), 'other'), 'of the writer')
+      await writer.close()
+    })
 
-  it('FLUSH while others write stores at least what was written before it', async () => {
-    const fs = served().guestFs()
-    const file = await fs.open('racing', O_RDWR | O_CREAT)
-    const data = randomBytes(2 * MIB)
-    await file.write(0, data)
-    const more = randomBytes(2 * MIB, 2)
-    const [, stored] = await Promise.all([
-      file.write(2 * MIB, more),
-      file.flush().then(() => served().view.read('racing')),
-    ])
-    assertSameBytes((stored ?? Buffer.alloc(0)).subarray(0, data.length), data)
-    await file.close()
-    assertSameBytes((await served().view.read('racing')) ?? Buffer.alloc(0), Buffer.concat([data, more]))
-  })
+    it('FLUSH while others write stores at least what was written before it', async () => {
+      const fs = served().guestFs()
+      const file = await fs.open('racing', O_RDWR | O_CREAT)
+      const data = randomBytes(2 * MIB)
+      await file.write(0, data)
+      const more = randomBytes(2 * MIB, 2)
+      const [, stored] = await Promise.all([
+        file.write(2 * MIB, more),
+        file.flush().then(() => served().view.read('racing')),
+      ])
+      assertSameBytes((stored ?? Buffer.alloc(0)).subarray(0, data.length), data)
+      await file.close()
+      assertSameBytes((await served().view.read('racing')) ?? Buffer.alloc(0), Buffer.concat([data, more]))
+    })
 
-  it("reports the store's refusal to the caller of close, and goes on", async () => {
-    const fs = served().guestFs()
-    await fs.mkdir('vanishing')
-    const file = await fs.open('vanishing/file', O_RDWR | O_CREAT)
-    await file.write(0, 'nowhere to go')
-    // Somebody else takes the directory away before the file was ever stored in it.
-    await served().view.removeTree('vanishing')
-    const code = await codeOf(file.flush())
-    await file.close().catch(() => undefined)
-    if (properties.isObjectStore) {
-      // A key needs no directory: the file brings it back.
-      assert.equal(code, 'OK')
-      assert.equal(await storedText(served(), 'vanishing/file'), 'nowhere to go')
-    } else {
-      assert.equal(code, 'ENOENT')
-    }
-    await fs.writeFile('next', 'is fine')
-    assert.equal(await storedText(served(), 'next'), 'is fine')
-    assert.deepEqual(served().stats().cache.dirtyFiles, 0)
-  })
-})
+    it("reports the store's refusal to the caller of close, and goes on", async () => {
+      const fs = served().guestFs()
+      await fs.mkdir('vanishing')
+      const file = await fs.open('vanishing/file', O_RDWR | O_CREAT)
+      await file.write(0, 'nowhere to go')
+      // Somebody else takes the directory away before the file was ever stored in it.
+      await served().view.removeTree('vanishing')
+      const code = await codeOf(file.flush())
+      await file.close().catch(() => undefined)
+      if (properties.restoresDirectories) {
+        assert.equal(code, 'OK')
+        assert.equal(await storedText(served(), 'vanishing/file'), 'nowhere to go')
+      } else {
+        assert.equal(code, 'ENOENT')
+      }
+      await fs.writeFile('next', 'is fine')
+      assert.equal(await storedText(served(), 'next'), 'is fine')
+      assert.deepEqual(served().stats().cache.dirtyFiles, 0)
+    })
+  },
+)
 
-describeEachStore('a change of a file that somebody else replaced', SHARED_STORES, (store) => {
-  it('is refused, and does not live on in the pages that the guest keeps', async (t) => {
-    const served = await serve({ mounts: [{ store }] })
-    t.after(() => served.close())
-    const { client } = served
-    const fs = served.guestFs()
-    await fs.writeFile('contested', 'common base')
-    const nodeid = await served.nodeid('m/contested')
-    const mine = await client.open(nodeid, O_RDWR)
-    await client.write(nodeid, mine.fh, 0, Buffer.from('MINE'))
-    // Somebody else replaces the file: what was written here cannot be put over that.
-    await served.view.write('contested', 'their version')
-    const refusal = await codeOf(client.flush(nodeid, mine.fh))
-    await client.release(nodeid, mine.fh)
-    const again = await client.open(nodeid, O_RDWR)
-    const text = Buffer.from(await client.read(nodeid, again.fh, 0, 100)).toString()
-    await client.release(nodeid, again.fh)
-    assert.equal(refusal, 'ESTALE')
-    assert.equal(text, 'their version')
-    assert.equal(again.openFlags & OpenFlags.KEEP_CACHE, 0)
-    assert.equal(await storedText(served, 'contested'), 'their version')
-  })
-})
+describeEachStore(
+  'a change of a file that somebody else replaced',
+  [...SHARED_STORES, webdavStore],
+  (store) => {
+    it('is refused, and does not live on in the pages that the guest keeps', async (t) => {
+      const served = await serve({ mounts: [{ store }] })
+      t.after(() => served.close())
+      const { client } = served
+      const fs = served.guestFs()
+      await fs.writeFile('contested', 'common base')
+      const nodeid = await served.nodeid('m/contested')
+      const mine = await client.open(nodeid, O_RDWR)
+      await client.write(nodeid, mine.fh, 0, Buffer.from('MINE'))
+      // Somebody else replaces the file: what was written here cannot be put over that.
+      await served.view.write('contested', 'their version')
+      const refusal = await codeOf(client.flush(nodeid, mine.fh))
+      await client.release(nodeid, mine.fh)
+      const again = await client.open(nodeid, O_RDWR)
+      const text = Buffer.from(await client.read(nodeid, again.fh, 0, 100)).toString()
+      await client.release(nodeid, again.fh)
+      assert.equal(refusal, 'ESTALE')
+      assert.equal(text, 'their version')
+      assert.equal(again.openFlags & OpenFlags.KEEP_CACHE, 0)
+      assert.equal(await storedText(served, 'contested'), 'their version')
+    })
+  },
+)
 
 describeStores(
   'commit with write-back on',

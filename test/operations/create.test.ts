@@ -18,8 +18,9 @@ import {
 } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { describeStores } from '../support/served.js'
+import { STORES_AND_WEBDAV } from '../support/stores.js'
 
-describeStores('create', {}, (served) => {
+describeStores('create', { stores: STORES_AND_WEBDAV }, (served) => {
   it('makes an empty file that is there after close', async () => {
     const fs = served().guestFs()
     await fs.writeFile('empty', '')

@@ -12,6 +12,7 @@ import {
   type DirentPlus,
 } from '../frontend/fuse-structs.js'
 import { describeStores, type Served } from '../support/served.js'
+import { STORES_AND_WEBDAV } from '../support/stores.js'
 
 const DIRENT_BYTES = 24
 const DIRENTPLUS_BYTES = 152
@@ -203,7 +204,7 @@ const OPCODES = [
   ['READDIRPLUS', Opcode.READDIRPLUS, DIRENTPLUS_BYTES],
 ] as const
 
-describeStores('listing', {}, (served, { properties }) => {
+describeStores('listing', { stores: STORES_AND_WEBDAV }, (served, { properties }) => {
   for (const [title, opcode, entryBytes] of OPCODES) {
     listingTests(served, title, opcode, entryBytes)
   }

@@ -4,6 +4,7 @@ import { it } from 'node:test'
 import { O_CREAT, O_RDWR, S_IFREG, StructBytes, Opcode } from '../frontend/abi.js'
 import { codeOf, type FuseClient, type Name } from '../frontend/fuse-client.js'
 import { describeStores } from '../support/served.js'
+import { STORES_AND_WEBDAV } from '../support/stores.js'
 
 const GOOD_NAMES = [
   'a'.repeat(255),
@@ -92,7 +93,7 @@ function allOf(code: string): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, code]))
 }
 
-describeStores('names', {}, (served, store) => {
+describeStores('names', { stores: STORES_AND_WEBDAV }, (served, store) => {
   const { properties } = store
   const isRefused = (name: string): boolean => properties.refusedNames?.test(name) === true
   const goodNames = [...GOOD_NAMES, ...DELICATE_NAMES.filter((name) => !isRefused(name))]

@@ -12,14 +12,14 @@ import {
 import { codeOf } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { describeEachStore, describeStores, raceWith, serve, type Served } from '../support/served.js'
-import { STORES } from '../support/stores.js'
+import { STORES, STORES_AND_WEBDAV } from '../support/stores.js'
 
 async function hiddenFiles(served: Served): Promise<string[]> {
   if (!served.hasView) return []
   return (await served.view.paths()).filter((path) => path.startsWith('.ovfsd/') && path !== '.ovfsd/')
 }
 
-describeStores('rename', {}, (served, { properties }) => {
+describeStores('rename', { stores: STORES_AND_WEBDAV }, (served, { properties }) => {
   const { rounds, turnsBefore } = raceWith(properties)
 
   it('moves a file, its contents and its time', async () => {

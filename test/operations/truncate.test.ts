@@ -5,6 +5,7 @@ import { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { describeStores, type Served } from '../support/served.js'
+import { STORES_AND_WEBDAV } from '../support/stores.js'
 
 const SIZES = [0, 1, 4095, 4096, 4097, 100_000]
 const FULL = randomBytes(300_001)
@@ -17,7 +18,7 @@ async function stored(served: Served, name: string): Promise<Buffer | null> {
   return served.hasView ? served.view.read(name) : served.guestFs().readFile(name)
 }
 
-describeStores('truncate', {}, (served) => {
+describeStores('truncate', { stores: STORES_AND_WEBDAV }, (served) => {
   it('cuts a stored file without a handle, and the store has it when the call returns', async () => {
     const fs = served().guestFs()
     for (const size of SIZES) {

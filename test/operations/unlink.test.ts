@@ -5,6 +5,7 @@ import { O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { describeStores, raceWith, type Served } from '../support/served.js'
+import { STORES_AND_WEBDAV } from '../support/stores.js'
 
 const MIB = 1 << 20
 
@@ -165,7 +166,7 @@ for (const writeBack of [false, true]) {
   )
 }
 
-describeStores('unlink and rmdir', {}, (served) => {
+describeStores('unlink and rmdir', { stores: STORES_AND_WEBDAV }, (served) => {
   it('are ENOENT for what is missing, EISDIR and ENOTDIR for the other kind', async () => {
     const { client } = served()
     const fs = served().guestFs()

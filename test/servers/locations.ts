@@ -14,6 +14,9 @@ export const hadoopDirectory = path.join(cacheDirectory, 'hadoop')
 /** One line that says why set-up could not fetch Hadoop. */
 export const hadoopProblemFile = path.join(cacheDirectory, 'hadoop-problem')
 
+/** Apache httpd's unpacked packages, as below `packagesRoot`. */
+export const httpdDirectory = path.join(cacheDirectory, 'httpd')
+
 /** The unpacked packages: a root directory with usr/bin and so on. */
 export const packagesRoot = path.join(cacheDirectory, 'servers/root')
 export const packagesLibraries = path.join(packagesRoot, 'usr/lib/x86_64-linux-gnu')

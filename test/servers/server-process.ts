@@ -22,6 +22,8 @@ export interface ServerProcessOptions {
   readonly args: readonly string[]
   /** The whole environment besides PATH, HOME and TMPDIR: nothing else of ours reaches the server. */
   readonly environment: Readonly<Record<string, string>>
+  /** Run as this user and group of the host, which only root may ask for. Default: as who runs the tests. */
+  readonly userId?: number
   /** Gets NAME.log. */
   readonly logDirectory: string
 }
@@ -39,17 +41,18 @@ export class ServerProcess {
   /** Processes that the server forked, which end with it. */
   readonly #descendants: ProcessIdentity[] = []
 
-  constructor({ name, command, args, environment, logDirectory }: ServerProcessOptions) {
+  constructor({ name, command, args, environment, logDirectory, userId }: ServerProcessOptions) {
     this.name = name
     this.logFile = path.join(logDirectory, `${name}.log`)
     const log = openSync(this.logFile, 'a')
     // `env` comes after setpriv: the server's libraries are none that a program of the host should load.
     const variables = Object.entries(environment).map(([key, value]) => `${key}=${value}`)
-    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', 'env', ...variables, command, ...args], {
-      stdio: ['ignore', log, log],
-      env: hostEnvironment(),
-      cwd: logDirectory,
-    })
+    const identity = userId === undefined ? [] : [`--reuid=${userId}`, `--regid=${userId}`, '--clear-groups']
+    this.#child = spawn(
+      'setpriv',
+      [...identity, '--pdeathsig', 'KILL', '--', 'env', ...variables, command, ...args],
+      { stdio: ['ignore', log, log], env: hostEnvironment(), cwd: logDirectory },
+    )
     closeSync(log)
     this.#child.unref()
     running.add(this)

@@ -11,8 +11,9 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { startCeph } from './ceph.js'
 import { startHdfs } from './hdfs.js'
+import { startHttpd } from './httpd.js'
 import { isRunning } from './process-id.js'
-import type { SharedAnswer, SharedCeph, SharedHdfs, SharedKind, SharedSwift } from './shared.js'
+import type { SharedAnswer, SharedCeph, SharedHdfs, SharedHttpd, SharedKind, SharedSwift } from './shared.js'
 import type { StorageServer } from './storage-server.js'
 import { startSwift } from './swift.js'
 
@@ -39,10 +40,16 @@ async function startSharedHdfs(): Promise<SharedHdfs> {
   return { nameNode, httpEndpoint, dataNodeHttpEndpoint, user }
 }
 
+async function startSharedHttpd(): Promise<SharedHttpd> {
+  const { davEndpoint, httpEndpoint, directory } = keep(await startHttpd())
+  return { davEndpoint, httpEndpoint, directory }
+}
+
 const starters: Readonly<Record<SharedKind, () => Promise<unknown>>> = {
   ceph: startSharedCeph,
   swift: startSharedSwift,
   hdfs: startSharedHdfs,
+  httpd: startSharedHttpd,
 }
 
 /** A start that failed is not tried again: it would only fail as slowly for every test file. */

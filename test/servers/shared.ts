@@ -19,13 +19,20 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { S3Client, SwiftClient, WebHdfsClient, type S3Access, type SwiftAccess } from './clients.js'
+import {
+  S3Client,
+  SwiftClient,
+  WebdavClient,
+  WebHdfsClient,
+  type S3Access,
+  type SwiftAccess,
+} from './clients.js'
 import { hdfsProblem } from './hdfs.js'
 import { identityOf, type ProcessIdentity } from './process-id.js'
 import { logTail } from './server-process.js'
 import { waitUntil } from './wait.js'
 
-export type SharedKind = 'ceph' | 'swift' | 'hdfs'
+export type SharedKind = 'ceph' | 'swift' | 'hdfs' | 'httpd'
 /** What the host answers, a line of JSON. */
 export type SharedAnswer = { readonly access: unknown } | { readonly error: string }
 
@@ -41,6 +48,13 @@ export interface SharedHdfs {
   readonly user: string
 }
 
+export interface SharedHttpd {
+  readonly davEndpoint: string
+  readonly httpEndpoint: string
+  /** What it serves, on the host. */
+  readonly directory: string
+}
+
 const HOST_SCRIPT = fileURLToPath(new URL('./shared-host.js', import.meta.url))
 /** Only Node.js itself has to start. */
 const HOST_DEADLINE_MS = 60_000
@@ -51,6 +65,7 @@ export interface SharedServers {
   swift(): Promise<SharedSwift>
   /** Ask {@link hdfsProblem} first. */
   hdfs(): Promise<SharedHdfs>
+  httpd(): Promise<SharedHttpd>
 }
 
 const asked = new Map<SharedKind, Promise<unknown>>()
@@ -65,6 +80,7 @@ export function sharedServers(): SharedServers {
     ceph: () => of('ceph') as Promise<SharedCeph>,
     swift: () => of('swift') as Promise<SharedSwift>,
     hdfs: () => of('hdfs') as Promise<SharedHdfs>,
+    httpd: () => of('httpd') as Promise<SharedHttpd>,
   }
 }
 
@@ -87,6 +103,13 @@ export async function freshDirectory(access: SharedHdfs): Promise<string> {
   const directory = `/test-${randomUUID()}`
   await new WebHdfsClient({ endpoint: access.httpEndpoint, user: access.user }).mkdirs(directory)
   return directory
+}
+
+/** A new, empty directory by WebDAV: its absolute path there. */
+export async function freshCollection(access: SharedHttpd): Promise<string> {
+  const root = `/test-${randomUUID()}`
+  await new WebdavClient(access.davEndpoint).mkdir(`${root}/`)
+  return root
 }
 
 async function ask(kind: SharedKind): Promise<unknown> {

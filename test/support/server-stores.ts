@@ -2,16 +2,24 @@
  * Stores on real servers, one of each for a whole run of tests; every prepared store is a bucket, container or directory
  * of its own. What others see is asked by plain HTTP clients, not through the daemon.
  */
-import { S3Client, SwiftClient, WebHdfsClient } from '../servers/clients.js'
+import { join } from 'node:path'
+import { S3Client, SwiftClient, WebdavClient, WebHdfsClient } from '../servers/clients.js'
 import { hdfsProblem } from '../servers/hdfs.js'
-import { freshBucket, freshContainer, freshDirectory, sharedServers } from '../servers/shared.js'
+import {
+  freshBucket,
+  freshCollection,
+  freshContainer,
+  freshDirectory,
+  sharedServers,
+} from '../servers/shared.js'
 import { LINUX_PATH_MAX_BYTES, TRAILING_WHITE_SPACE, type Store, type StoreProperties } from './store.js'
-import { hdfsView, s3View, swiftView } from './views.js'
+import { hdfsView, s3View, swiftView, webdavView } from './views.js'
 
 const OBJECT_STORE: StoreProperties = {
   isServer: true,
   isShared: true,
   isObjectStore: true,
+  restoresDirectories: true,
   refusedNames: TRAILING_WHITE_SPACE,
   // A key of 1024 bytes, less the "/" of a marker.
   maxPathBytes: 1023,
@@ -73,6 +81,7 @@ export const hdfsStore: Store = {
     isServer: true,
     isShared: true,
     isObjectStore: false,
+    restoresDirectories: false,
     refusedNames: /:|^\.snapshot$/,
     maxPathBytes: LINUX_PATH_MAX_BYTES,
     // A page has 1000.
@@ -95,6 +104,36 @@ export const hdfsStore: Store = {
       dispose: async () => {
         await client.delete(root, { recursive: true })
       },
+    }
+  },
+}
+
+export const webdavStore: Store = {
+  name: 'webdav',
+  properties: {
+    isServer: true,
+    isShared: true,
+    isObjectStore: false,
+    restoresDirectories: true,
+    refusedNames: TRAILING_WHITE_SPACE,
+    maxPathBytes: 2048,
+    // A listing has no pages.
+    manyEntries: 300,
+    mtimeUnitNs: null,
+    refusesTimesBefore1970: false,
+    copies: true,
+  },
+  problem: null,
+  prepare: async () => {
+    const access = await sharedServers().httpd()
+    const root = await freshCollection(access)
+    const client = new WebdavClient(access.davEndpoint)
+    return {
+      type: 'webdav',
+      options: { endpoint: access.davEndpoint, root },
+      view: webdavView(client, root, join(access.directory, root)),
+      hostDirectory: null,
+      dispose: () => client.delete(`${root}/`),
     }
   },
 }

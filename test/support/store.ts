@@ -43,6 +43,8 @@ export interface StoreProperties {
   readonly isShared: boolean
   /** A directory is there by an object "dir/" or by what is below it; a name is a key. */
   readonly isObjectStore: boolean
+  /** A file that is stored brings its directory back, where somebody else has removed that. */
+  readonly restoresDirectories: boolean
   /** Names that the store cannot hold: EINVAL; null where it holds all. */
   readonly refusedNames: RegExp | null
   /** The longest path that the store takes, bytes. */

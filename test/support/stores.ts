@@ -2,11 +2,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { cephStore, hdfsStore, swiftStore } from './server-stores.js'
+import { cephStore, hdfsStore, swiftStore, webdavStore } from './server-stores.js'
 import { LINUX_PATH_MAX_BYTES, TRAILING_WHITE_SPACE, type PreparedStore, type Store } from './store.js'
 import { directoryView } from './views.js'
 
-export { cephStore, hdfsStore, swiftStore } from './server-stores.js'
+export { cephStore, hdfsStore, swiftStore, webdavStore } from './server-stores.js'
 export type { PreparedStore, Store, StoreProperties, StoreView } from './store.js'
 
 export const memoryStore: Store = {
@@ -15,6 +15,7 @@ export const memoryStore: Store = {
     isServer: false,
     isShared: false,
     isObjectStore: false,
+    restoresDirectories: false,
     refusedNames: TRAILING_WHITE_SPACE,
     maxPathBytes: LINUX_PATH_MAX_BYTES,
     // Each costs a guest's CREATE, FLUSH and RELEASE.
@@ -40,6 +41,7 @@ export const directoryStore: Store = {
     isServer: false,
     isShared: true,
     isObjectStore: false,
+    restoresDirectories: false,
     refusedNames: TRAILING_WHITE_SPACE,
     maxPathBytes: LINUX_PATH_MAX_BYTES,
     manyEntries: 10_000,
@@ -63,6 +65,8 @@ export const directoryStore: Store = {
 export const LOCAL_STORES: readonly Store[] = [directoryStore, memoryStore]
 export const SERVER_STORES: readonly Store[] = [cephStore, swiftStore, hdfsStore]
 export const STORES: readonly Store[] = [...LOCAL_STORES, ...SERVER_STORES]
+/** For the suites about names; the rest of WebDAV is in test/backends/other-services.test.ts, to keep the whole run short. */
+export const STORES_AND_WEBDAV: readonly Store[] = [...STORES, webdavStore]
 /** Those that somebody else can look into. */
 export const SHARED_STORES: readonly Store[] = STORES.filter(({ properties }) => properties.isShared)
 

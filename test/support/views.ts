@@ -1,7 +1,7 @@
 /** What others see of the storage of a mount, and how they change it. */
 import { mkdir, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { S3Client, SwiftClient, WebHdfsClient } from '../servers/clients.js'
+import type { S3Client, SwiftClient, WebdavClient, WebHdfsClient } from '../servers/clients.js'
 import type { StoreView } from './store.js'
 
 /** The paths below a directory, relative to it, sorted. */
@@ -34,15 +34,32 @@ export function directoryView(root: string): StoreView {
     },
     remove: (path) => unlink(join(root, path)),
     removeTree: (path) => rm(join(root, path), { recursive: true }),
-    paths: async () => {
-      const entries = await readdir(root, { recursive: true, withFileTypes: true })
-      return entries
-        .map((entry) => {
-          const path = join(entry.parentPath, entry.name).slice(root.length + 1)
-          return entry.isDirectory() ? `${path}/` : path
-        })
-        .sort()
-    },
+    paths: () => pathsInDirectory(root),
+  }
+}
+
+async function pathsInDirectory(root: string): Promise<string[]> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true })
+  return entries
+    .map((entry) => {
+      const path = join(entry.parentPath, entry.name).slice(root.length + 1)
+      return entry.isDirectory() ? `${path}/` : path
+    })
+    .sort()
+}
+
+/**
+ * @param root absolute path of the mount's root on the server
+ * @param directory the same on the host
+ */
+export function webdavView(client: WebdavClient, root: string, directory: string): StoreView {
+  return {
+    read: (path) => client.get(`${root}/${path}`),
+    write: (path, data) => client.put(`${root}/${path}`, data),
+    mkdir: (path) => client.mkdir(`${root}/${path}/`),
+    remove: (path) => client.delete(`${root}/${path}`),
+    removeTree: (path) => client.delete(`${root}/${path}/`),
+    paths: () => pathsInDirectory(directory),
   }
 }
 
