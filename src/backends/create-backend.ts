@@ -1,3 +1,4 @@
+import { AzblobBackend } from './azblob-backend.js'
 import type { Backend } from './backend.js'
 import { Circuit, withCircuit, type CircuitOptions } from './circuit.js'
 import { DirectoryServiceBackend } from './directory-service-backend.js'
@@ -34,8 +35,8 @@ export function isLocalType(type: string): boolean {
   return LOCAL_TYPES.includes(type)
 }
 
-/** Where a directory is but a prefix of keys. The others keep directories of their own. */
-const OBJECT_STORES: readonly string[] = ['gcs', 'azblob', 'oss', 'obs', 'cos', 'b2']
+/** Where a directory is but a prefix of keys, without a class of their own. The others keep directories as such. */
+const OBJECT_STORES: readonly string[] = ['gcs', 'oss', 'obs', 'cos', 'b2']
 
 /** The longest keys, bytes, of services that say so in their manuals; others tell only when a key is too long for them. */
 const MAX_KEY_BYTES: ReadonlyMap<string, number> = new Map([
@@ -100,13 +101,15 @@ function createStore({ type, options, timeoutMs, keepAttributes }: BackendOption
       return new S3Backend(operator, options, {
         ...{ timeoutMs, keepsAttributes, maxPathBytes: maxPathBytesOf(type, options) },
       })
+    case 'azblob':
+      return new AzblobBackend(operator, { maxPathBytes: maxPathBytesOf(type, options) })
     case 'webdav':
       return new WebdavBackend(operator, options, timeoutMs)
     case 'http':
-      return new HttpBackend(operator)
+      return new HttpBackend(operator, options, timeoutMs)
     default:
       if (!OBJECT_STORES.includes(type)) return new DirectoryServiceBackend(operator)
-      // Azure, OSS and COS append only to objects that were made for it.
+      // OSS and COS append only to objects that were made for it.
       return new ObjectStoreBackend(operator, { maxPathBytes: maxPathBytesOf(type, options), append: false })
   }
 }

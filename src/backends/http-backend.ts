@@ -1,16 +1,29 @@
-import type { EntryKind, ObjectStat } from './backend.js'
+import type { Operator } from 'opendal'
+import type { ObjectStat } from './backend.js'
 import { DirectoryServiceBackend } from './directory-service-backend.js'
 import { DIRECTORY } from './object-store.js'
-import { directoryPath, objectPath } from './opendal-backend.js'
+import { statOfWeb, WebClient } from './web-client.js'
 
-/** OpenDAL's `http`: files whose names are known, to be read. There are no listings, and no directories but what answers under "name/". */
+/**
+ * OpenDAL's `http`: files whose names are known, to be read. There are no listings. To OpenDAL, every name that is missing
+ * is a directory; here it is one if the server leads to the name with a "/", as Apache and nginx do.
+ */
 export class HttpBackend extends DirectoryServiceBackend {
-  /** Asked for a directory without its "/", servers lead to its page, which would pass for a file of that name. */
-  override async stat(path: string, _kind?: EntryKind): Promise<ObjectStat | null> {
-    if (path === '') return DIRECTORY
-    const file = this.statExactly(objectPath(path))
-    file.catch(() => undefined)
-    const directory = await this.statExactly(directoryPath(path))
-    return directory ?? file
+  private readonly client: WebClient
+
+  constructor(operator: Operator, options: Readonly<Record<string, string>>, timeoutMs: number) {
+    super(operator)
+    this.client = new WebClient(options, timeoutMs)
+  }
+
+  override stat(path: string): Promise<ObjectStat | null> {
+    return path === '' ? Promise.resolve(DIRECTORY) : this.statExactly(path)
+  }
+
+  protected override async statExactly(path: string): Promise<ObjectStat | null> {
+    const status = await this.client.head(path.replace(/^\//, ''))
+    // OpenDAL follows, as its reads do.
+    if (status === 'elsewhere') return super.statExactly(path)
+    return status === null ? null : statOfWeb(status)
   }
 }

@@ -313,7 +313,7 @@ export class S3Backend extends ObjectStoreBackend {
   }
 
   /** The etag of an upload in parts tells their number behind a "-"; a copy by one request has a plain one. Ceph keeps it. */
-  copyChangesVersion(version: string): boolean {
+  override copyChangesVersion(version: string): boolean {
     return version.includes('-')
   }
 

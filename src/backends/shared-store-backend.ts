@@ -85,6 +85,11 @@ export class SharedStoreBackend extends OpendalBackend {
     return super.copy(from, to, expected, attributes)
   }
 
+  /** A moved object is a copy, and few services say that those keep their etags. */
+  copyChangesVersion(_version: string): boolean {
+    return true
+  }
+
   /** EEXIST or ESTALE where something else is there. */
   protected async requireVersion(path: string, expected: ExpectedVersion): Promise<void> {
     if (expected === undefined) return

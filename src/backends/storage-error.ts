@@ -63,7 +63,9 @@ const OS_ERROR_PATTERN = /\(os error (\d+)\)/
 /** The object became shorter than the size we know: it was replaced underneath us. */
 const SHORT_READ_PATTERN = /too little data|range (?:start|end) out of bounds|Panic in async function/
 const TIMEOUT_PATTERN = /timeout|timed out/i
-/** OpenDAL's HTTP client without an answer; an answer of any status has its `response: Parts` in the text. */
+/** An answer of any status is in the text with its headers, such as `Keep-Alive: timeout=5`. */
+const ANSWER_PATTERN = /response: Parts \{/
+/** OpenDAL's HTTP client without an answer. */
 const CONNECTION_PATTERN = /=> send http request/
 
 const NAME_OF_ERRNO = new Map<number, ErrnoName>(
@@ -87,7 +89,7 @@ export function toStorageError(error: unknown): StorageError {
   if (osErrno !== undefined) return new StorageError(osErrno, message, { cause: error })
   const match = KIND_PATTERN.exec(message)
   const retryable = match !== null && match[2] !== 'permanent' && !FINAL_KINDS.has(match[1] ?? '')
-  if (TIMEOUT_PATTERN.test(message))
+  if (TIMEOUT_PATTERN.test(message) && !ANSWER_PATTERN.test(message))
     return new StorageError('ETIMEDOUT', message, { retryable: true, unanswered: true, cause: error })
   const unanswered = CONNECTION_PATTERN.test(message)
   const errno = (match?.[1] === undefined ? undefined : ERRNO_OF_KIND[match[1]]) ?? 'EIO'

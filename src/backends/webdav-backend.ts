@@ -4,8 +4,8 @@ import { DirectoryServiceBackend } from './directory-service-backend.js'
 import { DIRECTORY } from './object-store.js'
 import { directoryPath, entryNameOf } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
-import { timestampOfRfc3339 } from './timestamp.js'
-import { WebdavClient, type WebdavStatus } from './webdav-client.js'
+import { statOfWeb } from './web-client.js'
+import { WebdavClient } from './webdav-client.js'
 
 /** Servers take request lines of 8 KiB (Apache's LimitRequestLine, nginx's buffers), and a byte of a name may be three there. */
 const MAX_PATH_BYTES = 2048
@@ -36,11 +36,11 @@ export class WebdavBackend extends DirectoryServiceBackend {
   /** One answer for a file and a directory of that name. */
   protected override async statExactly(path: string): Promise<ObjectStat | null> {
     const status = await this.client.stat(path.replace(/^\//, ''))
-    return status === null ? null : statOf(status)
+    return status === null ? null : statOfWeb(status)
   }
 
   protected override toStat(metadata: Metadata): ObjectStat {
-    return statOf({
+    return statOfWeb({
       kind: metadata.isDirectory() ? 'directory' : 'file',
       sizeBytes: Number(metadata.contentLength ?? 0n),
       lastModified: metadata.lastModified ?? '',
@@ -97,12 +97,4 @@ export class WebdavBackend extends DirectoryServiceBackend {
     if ((await this.stat(to))?.kind === 'directory') throw new StorageError('EISDIR', `${to}: a directory`)
     await this.client.move(from, to, kind, true)
   }
-}
-
-/** The version is the etag without its marks: Apache's are weak while a file is younger than a second, and strong later. */
-function statOf({ kind, sizeBytes, lastModified, etag }: WebdavStatus): ObjectStat {
-  if (kind === 'directory') return DIRECTORY
-  const mtime = timestampOfRfc3339(lastModified)
-  const version = etag.replace(/^(?:W\/)?"?(.*?)"?$/, '$1')
-  return { kind, sizeBytes, mtime, version: version === '' ? `${mtime?.seconds ?? 0}/${sizeBytes}` : version }
 }

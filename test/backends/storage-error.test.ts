@@ -13,6 +13,12 @@ for (const [message, errno, retryable] of [
   ['RateLimited (persistent) at write', 'EAGAIN', true],
   ['Unexpected (permanent) at write', 'EIO', false],
   ['Unexpected (persistent) at stat => io operation timeout reached', 'ETIMEDOUT', true],
+  // An answer, whatever its headers speak of.
+  [
+    'NotFound (permanent) at stat, context: { response: Parts { headers: {"keep-alive": "timeout=5"} } }',
+    'ENOENT',
+    false,
+  ],
 ] as const) {
   it(message, () => {
     const error = toStorageError(new Error(message))
