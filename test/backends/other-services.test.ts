@@ -149,7 +149,10 @@ describe('a mount of webdav', () => {
   it('logs in with each request, by whichever hand it is sent', async (t) => {
     const seen = new Map<string, string | undefined>()
     const server = createServer((request, response) => {
-      seen.set(`${request.method ?? ''} ${String(request.headers['depth'] ?? '')}`, request.headers.authorization)
+      seen.set(
+        `${request.method ?? ''} ${String(request.headers['depth'] ?? '')}`,
+        request.headers.authorization,
+      )
       response.writeHead(404).end()
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
