@@ -118,10 +118,10 @@ export interface Backend {
   /** The entries of a directory, in any order, each name once; the directory itself and the reserved directory are left out. [] when it is missing. */
   list(path: string): Promise<DirectoryEntry[]>
   /**
-   * The same of a directory with fewer than `maxEntries`; null of a larger one, for little more than a request. Absent where a
-   * listing is not cheaper than a look at each of a few names.
+   * The same of a directory whose listing costs about as much as a look at a few names; null of a larger one. Absent where it
+   * is never so cheap.
    */
-  listUpTo?(path: string, maxEntries: number): Promise<DirectoryEntry[] | null>
+  listSmall?(path: string): Promise<DirectoryEntry[] | null>
   /**
    * Exactly `lengthBytes` (> 0) bytes from `offset` on, of the object's `version`; the caller owns them. ESTALE when the
    * object is another version or shorter: it was replaced. ENOENT when it is gone.

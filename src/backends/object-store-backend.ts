@@ -3,7 +3,7 @@ import type { Entry, Metadata, WriteOptions } from 'opendal'
 import type { DirectoryEntry, EntryKind, ExpectedVersion, FileAttributes, ObjectStat } from './backend.js'
 
 import { DirectoryMarkers } from './directory-markers.js'
-import { conflict, DIRECTORY } from './object-store.js'
+import { conflict, DIRECTORY, SMALL_LISTING_ENTRIES } from './object-store.js'
 import { directoryPath, entryNameOf, objectPath, statOf } from './opendal-backend.js'
 import { SharedStoreBackend } from './shared-store-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
@@ -64,14 +64,14 @@ export class ObjectStoreBackend extends SharedStoreBackend {
     return [...entries.values()]
   }
 
-  async listUpTo(path: string, maxEntries: number): Promise<DirectoryEntry[] | null> {
+  async listSmall(path: string): Promise<DirectoryEntry[] | null> {
     const entries = new Map<string, DirectoryEntry>()
     try {
-      const lister = await this.operator.lister(directoryPath(path), { limit: maxEntries })
+      const lister = await this.operator.lister(directoryPath(path), { limit: SMALL_LISTING_ENTRIES })
       let entry: Entry | null
       for (let keys = 0; (entry = await lister.next()) !== null; keys++) {
         // The next one would be a page more.
-        if (keys + 1 >= maxEntries) return null
+        if (keys + 1 >= SMALL_LISTING_ENTRIES) return null
         this.addEntry(entries, path, entry)
       }
     } catch (error) {

@@ -5,6 +5,9 @@ import { StorageError } from './storage-error.js'
 /** A directory is no object: all that there is to tell of one. */
 export const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
 
+/** A directory of fewer entries is small: a page of most servers. */
+export const SMALL_LISTING_ENTRIES = 1000
+
 /** A store without a limit of its own is shown as this large: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
 export const UNLIMITED_USAGE: StorageUsage = {
   blockSizeBytes: 1 << 20,

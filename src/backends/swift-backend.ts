@@ -33,7 +33,7 @@ import { StorageError } from './storage-error.js'
 import { encodeName, SwiftContainer } from './swift-container.js'
 import { SwiftError } from './swift-errors.js'
 import type { HttpHead, HttpResponse } from './http-connection.js'
-import { conflict, DIRECTORY, UNLIMITED_USAGE } from './object-store.js'
+import { conflict, DIRECTORY, SMALL_LISTING_ENTRIES, UNLIMITED_USAGE } from './object-store.js'
 import { listEntries, quoteEtag, statOfHead, type SwiftEntry } from './swift-listing.js'
 import { parseSwiftOptions } from './swift-options.js'
 import { SwiftUpload } from './swift-upload.js'
@@ -154,11 +154,11 @@ export class SwiftBackend implements Backend {
     return [...entries.values()]
   }
 
-  async listUpTo(path: string, maxEntries: number): Promise<DirectoryEntry[] | null> {
+  async listSmall(path: string): Promise<DirectoryEntry[] | null> {
     const entries = new Map<string, DirectoryEntry>()
     const prefix = path === '' ? '' : `${path}/`
     const { listingLimit } = await this.container.limits()
-    const limit = Math.min(maxEntries, listingLimit ?? maxEntries)
+    const limit = Math.min(SMALL_LISTING_ENTRIES, listingLimit ?? SMALL_LISTING_ENTRIES)
     for await (const page of listEntries(this.container, { prefix, isFlat: false, limit })) {
       if (page.length >= limit) return null
       for (const listed of page) this.addEntry(entries, path, listed)

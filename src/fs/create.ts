@@ -62,16 +62,18 @@ export function createFile(
 ): Inode | Promise<Inode> {
   requireDirectory(parent)
   requireNewName(parent, name)
-  if (parent.isQuiet && !parent.children?.has(name) && parent.isKnownMissing(name, performance.now())) {
-    return addFile(fs, parent, name, creation)
-  }
-  return changeNames(fs, parent, async () => {
-    const present = await lookup(fs, parent, name)
+  const openOrMake = (present: Inode | null): Inode => {
     if (present === null) return addFile(fs, parent, name, creation)
     if (exclusive) throw new FsError('EEXIST')
     if (present.isDirectory) throw new FsError('EISDIR')
     return present
-  })
+  }
+  if (parent.isQuiet) {
+    const present = lookup(fs, parent, name)
+    if (!(present instanceof Promise)) return openOrMake(present)
+    present.catch(() => undefined)
+  }
+  return changeNames(fs, parent, async () => openOrMake(await lookup(fs, parent, name)))
 }
 
 /** MKNOD of a regular file: no handle will commit it, so it is stored at once. */

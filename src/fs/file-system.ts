@@ -47,6 +47,8 @@ export class FileSystem {
       this.inodes.sweep(mounts.mounts)
       for (const mount of mounts.mounts) {
         void putBackDisplaced(this, mount)
+        const nowMs = performance.now()
+        for (const walk of mount.walks) if (walk.forgetOld(nowMs)) mount.walks.delete(walk)
         void eraseLeftovers(mount)
       }
     }, CLEANER_PERIOD_MS)

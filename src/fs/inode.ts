@@ -10,6 +10,7 @@ import type {
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import type { Mount } from './mount.js'
+import type { Walk } from './walk.js'
 
 /** The guest's handle on an inode; 1 is the root. Reused with another generation after the guest forgot it. */
 export type Nodeid = number & { readonly brand: 'Nodeid' }
@@ -19,8 +20,6 @@ export const ROOT_NODEID = 1 as Nodeid
 /** A directory's entries as the store listed them. */
 export interface Listing {
   readonly entries: readonly DirectoryEntry[]
-  /** The entries by their names, once somebody has asked for one. */
-  byName?: ReadonlyMap<string, DirectoryEntry>
   /** Monotonic ms at which the store was asked. */
   readonly askedMs: number
   /** The mount's change counter then. */
@@ -92,13 +91,8 @@ export class Inode {
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
   /** Directories only: what the store listed last, unless a name was changed here since. */
   listing: Listing | null = null
-  /** Directories only: names that the store was asked for lately, one by one: see `lookup.ts`. */
-  looks = 0
-  lastLookMs = -Infinity
-  /** Directories only: the listing that was made in place of further looks. */
-  walkListing: Listing | null = null
-  /** Directories only: monotonic ms until which it counts as too large to be listed in place of a few looks. */
-  largeUntilMs = -Infinity
+  /** Directories only: looks for names that are asked for one by one, once there was one. */
+  walk: Walk | null = null
   /** Directories only: the listing that the guest read last, and may have kept. */
   guestListing: Listing | null = null
   /** Directories only: monotonic ms at which a file by this name was last stored from here. */
@@ -258,22 +252,32 @@ export class Inode {
     }
   }
 
-  /** `name` leads nowhere: removed here as the mount's change number `change`, or, with 0, as the store said. */
-  addNegative(name: string, nowMs: number, change: number): void {
+  /**
+   * `name` leads nowhere: removed here as the mount's change number `change`, or, with 0, as the store said; `expiresMs` is for
+   * what is not known for as long as the mount's options let it be believed.
+   */
+  addNegative(
+    name: string,
+    nowMs: number,
+    change: number,
+    expiresMs: number = nowMs + this.mount.options.expirationMs,
+  ): void {
+    if (change > 0) this.walk?.nameChanged(name)
     this.negatives ??= new Map()
     if (this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.negatives.clear()
-    const { expirationMs } = this.mount.options
     const before = this.negatives.get(name)?.change ?? 0
-    this.negatives.set(name, { expiresMs: nowMs + expirationMs, change: Math.max(before, change) })
+    this.negatives.set(name, { expiresMs, change: Math.max(before, change) })
   }
 
   /** Nobody knows any more whether the name leads anywhere. */
   removeNegative(name: string): void {
+    this.walk?.nameChanged(name)
     this.negatives?.delete(name)
   }
 
   /** The file `name` was stored from here at `nowMs`: what the store was asked before does not know of it. */
   noteStored(name: string, nowMs: number): void {
+    this.walk?.nameChanged(name)
     this.storedMs ??= new Map()
     if (this.storedMs.size >= MAX_STORED_NAMES) {
       this.storedMs.clear()
@@ -290,6 +294,7 @@ export class Inode {
 
   /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `namedAtChange`. */
   addChild(name: string, child: Inode, change: number): void {
+    if (change > 0) this.walk?.nameChanged(name)
     child.parent = this
     child.name = name
     child.namedAtChange = change

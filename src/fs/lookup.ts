@@ -1,9 +1,10 @@
-import type { EntryKind, ObjectStat } from '../backends/backend.js'
+import type { DirectoryEntry, EntryKind, ObjectStat } from '../backends/backend.js'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import { Inode } from './inode.js'
 import { checkPathLength } from './names.js'
+import { LISTING_ANSWERS_MS, Walk } from './walk.js'
 
 /** ENOTDIR unless `inode` is a directory. */
 export function requireDirectory(inode: Inode): Inode {
@@ -37,39 +38,29 @@ export function lookup(
   if (kind !== undefined) return lookupStored(fs, parent, name, kind)
   const listed = lookupListed(parent, name, nowMs)
   if (listed !== undefined) return listed
-  return isBeingWalked(parent, nowMs) ? lookupWalking(fs, parent, name) : lookupStored(fs, parent, name)
+  return parent.walk?.isListingDue(nowMs) === true && canListSmall(parent)
+    ? lookupWalking(fs, parent, name)
+    : lookupStored(fs, parent, name)
 }
 
-/** So many looks into one directory, none further than WALK_PAUSE_MS behind the one before, are a walk ... */
-const WALK_LOOKS = 8
-const WALK_PAUSE_MS = 1000
-/** ... for which a directory of fewer entries than this is listed once: a page of most servers, and hardly dearer than a look. */
-const WALK_LISTING_ENTRIES = 1000
-/** Such a listing is answer enough for as long as OPEN believes a LOOKUP. */
-const LISTING_ANSWERS_MS = 1000
-
-/** Whether names are looked up one after the other, as a program does that goes through a list of what might be there. */
-function isBeingWalked(parent: Inode, nowMs: number): boolean {
-  parent.looks = nowMs - parent.lastLookMs > WALK_PAUSE_MS ? 1 : parent.looks + 1
-  parent.lastLookMs = nowMs
-  if (parent.looks <= WALK_LOOKS || nowMs < parent.largeUntilMs) return false
-  return parent.mount.backend.listUpTo !== undefined && parent.mount.options.expirationMs > 0
+/** A listing that outlives what the mount may believe would be made for one name each. */
+function canListSmall({ mount }: Inode): boolean {
+  return mount.backend.listSmall !== undefined && mount.options.expirationMs >= LISTING_ANSWERS_MS
 }
 
-/** What a listing tells that was made for a walk, and that nothing was changed since; undefined when none does. */
+/** What a walk's listing tells; undefined when it does not. */
 function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null | undefined {
-  const { walkListing, mount } = parent
-  if (walkListing === null || walkListing !== parent.listing) return undefined
-  const { askedMs, change, entries } = walkListing
-  if (nowMs >= askedMs + Math.min(LISTING_ANSWERS_MS, mount.options.expirationMs)) return undefined
-  if (parent.wasStoredSince(name, askedMs)) return undefined
-  walkListing.byName ??= new Map(entries.map((entry) => [entry.name, entry]))
-  const entry = walkListing.byName.get(name)
-  // It may not tell what is asked for: attributes, that is.
-  if (entry !== undefined)
-    return entry.stat === null ? undefined : adoptEntry(parent, name, entry.stat, change, askedMs)
+  const { walk } = parent
+  const entry = walk?.find(name, nowMs)
+  if (walk === null || entry === undefined) return undefined
+  if (entry !== null) {
+    walk.found()
+    // It may not tell what is asked for: attributes, that is.
+    return entry.stat === null ? undefined : adoptEntry(parent, name, entry.stat, walk.change, walk.askedMs)
+  }
   if (parent.children?.has(name) === true) return undefined
-  parent.addNegative(name, askedMs, 0)
+  walk.missed(nowMs)
+  parent.addNegative(name, nowMs, 0, walk.expiresMs)
   return null
 }
 
@@ -81,20 +72,19 @@ async function lookupWalking(fs: FileSystem, parent: Inode, name: string): Promi
 }
 
 async function listWalked(parent: Inode): Promise<void> {
-  const { mount } = parent
-  const { backend, guard } = mount
-  // Who comes meanwhile looks for himself.
-  parent.looks = 0
+  const { mount, walk } = parent
+  if (walk === null) return
   const askedMs = performance.now()
   const change = mount.changeCount
-  const entries = await guard.use(
-    parent,
-    async () => (await backend.listUpTo?.(parent.path(), WALK_LISTING_ENTRIES)) ?? null,
-  )
-  if (entries === null) parent.largeUntilMs = askedMs + mount.options.expirationMs
-  else if (mount.changeCount === change) {
-    parent.listing = { entries, askedMs, change }
-    parent.walkListing = parent.listing
+  walk.beginListing()
+  try {
+    const list = async (): Promise<DirectoryEntry[] | null> =>
+      (await mount.backend.listSmall?.(parent.path())) ?? null
+    walk.endListing(await mount.guard.use(parent, list), askedMs, change, mount.options.expirationMs)
+    mount.walks.add(walk)
+  } catch (error) {
+    walk.failListing()
+    throw error
   }
 }
 
@@ -148,8 +138,10 @@ export function adoptEntry(
   if (stat === null) {
     if (child !== undefined) parent.removeChild(name, child)
     parent.addNegative(name, askedMs, 0)
+    ;(parent.walk ??= new Walk()).missed(askedMs)
     return null
   }
+  parent.walk?.found()
   if ((parent.negative(name)?.change ?? 0) > change) return null
   if (child !== undefined && child.kind === stat.kind) {
     child.adopt(stat, askedMs)

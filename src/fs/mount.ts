@@ -5,6 +5,7 @@ import { StoreAccount } from '../cache/store-account.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
 import { UnfinishedMoves } from './unfinished-moves.js'
+import type { Walk } from './walk.js'
 
 /**
  * How long the guest may keep what it was told of a mount point or of a name beside it. Longer, and a mount that a
@@ -47,6 +48,8 @@ export class Mount {
   /** Files whose names a failed rename has to give back: see `putBackDisplaced`. */
   readonly displaced = new Set<Inode>()
   isPuttingBack = false
+  /** Those that hold a listing. */
+  readonly walks = new Set<Walk>()
   isErasingLeftovers = false
   readonly root: Inode
   /** Where unlinked files that are still open live on; never shown. */

@@ -1,0 +1,95 @@
+import type { DirectoryEntry } from '../backends/backend.js'
+
+/** So many looks for names that are missing, none further than PAUSE_MS behind the one before, are a walk. */
+const WALK_LOOKS = 8
+const PAUSE_MS = 1000
+/** A listing that was made for a walk answers for as long as OPEN believes a LOOKUP: others may make a name at any time. */
+export const LISTING_ANSWERS_MS = 1000
+
+/** The store is to be asked for this name. */
+const UNKNOWN = Symbol('unknown')
+
+/**
+ * A program that looks for one missing name after the other in a directory, to make a file by it or to know that there is
+ * none: one listing of the directory spares the store all further looks, until it is LISTING_ANSWERS_MS old. What is changed here
+ * meanwhile is asked for.
+ */
+export class Walk {
+  /** Names that were missing, one after the other. */
+  private misses = 0
+  private lastMissMs = -Infinity
+  /** What the last listing has told; null: there is none that still counts. */
+  private names: Map<string, DirectoryEntry | typeof UNKNOWN> | null = null
+  /** Monotonic ms at which the store was asked for it, and the mount's change counter then. */
+  askedMs = -Infinity
+  change = 0
+  /** Names that were changed while a listing is under way; null: none is. */
+  private changed: Set<string> | null = null
+  /** The directory is too large to be listed for this, until then. */
+  private largeUntilMs = -Infinity
+
+  /** True when a listing is due, should the next name be missing as well. */
+  isListingDue(nowMs: number): boolean {
+    const isWalk = this.misses >= WALK_LOOKS && nowMs - this.lastMissMs <= PAUSE_MS
+    return isWalk && this.changed === null && nowMs >= this.largeUntilMs
+  }
+
+  missed(nowMs: number): void {
+    this.misses = nowMs - this.lastMissMs > PAUSE_MS ? 1 : this.misses + 1
+    this.lastMissMs = nowMs
+  }
+
+  found(): void {
+    this.misses = 0
+  }
+
+  /** Monotonic ms until which the listing answers. */
+  get expiresMs(): number {
+    return this.askedMs + LISTING_ANSWERS_MS
+  }
+
+  /** What the listing tells of a name: its entry, null when it is missing, undefined when it does not tell. */
+  find(name: string, nowMs: number): DirectoryEntry | null | undefined {
+    if (this.names === null || nowMs >= this.expiresMs) return undefined
+    const found = this.names.get(name)
+    return found === UNKNOWN ? undefined : (found ?? null)
+  }
+
+  /** Let go of a listing that answers nothing any more. True when there is none. */
+  forgetOld(nowMs: number): boolean {
+    if (nowMs >= this.expiresMs) this.names = null
+    return this.names === null
+  }
+
+  /** `name` is being changed here: no listing tells what becomes of it. */
+  nameChanged(name: string): void {
+    this.names?.set(name, UNKNOWN)
+    this.changed?.add(name)
+  }
+
+  beginListing(): void {
+    this.changed = new Set()
+  }
+
+  /** null: the directory is too large, and is not tried again before `expirationMs` are over. */
+  endListing(
+    entries: readonly DirectoryEntry[] | null,
+    askedMs: number,
+    change: number,
+    expirationMs: number,
+  ): void {
+    const changed = this.changed ?? []
+    this.changed = null
+    this.askedMs = askedMs
+    this.change = change
+    this.names = entries === null ? null : new Map(entries.map((entry) => [entry.name, entry]))
+    if (entries === null) this.largeUntilMs = askedMs + expirationMs
+    for (const name of changed) this.nameChanged(name)
+  }
+
+  /** The store did not answer. */
+  failListing(): void {
+    this.changed = null
+    this.misses = 0
+  }
+}
