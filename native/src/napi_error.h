@@ -4,15 +4,19 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <cerrno>
 #include <string>
 #include <system_error>
 
 namespace ovfsd {
 
+/// The names that libuv has, and one that it lacks.
+inline const char* error_name(int error) { return error == ESTALE ? "ESTALE" : uv_err_name(-error); }
+
 /// An Error with `code` ("EADDRINUSE") and `errno`, as Node's own system errors have.
 inline Napi::Error to_js_error(Napi::Env env, const std::system_error& error) {
   Napi::Error result = Napi::Error::New(env, error.what());
-  result.Set("code", Napi::String::New(env, uv_err_name(-error.code().value())));
+  result.Set("code", Napi::String::New(env, error_name(error.code().value())));
   result.Set("errno", Napi::Number::New(env, -error.code().value()));
   return result;
 }

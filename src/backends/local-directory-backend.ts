@@ -31,6 +31,7 @@ import {
   type StorageUsage,
   type Timestamp,
 } from './backend.js'
+import { hostVersionOf, storeHostFile } from './host-file.js'
 import { OpendalBackend, OpendalWriter } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
 import { timestampOfNanoseconds } from './timestamp.js'
@@ -72,8 +73,7 @@ function statOfHost(stats: BigIntStats): ObjectStat {
     kind: isDirectory ? 'directory' : 'file',
     sizeBytes: isDirectory ? 0 : Number(stats.size),
     mtime: timestampOfNanoseconds(stats.mtimeNs),
-    // The inode number tells a file that was replaced within the clock's tick from the one before.
-    version: isDirectory ? '' : `${stats.mtimeNs}/${stats.size}/${stats.ino}`,
+    version: isDirectory ? '' : hostVersionOf(stats.mtimeNs, stats.size, stats.ino),
   }
 }
 
@@ -213,12 +213,18 @@ export class LocalDirectoryBackend implements Backend {
   }
 
   async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
-    const upload = this.newUpload()
     try {
-      await Promise.all([this.data.write(upload, data, undefined), this.confineParent(path)])
-      return await this.publish(upload, path, expected)
+      // A name in the root itself has no directory that could lead out: then all is one hop to a thread.
+      if (path.includes('/')) await this.confineParent(path)
+      const upload = this.hostPath(this.newUpload())
+      const { seconds, nanoseconds, ...stored } = await storeHostFile(
+        upload,
+        this.hostPath(path),
+        data,
+        expected,
+      )
+      return { kind: 'file', mtime: { seconds, nanoseconds }, ...stored }
     } catch (error) {
-      await this.discard(upload)
       throw toStorageError(error)
     }
   }

@@ -1,0 +1,10 @@
+// storeFile(upload, target, data, expected) -> Promise; see src/backends/host-file.ts.
+#pragma once
+
+#include <napi.h>
+
+namespace ovfsd {
+
+Napi::Value store_file_async(const Napi::CallbackInfo& info);
+
+}  // namespace ovfsd
