@@ -34,12 +34,13 @@ export function virtiofsdProblem() {
  * @param {string} directory the tree to show
  * @param {string} work a directory for sockets and configuration
  * @param {number} threads virtiofsd's --thread-pool-size; 0 answers in the queue's own thread
+ * @param {string} name how the results call it
  * @returns {Promise<RunningDaemon>}
  */
-export function startVirtiofsd(directory, work, threads) {
-  const socket = path.join(work, 'virtiofsd.sock')
+export function startVirtiofsd(directory, work, threads, name = 'virtiofsd') {
+  const socket = path.join(work, `${name}.sock`)
   const options = `source=${directory},cache=always,sandbox=chroot,log_level=warn`
-  return start('virtiofsd', socket, '', VIRTIOFSD, [
+  return start(name, socket, '', VIRTIOFSD, [
     `--socket-path=${socket}`,
     `--thread-pool-size=${threads}`,
     '-o',
@@ -48,35 +49,47 @@ export function startVirtiofsd(directory, work, threads) {
 }
 
 /**
- * @param {string} directory
+ * @param {Readonly<Record<string, string>>} profile `type` and the options of its one mount
  * @param {string} work
- * @param {string} extraSettings lines for [ovfsd_settings], to measure another setting
+ * @param {readonly string[]} settings lines for [ovfsd_settings], to measure another setting
+ * @param {string} name how the results call it
+ * @param {readonly string[]} nodeArguments for Node.js itself, to profile it
  * @returns {Promise<RunningDaemon>}
  */
-export function startOvfsd(directory, work, extraSettings = '') {
-  const socket = path.join(work, 'ovfsd.sock')
-  const config = path.join(work, 'ovfsd.toml')
-  writeFileSync(
-    config,
-    `[ovfsd_settings]
-socket_path = ${JSON.stringify(socket)}
-enabled_services = "fs"
-${extraSettings}
-[profiles.bench]
-type = "fs"
-mount_point = "${OVFSD_MOUNT_POINT}"
-root = ${JSON.stringify(directory)}
-`,
-  )
-  return start('ovfsd', socket, OVFSD_MOUNT_POINT, process.execPath, [
+export function startOvfsd(profile, work, settings = [], name = 'ovfsd', nodeArguments = []) {
+  const socket = path.join(work, `${name}.sock`)
+  const config = path.join(work, `${name}.toml`)
+  const lines = [
+    '[ovfsd_settings]',
+    `socket_path = ${JSON.stringify(socket)}`,
+    ...settings,
+    '[profiles.bench]',
+    `mount_point = "${OVFSD_MOUNT_POINT}"`,
+    ...Object.entries(profile).map(([key, value]) => `${key} = ${JSON.stringify(value)}`),
+  ]
+  writeFileSync(config, `${lines.join('\n')}\n`, { mode: 0o600 })
+  return start(name, socket, OVFSD_MOUNT_POINT, process.execPath, [
+    ...nodeArguments,
     inRoot('dist/src/cli/main.js'),
     `--config-file=${config}`,
   ])
 }
 
-/** @returns {Promise<RunningDaemon>} */
-async function start(name, socket, base, program, args) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+/**
+ * Start a program that the kernel kills when this process dies, however that comes.
+ *
+ * @param {string} name
+ * @param {string} program
+ * @param {readonly string[]} args
+ * @param {Readonly<Record<string, string>>} [environment] all of it; ours if left out
+ */
+export function spawnDaemon(name, program, args, environment) {
+  // `env` comes after setpriv: the libraries of an unpacked program are none that a program of the host should load.
+  const variables = Object.entries(environment ?? {}).map(([key, value]) => `${key}=${value}`)
+  const env = environment === undefined ? [] : ['env', '--ignore-environment', ...variables]
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...env, program, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let log = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text) => {
@@ -91,16 +104,26 @@ async function start(name, socket, base, program, args) {
     await once(child, 'exit')
     clearTimeout(timer)
   }
-  const deadline = Date.now() + START_LIMIT_MS
-  while (!isListening(socket)) {
-    if (!running()) throw new SetupError(`${name} ended before it listened:\n${log}`)
-    if (Date.now() > deadline) {
-      await stop()
-      throw new SetupError(`${name} did not listen on ${socket} within ${START_LIMIT_MS / 1000} s:\n${log}`)
+  /** Wait until `isReady`; whoever ends before or takes too long is stopped and told of. */
+  const untilReady = async (what, isReady) => {
+    const deadline = Date.now() + START_LIMIT_MS
+    while (!isReady()) {
+      if (!running()) throw new SetupError(`${name} ended before it ${what}:\n${log}`)
+      if (Date.now() > deadline) {
+        await stop()
+        throw new SetupError(`${name} took more than ${START_LIMIT_MS / 1000} s until it ${what}:\n${log}`)
+      }
+      await delay(LISTEN_POLL_MS)
     }
-    await delay(LISTEN_POLL_MS)
   }
-  return { name, socket, base, stop, log: () => log, pid: child.pid ?? 0 }
+  return { stop, untilReady, log: () => log, pid: child.pid ?? 0 }
+}
+
+/** @returns {Promise<RunningDaemon>} */
+async function start(name, socket, base, program, args) {
+  const { stop, untilReady, log, pid } = spawnDaemon(name, program, args)
+  await untilReady(`listened on ${socket}`, () => isListening(socket))
+  return { name, socket, base, stop, log, pid }
 }
 
 /**

@@ -89,6 +89,11 @@ export function table(rows, targets) {
     ...(paired ? [ratio === null ? '-' : ratio.toFixed(2)] : []),
     ...targets.map((name) => latency(results[name])),
   ])
+  return markdownTable(head, lines)
+}
+
+/** Cells as text; the first column to the left, the others to the right. */
+export function markdownTable(head, lines) {
   const widths = head.map((title, i) => Math.max(title.length, ...lines.map((line) => line[i].length)))
   const format = (cells) =>
     `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join(' | ')} |`

@@ -80,7 +80,7 @@ class Loop {
       const unsigned lane = owner_[element->id];
       Lane& state = lanes_[lane];
       const RequestSlot& slot = state.slots[state.step];
-      check_reply(slot, element->len);
+      check(state.step, slot, element->len);
       const int next = work_.completed(lane, state.step, slot, element->len);
       if (next == Work::kOperationDone) {
         finish_operation();
@@ -92,6 +92,14 @@ class Loop {
       }
     }
     return any;
+  }
+
+  void check(unsigned step, const RequestSlot& slot, uint32_t used_bytes) {
+    try {
+      check_reply(slot, used_bytes);
+    } catch (const FuseFailure& failure) {
+      if (!work_.expects_error(step, failure.error())) throw;
+    }
   }
 
   // Halt polling. False when the time was over and nothing had come.
@@ -161,7 +169,7 @@ Measurement run_closed_loop(Target& target, Work& work, unsigned lanes, const Lo
   Loop loop(target, work, lanes, options);
   try {
     return loop.run();
-  } catch (const FuseFailure&) {
+  } catch (const std::runtime_error&) {
     loop.drain();
     throw;
   }

@@ -33,6 +33,12 @@ class Work {
     static_cast<void>(used_bytes);
     return kOperationDone;
   }
+  // True when the step may fail with `error` (positive): its reply counts as completed then.
+  [[nodiscard]] virtual bool expects_error(unsigned step, int error) const {
+    static_cast<void>(step);
+    static_cast<void>(error);
+    return false;
+  }
   // How many things (entries of a directory) one operation stands for in the rate.
   [[nodiscard]] virtual uint64_t items_per_operation() const { return 1; }
   [[nodiscard]] virtual uint64_t bytes_per_operation() const { return 0; }
@@ -55,7 +61,7 @@ struct LoopOptions {
 };
 
 // Runs until `seconds` have passed (the operations begun by then are finished) or the work has run out. Throws
-// FuseFailure when a reply carries an error; nothing is in flight then.
+// FuseFailure when a reply carries an error, std::runtime_error when it is another wrong one; nothing is in flight then.
 Measurement run_closed_loop(Target& target, Work& work, unsigned lanes, const LoopOptions& options);
 
 }  // namespace ovfs_bench

@@ -5,11 +5,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <iostream>
+#include <map>
 #include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "commands.h"
 #include "suite.h"
 
 namespace {
@@ -27,6 +30,7 @@ struct Arguments {
   std::vector<std::string> only;
   unsigned rounds = 3;
   SuiteOptions suite;
+  bool commands = false;
 };
 
 constexpr char kUsage[] =
@@ -43,7 +47,10 @@ constexpr char kUsage[] =
     "  --files N         small files taken in turn (default 1000)\n"
     "  --entries N       entries of the listed directory (default 10000)\n"
     "  --list            print the measurements' names and exit\n"
-    "The last target prepares the tree of files, where it is missing.\n";
+    "  --commands        read commands from standard input instead:\n";
+constexpr char kTreeHelp[] = "Without --commands the last target prepares the tree of files, where it is missing.\n";
+
+void print_usage(std::FILE* stream) { std::fprintf(stream, "%s%s%s", kUsage, kCommandsHelp, kTreeHelp); }
 
 [[noreturn]] void fail(const std::string& message) {
   std::fprintf(stderr, "ovfs-bench: %s\n", message.c_str());
@@ -83,7 +90,7 @@ Arguments parse(int argc, char** argv) {
       {"rounds", required_argument, nullptr, 'r'},  {"file-mib", required_argument, nullptr, 'f'},
       {"entries", required_argument, nullptr, 'e'}, {"files", required_argument, nullptr, 'n'},
       {"halt-poll-us", required_argument, nullptr, 'p'},
-      {"list", no_argument, nullptr, 'l'},
+      {"commands", no_argument, nullptr, 'c'},      {"list", no_argument, nullptr, 'l'},
       {"help", no_argument, nullptr, 'h'},          {nullptr, 0, nullptr, 0}};
   Arguments arguments;
   for (int option = 0; (option = getopt_long(argc, argv, "", kOptions, nullptr)) != -1;) {
@@ -121,14 +128,17 @@ Arguments parse(int argc, char** argv) {
       case 'n':
         arguments.suite.small_files = static_cast<uint64_t>(positive(optarg, "--files"));
         break;
+      case 'c':
+        arguments.commands = true;
+        break;
       case 'l':
         list_measurements();
         std::exit(0);
       case 'h':
-        std::fputs(kUsage, stdout);
+        print_usage(stdout);
         std::exit(0);
       default:
-        std::fputs(kUsage, stderr);
+        print_usage(stderr);
         std::exit(2);
     }
   }
@@ -158,17 +168,8 @@ std::vector<MeasurementName> chosen(const std::vector<std::string>& only) {
   return names;
 }
 
-std::string quoted(const std::string& text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return result + "\"";
-}
-
 void measure_once(Subject& subject, const MeasurementName& name, unsigned round) {
-  std::printf("{\"target\":%s,\"work\":\"%s\",\"depth\":%u,\"round\":%u", quoted(subject.target().name()).c_str(),
+  std::printf("{\"target\":%s,\"work\":\"%s\",\"depth\":%u,\"round\":%u", json_string(subject.target().name()).c_str(),
               name.work.c_str(), name.depth, round);
   try {
     const Outcome outcome = subject.measure(name);
@@ -181,9 +182,17 @@ void measure_once(Subject& subject, const MeasurementName& name, unsigned round)
     std::printf(",\"p50Us\":%.2f,\"p99Us\":%.2f,\"flushSeconds\":%.6f}\n", m.p50_us, m.p99_us, outcome.flush_seconds);
   } catch (const FuseFailure& failure) {
     // The daemon lives, it just can't do this one.
-    std::printf(",\"error\":%s}\n", quoted(failure.what()).c_str());
+    std::printf(",\"error\":%s}\n", json_string(failure.what()).c_str());
   }
   std::fflush(stdout);
+}
+
+void run_commanded(const Arguments& arguments) {
+  std::map<std::string, std::unique_ptr<CommandedTarget>> targets;
+  for (const auto& [name, socket, base] : arguments.targets) {
+    targets.emplace(name, std::make_unique<CommandedTarget>(name, socket, base));
+  }
+  run_commands(std::cin, targets);
 }
 
 void run(const Arguments& arguments) {
@@ -210,7 +219,12 @@ void run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   try {
-    run(parse(argc, argv));
+    const Arguments arguments = parse(argc, argv);
+    if (arguments.commands) {
+      run_commanded(arguments);
+    } else {
+      run(arguments);
+    }
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "ovfs-bench: %s\n", error.what());

@@ -68,6 +68,10 @@ class RequestSlot {
   [[nodiscard]] T& args() {
     return *reinterpret_cast<T*>(args_);
   }
+  template <typename T>
+  [[nodiscard]] const T& args() const {
+    return *reinterpret_cast<const T*>(args_);
+  }
   // Writes a name with its NUL into the arguments at `offset`.
   void put_name(uint32_t offset, std::string_view name) {
     std::memcpy(args_ + offset, name.data(), name.size());

@@ -13,7 +13,6 @@ namespace ovfs_bench {
 
 namespace {
 
-constexpr int kSilenceMs = 10000;
 constexpr uint32_t kMaxIoBytes = 1 << 20;
 // Queue numbers double as epoll data; this one marks the socket.
 constexpr uint64_t kSocketMark = UINT64_MAX;
@@ -60,8 +59,10 @@ Target::~Target() = default;
 void Target::wait_call_of(uint32_t queue) {
   for (;;) {
     epoll_event event{};
-    const int count = ::epoll_wait(epoll_.get(), &event, 1, kSilenceMs);
-    if (count == 0) throw std::runtime_error(name_ + " did not answer for 10 s");
+    const int count = ::epoll_wait(epoll_.get(), &event, 1, silence_limit_ms_);
+    if (count == 0) {
+      throw std::runtime_error(name_ + " did not answer for " + std::to_string(silence_limit_ms_ / 1000) + " s");
+    }
     if (count < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
     if (count < 0) continue;
     if (event.data.u64 == kSocketMark) throw std::runtime_error(name_ + " closed the connection");
@@ -155,11 +156,14 @@ uint64_t Target::make_directory(uint64_t parent, const std::string& name) {
   return unpack<fuse_entry_out>(call(FUSE_MKDIR, parent, args, sizeof(fuse_entry_out))).nodeid;
 }
 
-uint64_t Target::make_file(uint64_t parent, const std::string& name, uint64_t bytes) {
+Target::CreatedFile Target::create(uint64_t parent, const std::string& name) {
   const auto args = pack(fuse_create_in{O_CREAT | O_WRONLY | O_TRUNC, S_IFREG | 0644, 0, 0}, {name});
   const auto reply = call(FUSE_CREATE, parent, args, sizeof(fuse_entry_out) + sizeof(fuse_open_out));
-  const uint64_t nodeid = unpack<fuse_entry_out>(reply).nodeid;
-  const uint64_t fh = unpack<fuse_open_out>(reply, sizeof(fuse_entry_out)).fh;
+  return {unpack<fuse_entry_out>(reply).nodeid, unpack<fuse_open_out>(reply, sizeof(fuse_entry_out)).fh};
+}
+
+uint64_t Target::make_file(uint64_t parent, const std::string& name, uint64_t bytes) {
+  const auto [nodeid, fh] = create(parent, name);
   std::vector<uint8_t> data(std::min<uint64_t>(bytes, max_io_bytes_));
   // Not zeros: a daemon that detects holes shall have none.
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<uint8_t>(i * 31 + (i >> 12) + 1);
@@ -187,6 +191,14 @@ void Target::flush(uint64_t nodeid, uint64_t fh) {
   args.fh = fh;
   call(FUSE_FLUSH, nodeid, pack(args), 0);
 }
+
+void Target::fsync(uint64_t nodeid, uint64_t fh) {
+  fuse_fsync_in args{};
+  args.fh = fh;
+  call(FUSE_FSYNC, nodeid, pack(args), 0);
+}
+
+void Target::syncfs() { call(FUSE_SYNCFS, FUSE_ROOT_ID, pack(fuse_syncfs_in{}), 0); }
 
 void Target::release(uint64_t nodeid, uint64_t fh) {
   fuse_release_in args{};

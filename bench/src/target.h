@@ -41,7 +41,9 @@ class Target {
   [[nodiscard]] uint32_t max_io_bytes() const { return max_io_bytes_; }
   uint64_t next_unique() { return unique_ += 2; }
 
-  // Sleeps until the request ring's call eventfd fires. Throws when the daemon is gone or silent for 10 s.
+  // A daemon that does not answer for longer is taken for broken; 10 s unless set.
+  void set_silence_limit_ms(int limit_ms) { silence_limit_ms_ = limit_ms; }
+  // Sleeps until the request ring's call eventfd fires. Throws when the daemon is gone or silent for too long.
   void wait_call();
 
   // One request, for set-up: sends `args`, returns the reply's arguments (exactly `reply_bytes`).
@@ -50,12 +52,21 @@ class Target {
   uint64_t lookup(uint64_t parent, const std::string& name);
   // Returns the nodeid of the directory, made where it is missing.
   uint64_t make_directory(uint64_t parent, const std::string& name);
+  struct CreatedFile {
+    uint64_t nodeid;
+    uint64_t fh;
+  };
+  // Open for writing.
+  CreatedFile create(uint64_t parent, const std::string& name);
   // A file of `bytes` bytes; returns its nodeid.
   uint64_t make_file(uint64_t parent, const std::string& name, uint64_t bytes);
   uint64_t open(uint64_t nodeid, uint32_t flags);
   void flush(uint64_t nodeid, uint64_t fh);
   void release(uint64_t nodeid, uint64_t fh);
   void unlink(uint64_t parent, const std::string& name);
+  void fsync(uint64_t nodeid, uint64_t fh);
+  // Everything that is not stored yet, of the whole file system.
+  void syncfs();
   void rmdir(uint64_t parent, const std::string& name);
   // In batches on the hiprio queue.
   void forget(std::span<const fuse_forget_one> items);
@@ -71,6 +82,7 @@ class Target {
   SlotMemory slot_memory_;
   ovfs_frontend::UniqueFd epoll_;
   uint64_t unique_ = 0;
+  int silence_limit_ms_ = 10000;
   uint32_t max_io_bytes_ = 0;
 };
 

@@ -19,8 +19,7 @@ void put_number(uint8_t* digits, uint64_t number) {
   }
 }
 
-// "f-" and the digits, with the NUL.
-constexpr uint32_t kFileNameBytes = 2 + kNumberDigits + 1;
+}  // namespace
 
 void put_file_name(uint8_t* where, uint64_t number) {
   where[0] = 'f';
@@ -40,8 +39,6 @@ void check_whole(uint32_t wanted, uint32_t got) {
     throw std::runtime_error("a transfer of " + std::to_string(wanted) + " bytes moved " + std::to_string(got));
   }
 }
-
-}  // namespace
 
 std::string numbered(const std::string& prefix, uint64_t number) {
   char digits[kNumberDigits + 1];
@@ -210,7 +207,8 @@ int OpenReadWork::completed(unsigned lane, unsigned step, const RequestSlot& slo
 
 // ---- list ----
 
-ListWork::ListWork(uint64_t directory, uint64_t entries) : directory_(directory), entries_(entries) {
+ListWork::ListWork(uint64_t directory, uint64_t entries, uint64_t max_operations)
+    : directory_(directory), entries_(entries), max_operations_(max_operations) {
   // Room for what a daemon lists in some seconds; beyond it the vector grows, which costs the generator little.
   looked_up_.reserve(entries * 200);
 }
@@ -223,6 +221,7 @@ std::vector<SlotShape> ListWork::shapes() const {
 
 uint64_t ListWork::fill(unsigned, unsigned step, RequestSlot& slot) {
   if (step == 0) {
+    if (max_operations_ != 0 && begun_++ == max_operations_) return 0;
     offset_ = 0;
     seen_ = 0;
   } else if (step == 1) {

@@ -27,6 +27,17 @@ class Random {
 inline constexpr uint32_t kNumberDigits = 7;
 std::string numbered(const std::string& prefix, uint64_t number);
 
+// "f-0000042" with its NUL: the files of the works that make, read and remove many.
+inline constexpr uint32_t kFileNameBytes = 2 + kNumberDigits + 1;
+// Without allocating.
+void put_file_name(uint8_t* where, uint64_t number);
+
+SlotShape read_shape(uint32_t opcode, uint32_t bytes);
+SlotShape flush_shape();
+SlotShape release_shape(uint32_t opcode);
+// Throws when a transfer moved fewer or more bytes than it had to.
+void check_whole(uint32_t wanted, uint32_t got);
+
 class GetattrWork : public Work {
  public:
   explicit GetattrWork(std::vector<uint64_t> nodeids) : nodeids_(std::move(nodeids)) {}
@@ -147,7 +158,8 @@ class OpenReadWork : public Work {
 // OPENDIR, READDIRPLUS a page at a time as the kernel reads, RELEASEDIR. One lane.
 class ListWork : public Work {
  public:
-  ListWork(uint64_t directory, uint64_t entries);
+  // `max_operations` 0 = no limit.
+  ListWork(uint64_t directory, uint64_t entries, uint64_t max_operations = 0);
   [[nodiscard]] std::vector<SlotShape> shapes() const override;
   uint64_t fill(unsigned lane, unsigned step, RequestSlot& slot) override;
   int completed(unsigned lane, unsigned step, const RequestSlot& slot, uint32_t used_bytes) override;
@@ -158,6 +170,8 @@ class ListWork : public Work {
  private:
   uint64_t directory_;
   uint64_t entries_;
+  uint64_t max_operations_;
+  uint64_t begun_ = 0;
   uint64_t fh_ = 0;
   uint64_t offset_ = 0;
   uint64_t seen_ = 0;

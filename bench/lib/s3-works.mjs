@@ -1,0 +1,143 @@
+// What is measured on S3: for each work its targets, one sample of one of them, and what ovfsd is to reach.
+import { execFileSync } from 'node:child_process'
+import { inRoot } from '../../scripts/lib/paths.mjs'
+
+const RAW_RANGE_BYTES = 4 << 20
+const RAW_DEPTHS = [2, 4, 8]
+const TRANSFER_DEPTH = 4
+const SMALL_FILE_BYTES = 30_000
+
+/**
+ * What a work needs: the generator, the objects in the bucket, OpenDAL's options, the options' sizes.
+ *
+ * @typedef {{ generator: import('./generator.mjs').Generator, objects: import('./s3-objects.mjs').BucketObjects,
+ *   s3Options: Record<string, string>, sizeBytes: number, files: number }} Context
+ * @typedef {{ seconds: number, items: number, bytes: number, error?: string }} Sample
+ *
+ * `ovfsd` is the target that is compared with each of `peers`; `goals` are the least ratios of its rate to the better of
+ * the peers and, where there is one, to the binding alone (`raw`).
+ * @typedef {{ name: string, title: string, ovfsd: string, peers: readonly string[], raw?: boolean,
+ *   unit: 'bytes' | 'files', goals: { peers: number, raw?: number },
+ *   measure: (target: string, round: number, context: Context) => Promise<Sample>,
+ *   prepare?: (round: number, context: Context) => Promise<void> }} Work
+ */
+
+const directoryOf = (round) => `round-${round}`
+/** A directory in which only this target makes files. */
+const ownDirectory = (round, target) => `${directoryOf(round)}/${target}`
+
+/** @type {readonly Work[]} */
+export const S3_WORKS = [
+  {
+    name: 'read',
+    title: 'read one file, 1 MiB requests, cold',
+    ...{
+      ovfsd: 'ovfsd',
+      peers: ['s3fs', 'rclone'],
+      raw: true,
+      unit: 'bytes',
+      goals: { peers: 1.8, raw: 0.9 },
+    },
+    prepare: (round, { objects, sizeBytes }) => objects.makeFile(`${directoryOf(round)}/large`, sizeBytes),
+    measure: async (target, round, context) => {
+      const key = `${directoryOf(round)}/large`
+      const { sizeBytes } = context
+      if (target === 'raw') return { seconds: rawSeconds(key, context), items: 1, bytes: sizeBytes }
+      return sampleOf(
+        await context.generator.run('read', target, key, sizeBytes, TRANSFER_DEPTH),
+        1,
+        sizeBytes,
+      )
+    },
+  },
+  {
+    name: 'write',
+    title: 'write one file, 1 MiB requests, fsync',
+    ...{ ovfsd: 'ovfsd', peers: ['s3fs', 'rclone'], unit: 'bytes', goals: { peers: 1.5 } },
+    measure: async (target, round, { generator, objects, sizeBytes }) => {
+      const key = `${ownDirectory(round, target)}/large`
+      const result = await generator.run('write', target, key, sizeBytes, TRANSFER_DEPTH)
+      if (result.error === undefined) result.seconds += await objects.untilFile(key, sizeBytes)
+      await objects.removeFile(key)
+      return sampleOf(result, 1, sizeBytes)
+    },
+  },
+  {
+    name: 'create',
+    title: 'create, write, close',
+    ...{ ovfsd: 'ovfsd', peers: ['s3fs'], unit: 'files', goals: { peers: 5 } },
+    measure: async (target, round, { generator, objects, files }) => {
+      const directory = ownDirectory(round, target)
+      const result = await generator.run('create', target, directory, files, SMALL_FILE_BYTES)
+      if (result.error === undefined)
+        result.seconds += await objects.untilFiles(directory, files, SMALL_FILE_BYTES)
+      return sampleOf(result, files, files * SMALL_FILE_BYTES)
+    },
+  },
+  {
+    name: 'list',
+    title: 'list with attributes, cold',
+    ...{ ovfsd: 'ovfsd', peers: ['s3fs'], unit: 'files', goals: { peers: 10 } },
+    prepare: (round, { objects, files }) =>
+      objects.makeFiles(`${directoryOf(round)}/list`, files, SMALL_FILE_BYTES),
+    measure: async (target, round, { generator, files }) =>
+      sampleOf(await generator.run('list', target, `${directoryOf(round)}/list`, files), files, 0),
+  },
+  {
+    name: 'read-files',
+    title: 'open, read, close, cold',
+    ...{ ovfsd: 'ovfsd', peers: ['s3fs'], unit: 'files', goals: { peers: 3 } },
+    prepare: (round, { objects, files }) =>
+      objects.makeFiles(`${directoryOf(round)}/read`, files, SMALL_FILE_BYTES),
+    measure: async (target, round, { generator, files }) => {
+      const directory = `${directoryOf(round)}/read`
+      const result = await generator.run('read-files', target, directory, files, SMALL_FILE_BYTES)
+      return sampleOf(result, files, files * SMALL_FILE_BYTES)
+    },
+  },
+  {
+    name: 'unlink',
+    title: 'unlink',
+    ...{ ovfsd: 'ovfsd', peers: ['s3fs'], unit: 'files', goals: { peers: 1.5 } },
+    // Those that `create` made.
+    measure: async (target, round, { generator, files }) =>
+      sampleOf(await generator.run('unlink', target, ownDirectory(round, target), files), files, 0),
+  },
+  {
+    name: 'create-back',
+    title: 'create, write, close, with write-back, until stored',
+    ...{ ovfsd: 'ovfsd-wb', peers: ['rclone'], unit: 'files', goals: { peers: 2 } },
+    measure: async (target, round, { generator, objects, files }) => {
+      const directory = ownDirectory(round, target)
+      // rclone has nothing to be asked to drain by: its files are waited for.
+      const command = target === 'rclone' ? 'create' : 'create+sync'
+      const result = await generator.run(command, target, directory, files, SMALL_FILE_BYTES)
+      if (result.error === undefined)
+        result.seconds += await objects.untilFiles(directory, files, SMALL_FILE_BYTES)
+      return sampleOf(result, files, files * SMALL_FILE_BYTES)
+    },
+  },
+]
+
+/** Every directory and object that the chosen works use, before anybody has mounted the bucket. */
+export async function prepareObjects(works, rounds, context) {
+  const targets = new Set(works.flatMap(({ ovfsd, peers }) => [ovfsd, ...peers]))
+  for (let round = 0; round < rounds; round++) {
+    await context.objects.makeDirectory(directoryOf(round))
+    for (const target of targets) await context.objects.makeDirectory(ownDirectory(round, target))
+    for (const work of works) await work.prepare?.(round, context)
+  }
+}
+
+function sampleOf({ seconds, error }, items, bytes) {
+  return error === undefined ? { seconds, items, bytes } : { seconds: 0, items, bytes, error }
+}
+
+/** At the best of some depths. */
+function rawSeconds(key, { s3Options, sizeBytes }) {
+  const times = RAW_DEPTHS.map((depth) => {
+    const job = { options: s3Options, key, sizeBytes, rangeBytes: RAW_RANGE_BYTES, depth }
+    return Number(execFileSync(process.execPath, [inRoot('bench/lib/raw-reader.mjs'), JSON.stringify(job)]))
+  })
+  return Math.min(...times)
+}
