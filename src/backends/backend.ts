@@ -82,7 +82,7 @@ export type ExpectedVersion = string | null | undefined
 
 /** One upload: bytes in order, visible as a whole when `close` resolves and not before. */
 export interface BackendWriter {
-  /** `data` must not change until the promise resolves; calls must not overlap. */
+  /** `data` is the writer's from now on and must not change; calls must not overlap. A failure may be told by a later call. */
   write(data: Uint8Array): Promise<void>
   /** Make the object visible. Returns its new stat. */
   close(): Promise<ObjectStat>

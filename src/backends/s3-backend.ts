@@ -29,6 +29,7 @@ import { PART_SIZE_BYTES } from './opendal-backend.js'
 import { METADATA_PREFIX, quoteEtag, S3Client } from './s3-client.js'
 import { MAX_PARTS, S3Multipart, S3Upload } from './s3-upload.js'
 import { isRecordName, sweepUploads } from './s3-upload-records.js'
+import { Semaphore } from './semaphore.js'
 import { StorageError, toStorageError } from './storage-error.js'
 import { timestampNow, timestampOfRfc3339 } from './timestamp.js'
 
@@ -50,6 +51,11 @@ const COPY_PART_BYTES = 2 ** 30
 const CHANGE_TRIES = 5
 /** Every object's head has it in Ceph. */
 const CEPH_HEADER = 'x-rgw-object-type'
+/**
+ * Parts of all uploads of a mount that are under way: a gateway takes one at a third of what it takes of several. Each is held
+ * in memory.
+ */
+const PARTS_AT_ONCE = 4
 const EMPTY = new Uint8Array(0)
 /** As s3fs has it. */
 const MARKER_HEADERS = { 'content-type': 'application/x-directory' }
@@ -78,6 +84,7 @@ export class S3Backend extends ObjectStoreBackend {
   private readonly client: S3Client
   private readonly keepsAttributes: boolean
   private readonly maxCopyBytes: number
+  private readonly partBudget = new Semaphore(PARTS_AT_ONCE)
 
   constructor(operator: Operator, options: Headers, settings: S3BackendOptions) {
     const { keepsAttributes, timeoutMs, maxCopyBytes, maxPathBytes } = settings
@@ -133,7 +140,7 @@ export class S3Backend extends ObjectStoreBackend {
     const headers =
       attributes === undefined ? {} : metadataHeaders(encodeAttributes(attributes, 'file'), METADATA_PREFIX)
     return Promise.resolve(
-      new S3Upload(this.client, this.client.keyOf(path), headers, attributes, {
+      new S3Upload(this.client, this.client.keyOf(path), headers, attributes, this.partBudget, {
         // Servers ignore the conditions of uploads in parts, so the object is looked at right before.
         requireExpected: () => this.requireVersion(path, expected),
         writeWhole: (data) => this.write(path, data, expected, attributes),

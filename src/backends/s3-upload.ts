@@ -5,6 +5,7 @@ import { storedStat, type Headers } from './file-attributes.js'
 import { quoteEtag, type S3Client, type S3Part } from './s3-client.js'
 import { S3Error } from './s3-errors.js'
 import { UploadRecord } from './s3-upload-records.js'
+import type { Semaphore } from './semaphore.js'
 import { StorageError } from './storage-error.js'
 
 /** S3's limit. */
@@ -17,6 +18,7 @@ const COPY_CONCURRENCY = 4
 /** An upload in parts from its beginning to its completion or abortion. */
 export class S3Multipart {
   private readonly parts: S3Part[] = []
+  private begunParts = 0
   private sizeBytes = 0
 
   private constructor(
@@ -31,12 +33,13 @@ export class S3Multipart {
     return new S3Multipart(client, key, uploadId, new UploadRecord(client, key, uploadId))
   }
 
+  /** The next part. More may be begun before this one has arrived. */
   async append(data: Uint8Array): Promise<void> {
-    const number = this.parts.length + 1
+    const number = ++this.begunParts
     if (number > MAX_PARTS) throw new StorageError('EFBIG', `${this.key}: more than ${MAX_PARTS} parts`)
     const part = await this.client.uploadPart(this.key, this.uploadId, number, data)
     await this.record.isNoted()
-    this.parts.push(part)
+    this.parts[number - 1] = part
     this.sizeBytes += data.byteLength
   }
 
@@ -88,9 +91,15 @@ export class S3Multipart {
   }
 }
 
-/** A writer that uploads each piece it is given as a part, the short ones together with the next. */
+/**
+ * A writer that uploads each piece it is given as a part, the short ones together with the next. A piece is taken as soon
+ * as the budget lets its part begin; that one failed is told by the next call.
+ */
 export class S3Upload implements BackendWriter {
   private upload: S3Multipart | null = null
+  /** Parts under way; none of them rejects. */
+  private readonly sending = new Set<Promise<void>>()
+  private error: unknown = null
   private sizeBytes = 0
   /** Too short for a part. */
   private waiting: Uint8Array = new Uint8Array(0)
@@ -100,6 +109,8 @@ export class S3Upload implements BackendWriter {
     private readonly key: string,
     private readonly headers: Headers,
     private readonly attributes: FileAttributes | undefined,
+    /** Parts that one store has under way, of all uploads together. */
+    private readonly budget: Semaphore,
     private readonly store: {
       /** Throws when what is there is not what is to be replaced. */
       readonly requireExpected: () => Promise<void>
@@ -117,20 +128,41 @@ export class S3Upload implements BackendWriter {
       return
     }
     this.upload ??= await S3Multipart.begin(this.client, this.key, this.headers)
-    await this.upload.append(part)
+    await this.send(this.upload, part)
     this.waiting = new Uint8Array(0)
+  }
+
+  /** Resolves when the part is under way. */
+  private async send(upload: S3Multipart, part: Uint8Array): Promise<void> {
+    await new Promise<void>((begun) => {
+      const sending = this.budget
+        .run(1, () => {
+          begun()
+          return this.error === null ? upload.append(part) : Promise.resolve()
+        })
+        .catch((error: unknown) => {
+          this.error ??= error
+        })
+        .finally(() => this.sending.delete(sending))
+      this.sending.add(sending)
+    })
+    if (this.error !== null) throw this.error as Error
   }
 
   async close(): Promise<ObjectStat> {
     const { upload, waiting } = this
     if (upload === null) return this.store.writeWhole(waiting)
-    if (waiting.byteLength > 0) await upload.append(waiting)
+    if (waiting.byteLength > 0) await this.send(upload, waiting)
+    await Promise.all(this.sending)
+    if (this.error !== null) throw this.error as Error
     await this.store.requireExpected()
     const version = await upload.complete()
     return storedStat(this.sizeBytes, version, this.attributes)
   }
 
   async abort(): Promise<void> {
+    // A part that arrives after the upload was aborted would stay.
+    await Promise.all(this.sending)
     await this.upload?.abort()
     this.upload = null
   }

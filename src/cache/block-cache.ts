@@ -2,7 +2,7 @@ import { StorageError } from '../backends/storage-error.js'
 import { Block } from './block.js'
 import type { FileContent } from './file-content.js'
 import { LARGEST_CLASS, slabBytes, type SlabPool } from './slab-pool.js'
-import { Semaphore } from './semaphore.js'
+import { Semaphore } from '../backends/semaphore.js'
 import type { StoreAccount } from './store-account.js'
 
 /** Commits of one store that make room at the same time; each holds a part of an upload in memory. */

@@ -1,5 +1,5 @@
 import type { FileContent } from './file-content.js'
-import { Semaphore } from './semaphore.js'
+import { Semaphore } from '../backends/semaphore.js'
 import type { Staging } from './staging.js'
 
 /** Bytes that reads from one store may have in flight outside of the pool: eight requests of the largest size. */

@@ -205,10 +205,29 @@ describe('an upload in parts over a bad network', () => {
       front.decide = ({ url }) =>
         isPart(url) ? { status, body: `<Error><Code>${code}</Code></Error>` } : null
       const writer = await open({ endpoint: front.origin }).createWriter('refused', undefined)
-      await assert.rejects(writer.write(randomBytes(PART_BYTES)), refusedWith(errno))
+      await writer.write(randomBytes(PART_BYTES))
+      await assert.rejects(writer.close(), refusedWith(errno))
       await writer.abort()
       await assertNothingLeft()
     }
+  })
+
+  it('takes parts while others are under way, and tells with the next that one was refused', async () => {
+    const upload = await open({ endpoint: front.origin }).createWriter('side by side', undefined)
+    let release = (): void => undefined
+    const held = new Promise<void>((resolve) => (release = resolve))
+    front.decide = async ({ url }) => {
+      if (!/[?&]partNumber=1&/.test(url ?? '')) return null
+      await held
+      return { status: 403, body: '<Error><Code>AccessDenied</Code></Error>' }
+    }
+    // The first one is not answered before the second was taken.
+    await upload.write(randomBytes(PART_BYTES, 1))
+    await upload.write(randomBytes(PART_BYTES, 2))
+    release()
+    await assert.rejects(upload.close(), refusedWith('EACCES'))
+    await upload.abort()
+    await assertNothingLeft()
   })
 
   it('that could not be aborted is aborted by the next sweep of the same daemon', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { Semaphore } from '../../src/cache/semaphore.js'
+import { Semaphore } from '../../src/backends/semaphore.js'
 
 /** A task that runs until it is told to end. */
 function task(): { work: () => Promise<void>; end: () => void; hasStarted: () => boolean } {
