@@ -8,6 +8,9 @@ import { directoryPath, entryNameOf, objectPath, statOf } from './opendal-backen
 import { SharedStoreBackend } from './shared-store-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
 
+/** Directories that are remembered as having objects; past this many, all start anew. */
+const MAX_OBJECT_DIRECTORIES = 256
+
 /** The etag of an object that was stored in one request without a key of its own: the MD5 of its bytes. */
 function etagOfBytes(data: Uint8Array): string {
   return `"${createHash('md5').update(data).digest('hex')}"`
@@ -22,15 +25,32 @@ export class ObjectStoreBackend extends SharedStoreBackend {
   protected readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
   /** How the server wants an etag in If-Match: in quotes (RFC 9110), or bare (Ceph before 18 compares the bytes). */
   private quotesEtags = true
+  /** Directories in which the last name that was looked for was an object. */
+  private readonly objectDirectories = new Set<string>()
 
   override async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
     if (path === '') return DIRECTORY
     const listed = kind === undefined ? null : await this.statKind(path, kind)
     if (listed !== null) return listed
+    const parent = path.slice(0, Math.max(path.lastIndexOf('/'), 0))
+    // A list costs a server several times what a HEAD costs: where the name before was an object, this one may be too.
+    if (this.objectDirectories.has(parent)) {
+      const file = await this.statKind(path, 'file')
+      if (file !== null) return file
+      this.objectDirectories.delete(parent)
+      return this.statKind(path, 'directory')
+    }
     // Side by side: a name that is missing, the usual case before a file is made, takes one round trip.
     const directory = this.statKind(path, 'directory')
     directory.catch(() => undefined)
-    return (await this.statKind(path, 'file')) ?? directory
+    const file = await this.statKind(path, 'file')
+    if (file !== null) this.noteObjectIn(parent)
+    return file ?? directory
+  }
+
+  private noteObjectIn(directory: string): void {
+    if (this.objectDirectories.size >= MAX_OBJECT_DIRECTORIES) this.objectDirectories.clear()
+    this.objectDirectories.add(directory)
   }
 
   private async statKind(path: string, kind: EntryKind): Promise<ObjectStat | null> {

@@ -21,6 +21,8 @@ interface Costs {
   /** Requests of a look at one name. */
   readonly lookup: readonly RegExp[]
   readonly listing: RegExp
+  /** A list costs much there. */
+  readonly looksForObjectsFirst: boolean
   /** Copies in the store. */
   readonly copies: boolean
   /** Appends in place. */
@@ -34,6 +36,7 @@ const COSTS: Readonly<Record<string, Costs>> = {
     start: proxiedCeph,
     lookup: [/^HEAD /, /^GET .*list-type=2/],
     listing: /^GET .*list-type=2/,
+    looksForObjectsFirst: true,
     copies: true,
     appends: false,
     listsForWalks: true,
@@ -42,6 +45,7 @@ const COSTS: Readonly<Record<string, Costs>> = {
     start: proxiedSwift,
     lookup: [/^HEAD /, /^GET .*prefix=/],
     listing: /^GET .*prefix=/,
+    looksForObjectsFirst: false,
     copies: true,
     appends: false,
     listsForWalks: true,
@@ -50,6 +54,7 @@ const COSTS: Readonly<Record<string, Costs>> = {
     start: proxiedHdfs,
     lookup: [/^GET .*op=GETFILESTATUS/],
     listing: /^GET .*op=LISTSTATUS/,
+    looksForObjectsFirst: false,
     copies: false,
     appends: true,
     listsForWalks: false,
@@ -156,6 +161,23 @@ function requestTests(costs: Costs): void {
     await eventually('it is seen', () =>
       fs.exists('walked/there-51').then(() => fs.exists('walked/there-20')),
     )
+    await served.client.forget(nodeid)
+  })
+
+  it('names are looked for as objects alone while they are', async () => {
+    if (!costs.looksForObjectsFirst) return
+    const fs = served.guestFs()
+    for (const name of ['first', 'second', 'third']) await store.view.write(`objects/${name}`, name)
+    await store.view.write('objects/below/file', 'a directory')
+    // Held, so that the directory itself is not looked for again.
+    const nodeid = await served.nodeid('m/objects')
+    const lists = async (name: string): Promise<number> =>
+      (await requestsOf(() => fs.stat(`objects/${name}`))).filter((request) => costs.listing.test(request))
+        .length
+    await lists('first')
+    assert.deepEqual([await lists('second'), await lists('third')], [0, 0])
+    // What is none is found all the same.
+    assert.equal(await lists('below'), 1)
     await served.client.forget(nodeid)
   })
 
