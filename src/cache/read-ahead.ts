@@ -1,9 +1,11 @@
 import type { FileContent } from './file-content.js'
 
-/** The first window of a stream: twice what a guest's kernel reads ahead by default (128 KiB). */
+/** The first window of a stream: twice what a guest's kernel reads ahead by default (128 KiB), or twice what is read at a time. */
 const FIRST_WINDOW_BYTES = 256 << 10
 /** The largest: enough requests of 4 MiB side by side to fill a store's bandwidth. */
 const LARGEST_WINDOW_BYTES = 16 << 20
+/** A window is filled up when this much of it, or half of a smaller one, has been read: one request to the store. */
+const REFILL_BYTES = 4 << 20
 /** All windows together leave most of the pool to data that was asked for: one file's window is at most this share of it. */
 const POOL_SHARE = 1 / 8
 /** Requests of a stream may overtake each other by this much (queued by several virtual CPUs) and still be a stream. */
@@ -13,7 +15,7 @@ const SMALL_FILE_BYTES = 256 << 10
 
 /**
  * Reads ahead of one open file: the window doubles as long as reads follow each other and is given up by the first
- * that does not. Bytes are fetched when half of the window has been read, so that requests overlap.
+ * that does not. Bytes are fetched before all of the window has been read, so that requests overlap.
  */
 export class ReadAhead {
   private expected = 0
@@ -36,15 +38,16 @@ export class ReadAhead {
       return
     }
     this.expected = Math.max(this.expected, end)
-    if (end + this.windowBytes / 2 >= this.fetchedTo && this.fetchedTo < content.baseLimit)
-      this.extend(content, end)
+    const refillBytes = Math.min(REFILL_BYTES, this.windowBytes / 2)
+    if (end + this.windowBytes - refillBytes >= this.fetchedTo && this.fetchedTo < content.baseLimit)
+      this.extend(content, end, end - offset)
   }
 
-  private extend(content: FileContent, end: number): void {
+  private extend(content: FileContent, end: number, readBytes: number): void {
     const limit = Math.min(LARGEST_WINDOW_BYTES, content.cache.pool.sizeBytes * POOL_SHARE)
     if (content.baseLimit <= SMALL_FILE_BYTES) this.windowBytes = SMALL_FILE_BYTES
     else
-      this.windowBytes = this.windowBytes === 0 ? FIRST_WINDOW_BYTES : Math.min(2 * this.windowBytes, limit)
+      this.windowBytes = Math.min(Math.max(2 * this.windowBytes, 2 * readBytes, FIRST_WINDOW_BYTES), limit)
     const from = Math.max(this.fetchedTo, end)
     this.fetchedTo = end + this.windowBytes
     content.prefetch(from, this.fetchedTo)
