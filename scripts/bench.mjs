@@ -5,6 +5,7 @@ import { runMain } from './setup.mjs'
 /** Imported when it is chosen: what one needs may not be built for another. */
 const MODES = {
   local: async (args) => (await import('../bench/lib/local.mjs')).benchLocal(args),
+  report: async (args) => (await import('../bench/lib/full-report.mjs')).benchReport(args),
   s3: async (args) => (await import('../bench/lib/s3.mjs')).benchS3(args),
 }
 

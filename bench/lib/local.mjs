@@ -139,6 +139,7 @@ function report(options, samples, daemons, directory, loadBefore) {
   // Other work on the machine's CPUs is in the numbers.
   if (loadBefore[0] > 0.5)
     process.stdout.write(`the machine was not idle: load ${loadBefore[0].toFixed(2)}\n`)
+  return result
 }
 
 /**

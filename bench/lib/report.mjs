@@ -26,6 +26,8 @@ const DESCRIPTIONS = {
   readdirplus: 'readdirplus, entries',
 }
 
+export const describeWork = (work) => DESCRIPTIONS[work] ?? work
+
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
@@ -83,7 +85,7 @@ export function table(rows, targets) {
   const head = ['operations/s', 'depth', ...targets, ...(paired ? ['ratio'] : [])]
   head.push(...targets.map((name) => `${name} p50 / p99, us`))
   const lines = rows.map(({ work, depth, results, ratio }) => [
-    DESCRIPTIONS[work] ?? work,
+    describeWork(work),
     String(depth),
     ...targets.map((name) => rate(work, results[name])),
     ...(paired ? [ratio === null ? '-' : ratio.toFixed(2)] : []),
@@ -146,9 +148,9 @@ export function versions() {
   const { version } = JSON.parse(readFileSync(inRoot('package.json'), 'utf8'))
   return {
     ovfsd: version,
-    commit: output('git', ['-C', inRoot(), 'rev-parse', '--short', 'HEAD']),
+    commit: output('git', ['-C', inRoot(), 'describe', '--always', '--dirty', '--exclude=*']),
     node: process.version,
-    virtiofsd: output(VIRTIOFSD, ['--version']),
+    virtiofsd: output(VIRTIOFSD, ['--version']).split(',')[0],
   }
 }
 

@@ -1,6 +1,8 @@
 // Medians of the S3 measurements, ovfsd's ratios to the others, and the tables.
 import { execFileSync } from 'node:child_process'
+import path from 'node:path'
 import { peerEnvironment, RCLONE, S3FS } from '../../scripts/lib/bench-peers.mjs'
+import { packagesRoot } from '../../scripts/lib/servers.mjs'
 import { markdownTable, median } from './report.mjs'
 
 /** Every target of a table's columns; ovfsd with write-back stands in ovfsd's column. */
@@ -27,12 +29,13 @@ export function summarizeS3(works, samples) {
       const column = target === work.ovfsd ? 'ovfsd' : target
       rates[column] = median(rounds.map((round) => rateIn(target, round)).filter((rate) => rate !== null))
     }
-    const { name, title, unit, goals } = work
+    const { name, title, unit, goals, limit } = work
     return {
       name,
       title,
       unit,
       goals,
+      limit,
       rates,
       toPeers: ratioTo(work.peers),
       toRaw: work.raw ? ratioTo(['raw']) : null,
@@ -83,8 +86,17 @@ export function requestTable(rows) {
 }
 
 export function s3Versions(withPeers) {
-  if (!withPeers) return {}
-  const firstLine = (program, ...args) =>
-    execFileSync(program, args, { encoding: 'utf8', env: peerEnvironment }).split('\n')[0]
-  return { s3fs: firstLine(S3FS, '--version'), rclone: firstLine(RCLONE, 'version') }
+  const firstLine = (program, argument, env) =>
+    execFileSync(program, [argument], { encoding: 'utf8', env })
+      .split('\n')[0]
+      .replace(/ \([0-9a-f]{40}\)/, '')
+  const gateway = path.join(packagesRoot, 'usr/bin/radosgw')
+  const libraries = path.join(packagesRoot, 'usr/lib/x86_64-linux-gnu')
+  const ceph = firstLine(gateway, '--version', { LD_LIBRARY_PATH: `${libraries}:${libraries}/ceph` })
+  if (!withPeers) return { ceph }
+  return {
+    ceph,
+    s3fs: firstLine(S3FS, '--version', peerEnvironment),
+    rclone: firstLine(RCLONE, 'version', peerEnvironment),
+  }
 }

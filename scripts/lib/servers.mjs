@@ -25,7 +25,8 @@ const NEEDED_FILES = [
 ]
 
 const serversDir = path.join(cacheDir, 'servers')
-const packagesRoot = path.join(serversDir, 'root')
+/** What the packages are unpacked to. */
+export const packagesRoot = path.join(serversDir, 'root')
 
 /** Fetch and unpack whatever of the servers is missing or out of date. Without Hadoop only a warning is printed. */
 export async function ensureServers() {

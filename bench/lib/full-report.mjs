@@ -1,0 +1,106 @@
+// `npm run bench -- report`: every measurement, part by part, and docs/PERFORMANCE.md made of them.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { inRoot } from '../../scripts/lib/paths.mjs'
+import { say, SetupError } from '../../scripts/lib/steps.mjs'
+import { benchLocal } from './local.mjs'
+import { performanceDocument } from './performance-document.mjs'
+import { versions } from './report.mjs'
+import { inOwnMountNamespace } from './resources.mjs'
+import { benchS3 } from './s3.mjs'
+
+const USAGE = `usage: npm run bench -- report [options]
+  --rounds N            measurements of each, in turns (default 3)
+  --seconds S           time of one local measurement (default 1)
+  --file-mib N          size of the large file on S3 (default 512)
+  --files N             small files on S3 (default 500)
+  --entries N           entries of the directory whose listing's requests are counted (default 10000)
+  --fresh               measure everything, also what an interrupted run of this commit has finished
+  --parts DIR           where finished parts are kept (default: bench/build/report)
+  --output DIR          where PERFORMANCE.md and its plots go (default: docs)
+As root, with /dev/fuse.`
+
+/** What is started and measured on S3 at a time. */
+const S3_PARTS = ['read', 'write', 'create,unlink', 'list', 'read-files', 'create-back', 'requests']
+
+function parse(args) {
+  const string = { type: 'string' }
+  const boolean = { type: 'boolean', default: false }
+  const number = (value) => ({ ...string, default: String(value) })
+  try {
+    return parseArgs({
+      args,
+      options: {
+        rounds: number(3),
+        seconds: number(1),
+        'file-mib': number(512),
+        files: number(500),
+        entries: number(10_000),
+        fresh: boolean,
+        parts: { ...string, default: inRoot('bench/build/report') },
+        output: { ...string, default: inRoot('docs') },
+        help: boolean,
+      },
+    }).values
+  } catch (error) {
+    throw new SetupError(`${error.message}\n\n${USAGE}`, 2)
+  }
+}
+
+/** @param {readonly string[]} args of the command line */
+export async function benchReport(args) {
+  const options = parse(args)
+  if (options.help) {
+    process.stdout.write(`${USAGE}\n`)
+    return
+  }
+  if (!(await inOwnMountNamespace())) return
+  const directory = path.resolve(options.parts)
+  if (options.fresh) rmSync(directory, { recursive: true, force: true })
+  mkdirSync(directory, { recursive: true })
+  const results = []
+  const parts = partsOf(options)
+  for (const [index, part] of parts.entries()) {
+    say(`part ${index + 1} of ${parts.length}: ${part.name}`)
+    results.push({ kind: part.kind, ...(await finished(part, path.join(directory, `${part.name}.json`))) })
+  }
+  const output = path.resolve(options.output)
+  mkdirSync(output, { recursive: true })
+  for (const [name, content] of Object.entries(await performanceDocument(results, options))) {
+    writeFileSync(path.join(output, name), content)
+    say(`written: ${path.join(output, name)}`)
+  }
+}
+
+function partsOf({ rounds, seconds, files, entries, 'file-mib': fileMib }) {
+  const s3 = ['--rounds', rounds, '--file-mib', fileMib, '--files', files, '--entries', entries]
+  return [
+    { kind: 'local', name: 'local', args: ['--rounds', rounds, '--seconds', seconds], run: benchLocal },
+    ...S3_PARTS.map((only) => ({
+      ...{ kind: 's3', name: `s3-${only.replace(',', '-')}`, run: benchS3 },
+      args: [...s3, '--only', only],
+    })),
+  ]
+}
+
+/** What an earlier run has finished with the same commit and options, or else what it gives now. */
+async function finished({ args, run, name }, file) {
+  const key = JSON.stringify([versions().commit, args])
+  const before = readPart(file)
+  if (before?.key === key) {
+    say(`${name} was finished at ${before.result.date}`)
+    return before.result
+  }
+  const result = await run([...args, '--json', `${file}.samples`])
+  writeFileSync(file, JSON.stringify({ key, result }))
+  return result
+}
+
+function readPart(file) {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch {
+    return null
+  }
+}

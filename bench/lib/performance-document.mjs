@@ -1,0 +1,90 @@
+// docs/PERFORMANCE.md and its plots, from the results of all parts.
+import { format, resolveConfig } from 'prettier'
+import { inRoot } from '../../scripts/lib/paths.mjs'
+import { describeWork, flushNote, median, table } from './report.mjs'
+import { requestTable, s3Table } from './s3-report.mjs'
+import { ratioBars } from './svg.mjs'
+
+const LOCAL_TARGETS = ['ovfsd', 'virtiofsd']
+
+/**
+ * @param {readonly object[]} parts results of `benchLocal` and `benchS3`, each with its `kind`
+ * @returns {Promise<Record<string, string>>} contents by file name
+ */
+export async function performanceDocument(parts, options) {
+  const local = parts.filter(({ kind }) => kind === 'local')
+  const s3 = parts.filter(({ kind }) => kind === 's3')
+  const localRows = local.flatMap(({ rows }) => rows)
+  const s3Rows = s3.flatMap(({ rows }) => rows)
+  const text = [
+    '# Performance',
+    'Made by `npm run bench -- report`; [bench/README.md](../bench/README.md) says how it is measured.',
+    conditions(parts, options),
+    ...s3Section(s3Rows, s3, options),
+    ...localSection(localRows),
+  ].join('\n\n')
+  const file = inRoot('docs/PERFORMANCE.md')
+  return {
+    'PERFORMANCE.md': await format(text, { ...(await resolveConfig(file)), filepath: file }),
+    'performance-s3.svg': ratioBars('S3: rate of ovfsd to the better peer (line: goal)', s3Bars(s3Rows)),
+    'performance-local.svg': ratioBars('Host directory: rate of ovfsd to virtiofsd', localBars(localRows)),
+  }
+}
+
+/** The machine, the versions, and how busy the machine was. */
+function conditions(parts, { rounds }) {
+  const [first] = parts
+  const { cpu, cpus, memoryGiB, kernel } = first.machine
+  const all = Object.assign({}, ...parts.map((part) => part.versions))
+  const dates = parts.map(({ date }) => date.slice(0, 10)).sort()
+  const loads = parts.flatMap(({ load }) => [load.before[0], load.after[0]])
+  const period = dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`
+  return [
+    `- ${period}, ovfsd ${all.ovfsd}, commit ${all.commit}, Node.js ${all.node}`,
+    `- ${cpus} CPUs (${cpu}), ${memoryGiB} GiB, ${kernel}`,
+    `- ${[all.virtiofsd, all.s3fs, all.rclone, all.ceph].filter(Boolean).join('; ')}`,
+    `- medians; rounds: ${rounds}; load of the machine between ${Math.min(...loads).toFixed(1)} and ${Math.max(...loads).toFixed(1)} (generator, daemons and servers share its CPUs: compare ratios)`,
+  ].join('\n')
+}
+
+function s3Section(rows, parts, options) {
+  const missed = rows.filter(
+    ({ toPeers, toRaw, goals }) =>
+      (toPeers !== null && toPeers < goals.peers) || (toRaw !== null && toRaw < goals.raw),
+  )
+  return [
+    '## On S3',
+    `A file of ${options['file-mib']} MiB, ${options.files} files of 30 KB one at a time, on Ceph's gateway. The peers are mounts on the host that Debian's virtiofsd hands on; "raw" is OpenDAL's binding alone. Ratios are medians of the rounds' own.`,
+    '![ratios on S3](performance-s3.svg)',
+    s3Table(rows),
+    missed.length === 0
+      ? 'Every goal is reached.'
+      : `Below a goal, and what the time goes to:\n\n${missed.map(({ title, limit }) => `- ${title}: ${limit}`).join('\n')}`,
+    '### Requests',
+    requestTable(parts.flatMap(({ requests }) => requests)),
+  ].filter((text) => text !== '')
+}
+
+function s3Bars(rows) {
+  return rows
+    .filter(({ toPeers }) => toPeers !== null)
+    .map(({ title, toPeers, goals }) => ({ label: title, ratio: toPeers, goal: goals.peers }))
+}
+
+function localSection(rows) {
+  const ratios = rows.map(({ ratio }) => ratio).filter((ratio) => ratio !== null)
+  return [
+    '## On a directory of the host',
+    `Beside Debian's virtiofsd on the same directory; the median of the ratios is ${median(ratios).toFixed(2)}.`,
+    '![ratios on a host directory](performance-local.svg)',
+    table(rows, LOCAL_TARGETS),
+    ...flushNote(rows, LOCAL_TARGETS),
+    "`create` and `unlink` are slow on host directories: OpenDAL's `fs` fsyncs every file before close returns, which virtiofsd does not, and each name takes a hop to a thread pool where virtiofsd makes one system call.",
+  ].filter((text) => text !== '')
+}
+
+function localBars(rows) {
+  return rows
+    .filter(({ ratio }) => ratio !== null && ratio > 0)
+    .map(({ work, depth, ratio }) => ({ label: `${describeWork(work)}, depth ${depth}`, ratio }))
+}
