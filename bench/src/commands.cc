@@ -107,14 +107,14 @@ Measurement CommandedTarget::create(const std::string& directory, uint64_t count
   if (sync) target_.syncfs();
   result.seconds = clock.seconds();
   // A guest knows the files that it made. virtiofsd for one unlinks no other.
-  created_.insert(created_.end(), work.nodeids().begin(), work.nodeids().end());
+  created_[directory] = work.nodeids();
   return result;
 }
 
 Measurement CommandedTarget::unlink(const std::string& directory, uint64_t count) {
   UnlinkWork work(resolve(directory), 0, count);
   const Measurement result = loop(work, 1);
-  forget(std::exchange(created_, {}));
+  forget(std::exchange(created_[directory], {}));
   return result;
 }
 

@@ -45,8 +45,8 @@ class CommandedTarget {
 
   Target target_;
   uint64_t base_;
-  // By `create`; forgotten when they are unlinked.
-  std::vector<uint64_t> created_;
+  // By directory, what `create` made there; forgotten when it is unlinked.
+  std::map<std::string, std::vector<uint64_t>> created_;
 };
 
 // Until `input` ends. A command that fails is answered with its error, and the next one is read.
