@@ -46,8 +46,7 @@ export class ReadAhead {
   private extend(content: FileContent, end: number, readBytes: number): void {
     const limit = Math.min(LARGEST_WINDOW_BYTES, content.cache.pool.sizeBytes * POOL_SHARE)
     if (content.baseLimit <= SMALL_FILE_BYTES) this.windowBytes = SMALL_FILE_BYTES
-    else
-      this.windowBytes = Math.min(Math.max(2 * this.windowBytes, 2 * readBytes, FIRST_WINDOW_BYTES), limit)
+    else this.windowBytes = Math.min(Math.max(2 * this.windowBytes, 2 * readBytes, FIRST_WINDOW_BYTES), limit)
     const from = Math.max(this.fetchedTo, end)
     this.fetchedTo = end + this.windowBytes
     content.prefetch(from, this.fetchedTo)
