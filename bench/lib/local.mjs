@@ -11,6 +11,7 @@ import { setUp } from '../../scripts/setup.mjs'
 import { startOvfsd, startVirtiofsd, virtiofsdProblem } from './daemons.mjs'
 import { BENCH, buildGenerator } from './generator.mjs'
 import { flushNote, machine, summarize, table, versions } from './report.mjs'
+import { withResources } from './resources.mjs'
 
 const USAGE = `usage: npm run bench -- [local] [options]
   --only W,W            only these measurements, as getattr,read-4k or getattr@16
@@ -58,16 +59,17 @@ function parse(args) {
 }
 
 /** @returns {Promise<import('./daemons.mjs').RunningDaemon[]>} ovfsd first */
-async function startDaemons(options, directory, work) {
+async function startDaemons(options, directory, work, resources) {
   if (options['daemon-socket'] !== undefined) {
     const nothing = async () => {}
     const socket = path.resolve(options['daemon-socket'])
     return [{ name: 'daemon', socket, base: options.base, stop: nothing, log: () => '', pid: 0 }]
   }
-  const daemons = [await startOvfsd({ type: 'fs', root: directory }, work, options.setting)]
+  const started = (daemon) => resources.add(daemon, ({ stop }) => stop())
+  const daemons = [started(await startOvfsd({ type: 'fs', root: directory }, work, options.setting))]
   const problem = options['no-virtiofsd'] ? 'not asked for' : virtiofsdProblem()
   if (problem === null) {
-    daemons.push(await startVirtiofsd(directory, work, Number(options['virtiofsd-threads'])))
+    daemons.push(started(await startVirtiofsd(directory, work, Number(options['virtiofsd-threads']))))
   } else {
     say(`virtiofsd is left out: ${problem}`)
   }
@@ -159,17 +161,16 @@ export async function benchLocal(args) {
   }
   const parent = path.resolve(options.directory ?? os.tmpdir())
   mkdirSync(parent, { recursive: true })
-  const work = mkdtempSync(path.join(os.tmpdir(), 'ovfs-bench-'))
-  const directory = mkdtempSync(path.join(parent, 'ovfs-bench-tree-'))
   const loadBefore = os.loadavg()
-  let daemons = []
-  try {
-    daemons = await startDaemons(options, directory, work)
+  return withResources(async (resources) => {
+    const temporary = (prefix) =>
+      resources.add(mkdtempSync(prefix), (directory) => {
+        rmSync(directory, { recursive: true, force: true })
+      })
+    const work = temporary(path.join(os.tmpdir(), 'ovfs-bench-'))
+    const directory = temporary(path.join(parent, 'ovfs-bench-tree-'))
+    const daemons = await startDaemons(options, directory, work, resources)
     const samples = await generate(options, daemons)
     return report(options, samples, daemons, directory, loadBefore)
-  } finally {
-    await Promise.all(daemons.map((daemon) => daemon.stop()))
-    rmSync(work, { recursive: true, force: true })
-    rmSync(directory, { recursive: true, force: true })
-  }
+  })
 }

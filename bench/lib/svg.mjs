@@ -2,7 +2,7 @@
 
 const ROW = 26
 const BAR = 16
-const LABELS = 330
+const LABELS = 370
 const PLOT = 440
 const VALUES = 60
 const TOP = 44
