@@ -22,6 +22,7 @@ const DAEMON_FOLDERS = [
   'guest',
   'hostile',
   'isolation',
+  'memory',
   'model',
   'operations',
   'reload',

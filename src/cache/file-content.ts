@@ -613,6 +613,11 @@ export class FileContent {
     await staging.amend(this.staged.id, { paths, ...this.source.attributesToStage() })
   }
 
+  /** The content comes to its end and its record does not: the next daemon stores that. */
+  leaveStaged(): void {
+    this.staged = null
+  }
+
   /** The store has what was staged, or nobody wants it any more. Never rejects. */
   async forgetStaged(): Promise<void> {
     if (this.staged === null) return

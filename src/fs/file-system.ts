@@ -6,6 +6,7 @@ import { HandleTable } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { InodeSource } from './inode-source.js'
 import { InodeTable } from './inode-table.js'
+import type { Mount } from './mount.js'
 import type { MountTable } from './mount-table.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
@@ -102,17 +103,18 @@ export class FileSystem {
   async close(report: (filesLeft: number) => void): Promise<number> {
     clearInterval(this.cleaner)
     if ((await this.commitAll(report)) === 0) return 0
-    const secured = await Promise.all(
-      this.cache.dirtyContents().map((content) =>
-        Promise.resolve(content.secure()).then(
-          () => content.isSecure,
-          () => false,
-        ),
-      ),
-    )
-    const lost = secured.filter((isSecure) => !isSecure).length
-    const kept = secured.length - lost
-    if (kept > 0) this.logger.warn({ files: kept }, 'what could not be committed is kept in cache_dir')
+    const lost = await Promise.all(this.mounts.mounts.map((mount) => this.secureRest(mount)))
+    return lost.reduce((total, files) => total + files, 0)
+  }
+
+  /** What the mount's store does not take is kept in cache_dir, where there is one. Returns the number of files whose data is lost. */
+  async secureRest({ account, options }: Mount): Promise<number> {
+    const contents = [...account.dirtyContents]
+    await Promise.allSettled(contents.map((content) => content.secure() ?? Promise.resolve()))
+    const lost = contents.filter((content) => !content.isSecure).length
+    const kept = contents.length - lost
+    if (kept > 0)
+      this.logger.warn({ mount: options.name, files: kept }, 'what could not be stored is kept in cache_dir')
     return lost
   }
 }

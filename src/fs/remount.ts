@@ -91,7 +91,7 @@ async function closeHandles(fs: FileSystem, mount: Mount): Promise<void> {
   }
 }
 
-/** Commit until nothing is dirty and no request is under way. Returns the number of files that were given up. */
+/** Commit until nothing is dirty and no request is under way. Returns the number of files whose data is lost. */
 async function commitFinally(fs: FileSystem, mount: Mount, hurry: AbortSignal): Promise<number> {
   const giveUpMs = performance.now() + COMMIT_GIVE_UP_MS
   for (;;) {
@@ -101,7 +101,7 @@ async function commitFinally(fs: FileSystem, mount: Mount, hurry: AbortSignal): 
     const left = mount.account.dirtyContents.size
     if (left === 0 && mount.guard.isIdle) return 0
     // A server that stops has tried for its whole shutdown_timeout; whoever waits for it is waiting now.
-    if (left > 0 && failed > 0 && (performance.now() > giveUpMs || hurry.aborted)) return left
+    if (left > 0 && failed > 0 && (performance.now() > giveUpMs || hurry.aborted)) return fs.secureRest(mount)
   }
 }
 
@@ -113,6 +113,7 @@ function release(fs: FileSystem, mount: Mount): void {
   const detached = new Set([...inodes, ...fs.inodes.ofMount(mount), ...mount.unclaimed])
   mount.unclaimed.clear()
   for (const inode of detached) {
+    inode.content?.leaveStaged()
     inode.content?.discard()
     // A read that still waits finds nothing, and takes no more slabs.
     inode.content?.replaceBase({ sizeBytes: 0, version: '' })

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
@@ -25,8 +25,6 @@ import { FaultyFront } from './faulty-front.js'
 const TIMEOUT_MS = 20_000
 const PART_BYTES = 8 << 20
 const ROOT = 'a root'
-// dist/test/backends/ -> dist/src/cli/
-const OVFSD_MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
 let access: S3Access
 let other: OtherClient
@@ -336,13 +334,16 @@ describe('credentials of requests that OpenDAL cannot make', () => {
     return new S3Client(Object.fromEntries(rest), TIMEOUT_MS)
   }
 
-  it('are looked for in the environment and in files', async () => {
+  it('are looked for in the environment and in files', async (t) => {
     process.env['AWS_SHARED_CREDENTIALS_FILE'] = '/nonexistent'
     process.env['AWS_CONFIG_FILE'] = '/nonexistent'
     delete process.env['AWS_PROFILE']
     await assert.rejects(withoutKeys().head('x'), refusedWith('EACCES'))
-    const directory = process.env['TMPDIR'] ?? '/tmp'
-    const file = join(directory, `ovfsd-credentials-${process.pid}`)
+    const directory = mkdtempSync(join(tmpdir(), 'ovfsd-credentials-'))
+    t.after(() => {
+      rmSync(directory, { recursive: true })
+    })
+    const file = join(directory, 'credentials')
     writeFileSync(
       file,
       `[default]\naws_access_key_id = ${access.accessKeyId}\naws_secret_access_key = ${access.secretAccessKey}\n`,
@@ -363,23 +364,7 @@ describe('credentials of requests that OpenDAL cannot make', () => {
 })
 
 describe('a daemon that is killed in the middle of an upload', () => {
-  function daemon(): Daemon {
-    return new Daemon((socketPath, directory) => {
-      const config = join(directory, 'ovfsd.toml')
-      const lines = Object.entries(options()).map(([name, value]) => `${name} = ${JSON.stringify(value)}`)
-      writeFileSync(
-        config,
-        `[ovfsd_settings]
-socket_path = ${JSON.stringify(socketPath)}
-[profiles.test]
-type = "s3"
-mount_point = "m"
-${lines.join('\n')}
-`,
-      )
-      return [process.execPath, OVFSD_MAIN, `--config-file=${config}`]
-    })
-  }
+  const daemon = (): Daemon => Daemon.ovfsdWith({ test: { ...options(), type: 's3', mount_point: 'm' } })
 
   it('leaves parts that the next one removes, while others go on', async () => {
     const foreignKey = `${ROOT}/half`

@@ -60,20 +60,25 @@ export class Daemon {
   }
   /** Our own daemon with `directory` below `OVFSD_MOUNT_POINT`; `settings` are lines for [ovfsd_settings]. */
   static ovfsd(directory: string, settings = ''): Daemon {
+    const options = { type: 'fs', mount_point: OVFSD_MOUNT_POINT, root: directory }
+    return Daemon.ovfsdWith({ test: options }, settings)
+  }
+
+  /** Our own daemon with these profiles: text options by their keys. */
+  static ovfsdWith(
+    profiles: Readonly<Record<string, Readonly<Record<string, string>>>>,
+    settings = '',
+  ): Daemon {
     return new Daemon((socketPath, own) => {
       const config = join(own, 'ovfsd.toml')
-      writeFileSync(
-        config,
-        `[ovfsd_settings]
-socket_path = ${JSON.stringify(socketPath)}
-enabled_services = "fs"
-${settings}
-[profiles.test]
-type = "fs"
-mount_point = "${OVFSD_MOUNT_POINT}"
-root = ${JSON.stringify(directory)}
-`,
+      const tables = Object.entries(profiles).map(([name, options]) =>
+        [
+          `[profiles.${name}]`,
+          ...Object.entries(options).map(([key, value]) => `${key} = ${JSON.stringify(value)}`),
+        ].join('\n'),
       )
+      const head = `[ovfsd_settings]\nsocket_path = ${JSON.stringify(socketPath)}\n${settings}`
+      writeFileSync(config, [head, ...tables, ''].join('\n'))
       return [process.execPath, OVFSD_MAIN, `--config-file=${config}`]
     })
   }
