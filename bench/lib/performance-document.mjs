@@ -79,7 +79,7 @@ function localSection(rows) {
     '![ratios on a host directory](performance-local.svg)',
     table(rows, LOCAL_TARGETS),
     ...flushNote(rows, LOCAL_TARGETS),
-    "`create` and `unlink` are slow on host directories: OpenDAL's `fs` fsyncs every file before close returns, which virtiofsd does not, and each name takes a hop to a thread pool where virtiofsd makes one system call.",
+    '`create` and `unlink` are slow on host directories: every file is fsynced before close returns, which virtiofsd does not do, and each takes a hop to a thread where virtiofsd makes a few system calls on the spot.',
   ].filter((text) => text !== '')
 }
 

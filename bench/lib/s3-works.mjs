@@ -81,7 +81,7 @@ export const S3_WORKS = [
     name: 'create',
     title: 'create, write, close',
     limit:
-      'the PUT itself takes most of it; before it a missing name costs a HEAD and, side by side, a LIST (a directory may be there without a marker).',
+      'the PUT itself takes nearly all of it; the first eight missing names cost a HEAD and a LIST each, further ones a LIST a second.',
     ...{ ovfsd: 'ovfsd', peers: ['s3fs'], unit: 'files', goals: { peers: 5 } },
     measure: async (target, round, { generator, objects, files }) => {
       const directory = ownDirectory(round, target)
@@ -126,7 +126,7 @@ export const S3_WORKS = [
   {
     name: 'create-back',
     title: 'create, write, close, with write-back, until stored',
-    limit: 'LOOKUP of a name that is missing (HEAD and LIST) is waited for, the PUTs are not.',
+    limit: 'the PUTs, which nobody waits for until the end.',
     ...{ ovfsd: 'ovfsd-wb', peers: ['rclone'], unit: 'files', goals: { peers: 2 } },
     measure: async (target, round, { generator, objects, files }) => {
       const directory = ownDirectory(round, target)
