@@ -24,7 +24,7 @@ const GUEST_BYTES = 64 * MIB
  * Beside the cache: Node.js itself (some 90 MiB), what the design's constants allow (answers on their way into slabs, parts of
  * uploads), and, most of it, buffers of parts that are done with and that the garbage collector has not given back yet.
  */
-const BOUND_BYTES = 400 * MIB
+const BOUND_BYTES = 512 * MIB
 /** Several times the cache. */
 const LARGE_BYTES = 320 * MIB
 const LARGE_FILES = 3
