@@ -1,4 +1,5 @@
 import type { AttributeChanges, FileAttributes, Timestamp } from '../backends/backend.js'
+import { monotonicMs } from '../backends/clock.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import type { FileSystem } from './file-system.js'
@@ -17,7 +18,7 @@ export interface SetattrChanges extends AttributeChanges {
 
 /** The inode with attributes that are fresh. */
 export function getattr(inode: Inode): Inode | Promise<Inode> {
-  return inode.isFresh(performance.now()) ? inode : revalidate(inode)
+  return inode.isFresh(monotonicMs()) ? inode : revalidate(inode)
 }
 
 /**

@@ -7,6 +7,7 @@ import type {
   Permissions,
   Timestamp,
 } from '../backends/backend.js'
+import { wallClock } from '../backends/clock.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import type { Mount } from './mount.js'
@@ -227,7 +228,7 @@ export class Inode {
   /** Contents or names changed just now. */
   touch(): void {
     this.guestListing = null
-    this.mtime = timestampNow()
+    this.mtime = wallClock()
     this.ctime = this.mtime
   }
 

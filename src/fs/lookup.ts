@@ -1,5 +1,6 @@
 import type { DirectoryEntry, EntryKind, ObjectStat } from '../backends/backend.js'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
+import { monotonicMs } from '../backends/clock.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import { Inode } from './inode.js'
@@ -29,7 +30,7 @@ export function lookup(
   const child = requireDirectory(parent).children?.get(name)
   // The path of a removed directory may be another directory's by now.
   if (parent.isUnlinked || parent.mount.isRemoved) return null
-  const nowMs = performance.now()
+  const nowMs = monotonicMs()
   if (child !== undefined) {
     if (child.isFresh(nowMs)) return child
   } else if (parent.isKnownMissing(name, nowMs)) {

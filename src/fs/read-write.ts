@@ -1,3 +1,4 @@
+import { monotonicMs } from '../backends/clock.js'
 import type { ReadSink, WriteSource } from '../cache/content-source.js'
 import type { FileSystem } from './file-system.js'
 import { requireFits } from './access.js'
@@ -14,7 +15,7 @@ export function read(
 ): Promise<void> | undefined {
   if (!file.canRead) throw new FsError('EBADF')
   const { inode, content } = file
-  if (!inode.isFresh(performance.now())) return readStale(file, offset, sizeBytes, sink)
+  if (!inode.isFresh(monotonicMs())) return readStale(file, offset, sizeBytes, sink)
   const end = Math.min(offset + sizeBytes, content.size)
   if (offset >= end) return undefined
   file.readAhead.onRead(content, offset, end)

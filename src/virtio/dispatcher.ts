@@ -1,3 +1,4 @@
+import { beginBurst, endBurst } from '../backends/clock.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { errnoNumber, errnoOf } from '../fs/fs-error.js'
 import { FsError } from '../fs/fs-error.js'
@@ -32,7 +33,9 @@ export class Dispatcher {
   /** The device's `onRequests`: handle a burst; returns how many slots are finished. */
   onRequests(readyCount: number): number {
     this.isInBurst = true
+    beginBurst()
     for (let i = 0; i < readyCount; i++) this.handle(this.requests[this.arena.ready[i] as number] as Request)
+    endBurst()
     this.isInBurst = false
     const finished = this.doneCount
     this.doneCount = 0

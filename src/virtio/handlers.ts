@@ -15,6 +15,7 @@ import { fallocate, read, seek, write } from '../fs/read-write.js'
 import { removeDirectory, unlink } from '../fs/remove.js'
 import { rename } from '../fs/rename.js'
 import { statfs } from '../fs/statfs.js'
+import { monotonicMs } from '../backends/clock.js'
 import { timestampNow } from '../backends/timestamp.js'
 import { readDirectory, readDirectoryPlus } from './directory-handlers.js'
 import { putAttrOut, putEntryOut, putNegativeEntry, putStatfs, putU64 } from './encode.js'
@@ -56,7 +57,7 @@ function replyEntry(context: HandlerContext, request: Request, inode: Inode): vo
   requireCurrent(context, request)
   const word = request.beginReply(ENTRY_OUT_BYTES)
   context.fs.inodes.countLookup(inode)
-  putEntryOut(request.replyWords, word, inode, performance.now())
+  putEntryOut(request.replyWords, word, inode, monotonicMs())
 }
 
 function replyLookup(context: HandlerContext, request: Request, inode: Inode | null, parent: Inode): void {
@@ -67,15 +68,14 @@ function replyLookup(context: HandlerContext, request: Request, inode: Inode | n
   const { expirationMs, guestCache } = parent.mount.options
   if (guestCache === 'none') throw new FsError('ENOENT')
   const known = parent.negative(request.name(0))
-  const ttlMs =
-    known === undefined ? expirationMs : Math.min(expirationMs, known.expiresMs - performance.now())
+  const ttlMs = known === undefined ? expirationMs : Math.min(expirationMs, known.expiresMs - monotonicMs())
   // Without a time to live there is nothing to spare: the plain error.
   if (ttlMs <= 0) throw new FsError('ENOENT')
   putNegativeEntry(request.replyWords, request.beginReply(ENTRY_OUT_BYTES), ttlMs)
 }
 
 function replyAttr(request: Request, inode: Inode): void {
-  putAttrOut(request.replyWords, request.beginReply(ATTR_OUT_BYTES), inode, performance.now())
+  putAttrOut(request.replyWords, request.beginReply(ATTR_OUT_BYTES), inode, monotonicMs())
 }
 
 /** struct fuse_open_out, 16 bytes. */
@@ -252,7 +252,7 @@ function replyCreate(context: HandlerContext, request: Request, opened: Opened):
   requireOpenedCurrent(context, request, opened)
   const word = request.beginReply(ENTRY_OUT_BYTES + OPEN_OUT_BYTES)
   context.fs.inodes.countLookup(opened.inode)
-  putEntryOut(request.replyWords, word, opened.inode, performance.now())
+  putEntryOut(request.replyWords, word, opened.inode, monotonicMs())
   putOpen(request, word + ENTRY_OUT_BYTES / 4, opened.fh, openFlagsOf(opened))
 }
 

@@ -30,7 +30,7 @@ const LARGE_BYTES = 320 * MIB
 const LARGE_FILES = 3
 const DEPTH = 16
 /** Files of one directory that are looked up and forgotten, over and over. */
-const NAMES = 20_000
+const NAMES = 5000
 const ROUNDS = 3
 const SAMPLE_MS = 10
 

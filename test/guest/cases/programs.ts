@@ -4,6 +4,12 @@ const GIT_SETUP = `
     export GIT_AUTHOR_NAME=tester GIT_AUTHOR_EMAIL=t@example.org GIT_COMMITTER_NAME=tester GIT_COMMITTER_EMAIL=t@example.org
     export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' GIT_CONFIG_KEY_1=init.defaultBranch GIT_CONFIG_VALUE_1=main`
 
+/** The repository sent as by a server: two more processes that read and write all of it. */
+const PACKED_CLONE = `
+    git clone -q "file://$PWD" ../clone
+    diff -r --exclude=.git . ../clone
+    git -C ../clone fsck --strict --no-progress`
+
 /** Programs that lean on a file system: tar, git, sqlite, and what is run from the mount. */
 export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
   suite.inFolder(
@@ -47,11 +53,10 @@ export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
     # git keeps no empty directories.
     find . -type d -empty -not -path './.git/*' -delete
     git clone -q . ../plain-clone
-    git clone -q "file://$PWD" ../clone
-    diff -r --exclude=.git . ../clone
     diff -r --exclude=.git . ../plain-clone
-    git -C ../clone fsck --strict --no-progress
-    git -C ../clone status --porcelain`,
+    ${mount.sizes.gitSamples ? PACKED_CLONE : ''}
+    git -C ../plain-clone fsck --strict --no-progress
+    git -C ../plain-clone status --porcelain`,
     { timeoutMs: 180_000 },
   )
 
