@@ -33,10 +33,10 @@ export const REPLY_FLAG_NONE = 1
 /** The pool's memory is seen from JavaScript through windows of this size; no slab crosses a window's border. */
 export const POOL_WINDOW_BYTES = 1 << 30
 
-/** A memfd mapped once. Offsets into it are plain numbers below `sizeBytes`. */
+/** Memory mapped once. Offsets into it are plain numbers below `sizeBytes`. */
 export interface NativePool {
   readonly sizeBytes: number
-  /** `windows[i]` covers bytes [i * POOL_WINDOW_BYTES, ...) of the memfd. Valid until `close`. */
+  /** `windows[i]` covers bytes [i * POOL_WINDOW_BYTES, ...) of it. Valid until `close`. */
   readonly windows: readonly ArrayBuffer[]
   /** memcpy inside the pool; the ranges may not overlap. */
   copy(targetOffset: number, sourceOffset: number, lengthBytes: number): void
