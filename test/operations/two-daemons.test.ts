@@ -21,9 +21,12 @@ async function twoOf(t: TestContext, store: Store): Promise<Two> {
   const served = await serve({ mounts: [{ store }] })
   const other = await serve({ mounts: [{ store: sameStorage(served.stores[0]) }] })
   t.after(async () => {
-    // Before the storage goes.
-    await other.close()
-    await served.close()
+    // Before the storage goes; one that cannot store its data must not leave the other running.
+    try {
+      await other.close()
+    } finally {
+      await served.close()
+    }
   })
   return { here: served.guestFs(), there: other.guestFs(), served }
 }
