@@ -109,8 +109,8 @@ export class ObjectStoreBackend extends SharedStoreBackend {
       entries.set(name, { name, kind, stat: this.listedStat(entry.metadata()) })
   }
 
-  /** What a listing tells of an entry; null where it is not enough. */
-  protected listedStat(metadata: Metadata): ObjectStat | null {
+  /** Listings carry the attributes. */
+  protected override listedStat(metadata: Metadata): ObjectStat | null {
     return statOf(metadata)
   }
 

@@ -172,12 +172,19 @@ export class OpendalBackend implements Backend {
       for (const entry of await this.operator.list(directory)) {
         const name = entryNameOf(directory, entry.path())
         if (name === null || name === '') continue
-        entries.push({ name, kind: entry.metadata().isDirectory() ? 'directory' : 'file', stat: null })
+        const metadata = entry.metadata()
+        const kind = metadata.isDirectory() ? 'directory' : 'file'
+        entries.push({ name, kind, stat: this.listedStat(metadata) })
       }
       return entries
     } catch (error) {
       throw toStorageError(error)
     }
+  }
+
+  /** What a listing tells of an entry; null where it is not enough. */
+  protected listedStat(_metadata: Metadata): ObjectStat | null {
+    return null
   }
 
   // Subclasses check the version; most services can't, and then only the length tells.

@@ -1,9 +1,8 @@
 import type { Metadata, Operator } from 'opendal'
-import { RESERVED_DIRECTORY, type DirectoryEntry, type EntryKind, type ObjectStat } from './backend.js'
+import { RESERVED_DIRECTORY, type EntryKind, type ObjectStat } from './backend.js'
 import { DirectoryServiceBackend } from './directory-service-backend.js'
 import { DIRECTORY } from './object-store.js'
-import { directoryPath, entryNameOf } from './opendal-backend.js'
-import { StorageError, toStorageError } from './storage-error.js'
+import { StorageError } from './storage-error.js'
 import { statOfWeb } from './web-client.js'
 import { WebdavClient } from './webdav-client.js'
 
@@ -48,20 +47,8 @@ export class WebdavBackend extends DirectoryServiceBackend {
     })
   }
 
-  override async list(path: string): Promise<DirectoryEntry[]> {
-    const directory = directoryPath(path)
-    try {
-      const entries: DirectoryEntry[] = []
-      for (const entry of await this.operator.list(directory)) {
-        const name = entryNameOf(directory, entry.path())
-        if (name === null || name === '') continue
-        const stat = this.toStat(entry.metadata())
-        entries.push({ name, kind: stat.kind, stat })
-      }
-      return entries
-    } catch (error) {
-      throw toStorageError(error)
-    }
+  protected override listedStat(metadata: Metadata): ObjectStat {
+    return this.toStat(metadata)
   }
 
   override async removeDirectory(path: string): Promise<void> {

@@ -607,7 +607,7 @@ export class FileContent {
   }
 
   /** The file is at `paths` now, or has another time or other attributes; the caller holds the path. */
-  async amendStaged(paths: readonly string[] = [this.source.path]): Promise<void> {
+  async amendStaged(paths: readonly string[]): Promise<void> {
     const { staging } = this.source.account
     if (staging === null || this.staged === null) return
     await staging.amend(this.staged.id, { paths, ...this.source.attributesToStage() })
