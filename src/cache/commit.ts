@@ -220,13 +220,12 @@ export class StreamingUpload {
     if (this.content.size - this.position >= this.partSizeBytes) void this.enqueue(this.partSizeBytes)
   }
 
-  /** Upload all there is, a last short part too. False when nothing was left to upload. */
+  /** Upload all there is, a last short part too. False when nothing was left to upload, or the upload has failed: `finish` says why. */
   async pumpAll(): Promise<boolean> {
     if (this.isFinishing) return true
     const start = this.position
     await this.enqueue(1)
-    if (this.error !== null) throw this.error as Error
-    return this.position > start
+    return this.error === null && this.position > start
   }
 
   private enqueue(minimumBytes: number): Promise<void> {

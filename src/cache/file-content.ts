@@ -61,7 +61,7 @@ export class FileContent {
   private committing: Promise<void> | null = null
   /** The size or the mere existence must be stored, whatever the blocks say. */
   private mustStore = false
-  /** Data that was lost after a write was answered; told at the next fsync or close. */
+  /** Data that was lost after a write was answered; told by the next `sync`. */
   private lostError: StorageError | null = null
   /** Counts writes and changes of size, to know whether `staged` is up to date. */
   private changes = 0
@@ -366,6 +366,8 @@ export class FileContent {
         if (position > offset) return position - offset
         throw error
       }
+      // What came before is gone: behind it this would only make a file with a hole. The next `sync` tells too.
+      if (this.lostError !== null) throw this.lostError
       position = this.writeWithoutWaiting(offset, position, end, source)
     }
     return end - offset
@@ -456,7 +458,15 @@ export class FileContent {
     // Not `commitsEnded`: its own turn of the loop would let two waiters start a commit each.
     while (this.committing !== null) await this.committing.catch(() => undefined)
     if (this.isDirty) await this.runAlone(() => this.runCommit())
-    this.throwLost()
+  }
+
+  /** `commit` for whoever asks how the writes before it went, as fsync and close do: data that was lost is told too, once. */
+  async sync(): Promise<void> {
+    await this.commit()
+    const error = this.lostError
+    if (error === null) return
+    this.lostError = null
+    throw error
   }
 
   /** Run `work` as the commit that is under way; the caller has seen that there is none. */
@@ -476,13 +486,6 @@ export class FileContent {
   /** An error waits to be told. */
   get hasLostData(): boolean {
     return this.lostError !== null
-  }
-
-  private throwLost(): void {
-    const error = this.lostError
-    if (error === null) return
-    this.lostError = null
-    throw error
   }
 
   private async runCommit(): Promise<void> {
@@ -628,7 +631,8 @@ export class FileContent {
 
   /**
    * The pool is full, or the data is old: store what can be stored. An open file that is written in a stream goes on
-   * streaming, or each commit would send it again from its beginning; nothing more is to come for a closed one.
+   * streaming, or each commit would send it again from its beginning; nothing more is to come for a closed one. An upload
+   * that has failed is ended, so that its writer need not wait for room that nobody makes.
    */
   async relieve(): Promise<void> {
     this.isBeingRelieved = true

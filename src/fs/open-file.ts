@@ -126,14 +126,14 @@ export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined
   const { content, inode } = file
   if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
   if (fs.options.writeBack && !content.hasLostData) return content.secure()
-  return content.commit()
+  return content.sync()
 }
 
 /** The store has the data when this resolves. */
 export function fsync(file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
   if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
-  return content.commit()
+  return content.sync()
 }
 
 /** The last descriptor of a handle is gone. The guest ignores errors here, so they are logged. */

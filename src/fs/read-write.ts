@@ -55,7 +55,7 @@ export function write(
 
 async function commitWrite(file: OpenFile, written: number | Promise<number>): Promise<number> {
   const bytes = await written
-  if (!file.inode.isDoomed) await file.content.commit()
+  if (!file.inode.isDoomed) await file.content.sync()
   return bytes
 }
 

@@ -333,10 +333,51 @@ describe('FileContent', () => {
     backend.failAfter = 0
     await assert.rejects(content.commit(), { errno: 'ENOSPC' })
     backend.failAfter = Infinity
-    await assert.rejects(content.commit(), /lost/)
+    await assert.rejects(content.sync(), /lost/)
+    await content.sync()
     content.discard()
     assert.equal(pool.leasedSlabs, 0)
   })
+
+  it('tells a writer that fills the pool when its upload has failed', { timeout: 60_000 }, async () => {
+    const { backend, content, pool, write } = setUp()
+    const data = bytes(3 * POOL_BYTES)
+    const writeAll = async (start: number): Promise<void> => {
+      for (let offset = start; offset < data.length; offset += 100_000) {
+        await write(offset, data.subarray(offset, Math.min(offset + 100_000, data.length)))
+      }
+    }
+    // The writer is made, and so many parts are taken that some of them have left memory.
+    backend.failAfter = (1.5 * POOL_BYTES) / PART_BYTES
+    await assert.rejects(writeAll(0), { errno: 'ENOSPC', message: /lost/ })
+    backend.failAfter = Infinity
+    await assert.rejects(content.sync(), { errno: 'ENOSPC' })
+    content.discard()
+    assert.equal(pool.leasedSlabs, 0)
+    assert.equal(backend.writers, 0, 'no upload is left open')
+    await writeAll(0)
+    await content.commit()
+    assert.ok(backend.data?.equals(data))
+  })
+
+  it(
+    'starts an upload anew that failed before anything of it had left memory',
+    { timeout: 60_000 },
+    async () => {
+      const { backend, content, write } = setUp()
+      const data = bytes(3 * POOL_BYTES)
+      backend.failAfter = 3
+      for (let offset = 0; offset < data.length; offset += 100_000) {
+        const written = write(offset, data.subarray(offset, Math.min(offset + 100_000, data.length)))
+        // The pool is full, and the store has refused the third part.
+        if (written instanceof Promise) backend.failAfter = Infinity
+        await written
+      }
+      await content.commit()
+      assert.ok(backend.data?.equals(data))
+      assert.equal(backend.writers, 0)
+    },
+  )
 
   it('makes writers wait for a full pool instead of failing them, and commits on the way', async () => {
     const { backend, content, pool, write } = setUp(bytes(8 << 20))
