@@ -52,8 +52,11 @@ const S3: Storage = {
 }
 const SWIFT: Storage = {
   ...{ name: 'Swift', type: 'swift', start: startSwiftStorage },
-  // Several of its processes work on each request, and each of its pages of a listing holds 10,000 entries.
-  mount: { keepsColons: true, keepsTrailingSpace: true, sizes: { ...SERVER_SIZES, entries: 120 } },
+  mount: {
+    ...{ keepsColons: true, keepsTrailingSpace: true },
+    // Several of its processes work on each request, and each of its pages of a listing holds 10,000 entries.
+    sizes: { ...SERVER_SIZES, entries: 120, git: 'not' },
+  },
   refusals: `
     refuses EINVAL rename-exchange file other
     long=$(printf 'n%.0s' $(seq 1 250)); mkdir -p $long/$long/$long

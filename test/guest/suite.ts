@@ -57,8 +57,8 @@ export interface CaseSizes {
   readonly levels: number
   /** Files that tar packs, and those that git keeps. */
   readonly trackedFiles: number
-  /** Whether git's sample hooks are part of each repository and of what it keeps: some 15 more files each. */
-  readonly gitSamples: boolean
+  /** Whether git is run, and whether with its sample hooks in each repository and in what it keeps: some 15 more files each. */
+  readonly git: 'with samples' | 'plain' | 'not'
   /** Transactions in which sqlite inserts, and rows of each; their product is a multiple of 6. */
   readonly transactions: number
   readonly transactionRows: number
@@ -73,20 +73,17 @@ export interface CaseSizes {
 /** For storage on this machine, which answers in microseconds. */
 export const LOCAL_SIZES: CaseSizes = {
   ...{ largeFileMiB: 512, largePieceMiB: 64, directBytes: 1_000_123, fioMiB: 2, levels: 60 },
-  ...{ trackedFiles: 40, gitSamples: true, transactions: 6, transactionRows: 200 },
-  ...{ entries: 10_000, rounds: 6, visitors: 200 },
+  ...{ trackedFiles: 40, git: 'with samples', transactions: 6, transactionRows: 200 },
+  ...{ entries: 4000, rounds: 6, visitors: 200 },
 }
 
 /** For storage that nobody but the guest can fill: each of its processes takes an emulated processor milliseconds. */
-export const MEMORY_SIZES: CaseSizes = {
-  ...LOCAL_SIZES,
-  ...{ largeFileMiB: 192, trackedFiles: 20, gitSamples: false, entries: 2000, rounds: 4, visitors: 100 },
-}
+export const MEMORY_SIZES: CaseSizes = { ...LOCAL_SIZES, largeFileMiB: 192 }
 
 /** For servers, where each file costs several requests of milliseconds. */
 export const SERVER_SIZES: CaseSizes = {
   ...{ largeFileMiB: 64, largePieceMiB: 16, directBytes: 300_123, fioMiB: 1, levels: 12 },
-  ...{ trackedFiles: 12, gitSamples: false, transactions: 4, transactionRows: 150 },
+  ...{ trackedFiles: 12, git: 'plain', transactions: 4, transactionRows: 150 },
   // A thousand entries are a page of S3's listings, and of HDFS's.
   ...{ entries: 1120, rounds: 2, visitors: 20 },
 }

@@ -29,36 +29,7 @@ export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
     mkdir /tmp/tar-out; tar -xf archive.tar -C /tmp/tar-out; diff -r tree /tmp/tar-out; rm -r /tmp/tar-out`,
   )
 
-  suite.inFolder(
-    mount,
-    'git: init, commit, branch, merge, gc, fsck, clone',
-    `${GIT_SETUP}${mount.sizes.gitSamples ? '' : ' GIT_TEMPLATE_DIR='}
-    git init -q repo; cd repo
-    mkdir -p src/deep
-    for i in $(seq 1 ${mount.sizes.trackedFiles}); do echo "content $i" > src/file$i; done
-    ${mount.sizes.gitSamples ? 'cp -r /usr/share/git-core src/deep/' : 'echo deep > src/deep/file'}
-    git add -A; git commit -q -m first
-    git checkout -q -b side
-    echo side > side; git add side; git commit -q -m side
-    git checkout -q main
-    [ ! -e side ]
-    git rm -q src/file1; git mv src/file2 src/renamed; echo changed >> src/file3
-    git commit -q -a -m second
-    git merge -q -m merge side
-    same "$(git status --porcelain)" ""
-    same "$(git log --oneline | wc -l)" 4
-    git fsck --strict --no-progress
-    git gc -q --prune=now
-    git fsck --strict --no-progress
-    # git keeps no empty directories.
-    find . -type d -empty -not -path './.git/*' -delete
-    git clone -q . ../plain-clone
-    diff -r --exclude=.git . ../plain-clone
-    ${mount.sizes.gitSamples ? PACKED_CLONE : ''}
-    git -C ../plain-clone fsck --strict --no-progress
-    git -C ../plain-clone status --porcelain`,
-    { timeoutMs: 180_000 },
-  )
+  if (mount.sizes.git !== 'not') gitCase(suite, mount, mount.sizes.git === 'with samples')
 
   const { transactions, transactionRows: eachRows } = mount.sizes
   const rows = transactions * eachRows
@@ -114,5 +85,38 @@ export function programCases(suite: GuestSuite, mount: MountUnderTest): void {
     cp -L /lib64/ld-linux-x86-64.so.2 loader
     same "$(/lib64/ld-linux-x86-64.so.2 ./prog < prog)" "$(cksum < /usr/bin/cksum)"
     cmp loader /lib64/ld-linux-x86-64.so.2`,
+  )
+}
+
+function gitCase(suite: GuestSuite, mount: MountUnderTest, withSamples: boolean): void {
+  suite.inFolder(
+    mount,
+    'git: init, commit, branch, merge, gc, fsck, clone',
+    `${GIT_SETUP}${withSamples ? '' : ' GIT_TEMPLATE_DIR='}
+    git init -q repo; cd repo
+    mkdir -p src/deep
+    for i in $(seq 1 ${mount.sizes.trackedFiles}); do echo "content $i" > src/file$i; done
+    ${withSamples ? 'cp -r /usr/share/git-core src/deep/' : 'echo deep > src/deep/file'}
+    git add -A; git commit -q -m first
+    git checkout -q -b side
+    echo side > side; git add side; git commit -q -m side
+    git checkout -q main
+    [ ! -e side ]
+    git rm -q src/file1; git mv src/file2 src/renamed; echo changed >> src/file3
+    git commit -q -a -m second
+    git merge -q -m merge side
+    same "$(git status --porcelain)" ""
+    same "$(git log --oneline | wc -l)" 4
+    git fsck --strict --no-progress
+    git gc -q --prune=now
+    git fsck --strict --no-progress
+    # git keeps no empty directories.
+    find . -type d -empty -not -path './.git/*' -delete
+    git clone -q . ../plain-clone
+    diff -r --exclude=.git . ../plain-clone
+    ${withSamples ? PACKED_CLONE : ''}
+    git -C ../plain-clone fsck --strict --no-progress
+    git -C ../plain-clone status --porcelain`,
+    { timeoutMs: 180_000 },
   )
 }
