@@ -5,6 +5,7 @@
       'sources': [
         # Node's glue
         'src/addon.cc',
+        'src/allocator.cc',
         'src/device_wrap.cc',
         'src/device_wrap_calls.cc',
         'src/host_file_wrap.cc',

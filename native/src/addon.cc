@@ -1,16 +1,28 @@
 // The addon's entry: the device, its memory, and what is done with files of the host.
 #include <napi.h>
 
+#include "allocator.h"
 #include "device_wrap.h"
 #include "host_file_wrap.h"
 #include "pool_wrap.h"
 
 namespace {
 
+// discard(buffer: ArrayBuffer): give its memory back now; see src/backends/disposable.ts.
+void discard(const Napi::CallbackInfo& info) {
+  if (info.Length() < 1 || !info[0].IsArrayBuffer()) {
+    throw Napi::TypeError::New(info.Env(), "discard(buffer: ArrayBuffer)");
+  }
+  auto buffer = info[0].As<Napi::ArrayBuffer>();
+  if (!buffer.IsDetached()) buffer.Detach();
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+  ovfsd::limit_kept_memory();
   exports.Set("Pool", ovfsd::PoolWrap::define(env));
   exports.Set("Device", ovfsd::DeviceWrap::define(env));
   exports.Set("storeFile", Napi::Function::New<ovfsd::store_file_async>(env, "storeFile"));
+  exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   return exports;
 }
 

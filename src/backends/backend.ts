@@ -82,8 +82,13 @@ export type ExpectedVersion = string | null | undefined
 
 /** One upload: bytes in order, visible as a whole when `close` resolves and not before. */
 export interface BackendWriter {
-  /** `data` is the writer's from now on and must not change; calls must not overlap. A failure may be told by a later call. */
+  /** `data` is the writer's and must not change until `whenSent`; calls must not overlap. A failure may be told by a later call. */
   write(data: Uint8Array): Promise<void>
+  /**
+   * Of `data` that `write` has taken: resolves when it is not needed any more. Rejects where it may be read still, for it
+   * could not be stored. Absent where `write` resolves no sooner.
+   */
+  whenSent?(data: Uint8Array): Promise<void>
   /** Make the object visible. Returns its new stat. */
   close(): Promise<ObjectStat>
   /** Give up; what was stored before at the path stays. Never rejects. */

@@ -101,6 +101,7 @@ export function withCircuit(backend: Backend, circuit: Circuit): Backend {
 function watchWriter(writer: BackendWriter, circuit: Circuit): BackendWriter {
   return {
     write: (data) => circuit.watch(() => writer.write(data)),
+    whenSent: (data) => writer.whenSent?.(data) ?? Promise.resolve(),
     close: () => circuit.watch(() => writer.close()),
     abort: () => writer.abort(),
   }

@@ -12,6 +12,7 @@ import {
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { trustedContext } from './certificate-authorities.js'
+import { asDisposable } from './disposable.js'
 import { connectionError, timeoutError } from './http-error.js'
 import { StorageError } from './storage-error.js'
 
@@ -258,5 +259,5 @@ function collect(incoming: IncomingMessage, request: HttpRequest, head: HttpHead
 
 function onlyOrJoined(chunks: readonly Buffer[]): Buffer {
   const [first] = chunks
-  return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks)
+  return first !== undefined && chunks.length === 1 ? first : asDisposable(Buffer.concat(chunks))
 }

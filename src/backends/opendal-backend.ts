@@ -15,6 +15,7 @@ import {
   type Timestamp,
 } from './backend.js'
 import { forEachConcurrently } from './concurrency.js'
+import { asDisposable } from './disposable.js'
 import { UNLIMITED_USAGE } from './object-store.js'
 import { StorageError, toStorageError } from './storage-error.js'
 import { timestampOfRfc3339 } from './timestamp.js'
@@ -200,7 +201,7 @@ export class OpendalBackend implements Backend {
         retryable: true,
       })
     }
-    return data
+    return asDisposable(data)
   }
 
   async write(

@@ -1,6 +1,7 @@
 /** Uploads to S3 in parts, which OpenDAL's binding can begin and complete but not abort. */
 import type { BackendWriter, FileAttributes, ObjectStat } from './backend.js'
 import { forEachConcurrently } from './concurrency.js'
+import { asDisposable, dispose } from './disposable.js'
 import { storedStat, type Headers } from './file-attributes.js'
 import { quoteEtag, type S3Client, type S3Part } from './s3-client.js'
 import { S3Error } from './s3-errors.js'
@@ -99,6 +100,8 @@ export class S3Upload implements BackendWriter {
   private upload: S3Multipart | null = null
   /** Parts under way; none of them rejects. */
   private readonly sending = new Set<Promise<void>>()
+  /** The same, by what is sent; these reject. */
+  private readonly sent = new WeakMap<Uint8Array, Promise<void>>()
   private error: unknown = null
   private sizeBytes = 0
   /** Too short for a part. */
@@ -121,24 +124,43 @@ export class S3Upload implements BackendWriter {
 
   async write(data: Uint8Array): Promise<void> {
     this.sizeBytes += data.byteLength
-    const part = this.waiting.byteLength === 0 ? data : Buffer.concat([this.waiting, data])
+    const part = this.behindWaiting(data)
     if (part.byteLength < MIN_PART_BYTES) {
-      // The caller's bytes are its own again when this returns.
-      this.waiting = part === data ? Uint8Array.from(data) : part
+      this.waiting = part
       return
     }
     this.upload ??= await S3Multipart.begin(this.client, this.key, this.headers)
-    await this.send(this.upload, part)
+    await this.send(this.upload, part, part !== data)
     this.waiting = new Uint8Array(0)
   }
 
-  /** Resolves when the part is under way. */
-  private async send(upload: S3Multipart, part: Uint8Array): Promise<void> {
+  /** What is to be sent with `data`: itself where it is long enough, else a copy behind what waits. */
+  private behindWaiting(data: Uint8Array): Uint8Array {
+    const { waiting } = this
+    if (waiting.byteLength === 0 && data.byteLength >= MIN_PART_BYTES) return data
+    const joined = new Uint8Array(waiting.byteLength + data.byteLength)
+    joined.set(waiting)
+    joined.set(data, waiting.byteLength)
+    dispose(waiting)
+    return asDisposable(joined)
+  }
+
+  whenSent(data: Uint8Array): Promise<void> {
+    // What is not on its way itself was copied.
+    return this.sent.get(data) ?? Promise.resolve()
+  }
+
+  /** Resolves when the part is under way. `isOurs`: it is nobody else's. */
+  private async send(upload: S3Multipart, part: Uint8Array, isOurs: boolean): Promise<void> {
     await new Promise<void>((begun) => {
-      const sending = this.budget
-        .run(1, () => {
-          begun()
-          return this.error === null ? upload.append(part) : Promise.resolve()
+      const sent = this.budget.run(1, () => {
+        begun()
+        return this.error === null ? upload.append(part) : Promise.resolve()
+      })
+      this.sent.set(part, sent)
+      const sending = sent
+        .then(() => {
+          if (isOurs) dispose(part)
         })
         .catch((error: unknown) => {
           this.error ??= error
@@ -152,7 +174,7 @@ export class S3Upload implements BackendWriter {
   async close(): Promise<ObjectStat> {
     const { upload, waiting } = this
     if (upload === null) return this.store.writeWhole(waiting)
-    if (waiting.byteLength > 0) await this.send(upload, waiting)
+    if (waiting.byteLength > 0) await this.send(upload, waiting, true)
     await Promise.all(this.sending)
     if (this.error !== null) throw this.error as Error
     await this.store.requireExpected()

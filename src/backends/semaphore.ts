@@ -9,18 +9,27 @@ export class Semaphore {
 
   /** Run `work` when `weight` of the capacity is free. A weight above the capacity counts as all of it. */
   async run<T>(weight: number, work: () => Promise<T>): Promise<T> {
-    const share = Math.min(weight, this.capacity)
-    if (this.queue.length > 0 || this.free < share) {
-      await new Promise<void>((resolve) => this.queue.push({ weight: share, resolve }))
-    } else {
-      this.free -= share
-    }
+    await this.take(weight)
     try {
       return await work()
     } finally {
-      this.free += share
-      this.admit()
+      this.give(weight)
     }
+  }
+
+  /** Resolves when `weight` was free, and is the caller's until `give`. */
+  take(weight: number): Promise<void> {
+    const share = Math.min(weight, this.capacity)
+    if (this.queue.length > 0 || this.free < share) {
+      return new Promise<void>((resolve) => this.queue.push({ weight: share, resolve }))
+    }
+    this.free -= share
+    return Promise.resolve()
+  }
+
+  give(weight: number): void {
+    this.free += Math.min(weight, this.capacity)
+    this.admit()
   }
 
   private admit(): void {

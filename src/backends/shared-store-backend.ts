@@ -6,6 +6,7 @@ import type {
   FileAttributes,
   ObjectStat,
 } from './backend.js'
+import { asDisposable } from './disposable.js'
 import { conflict } from './object-store.js'
 import { objectPath, OpendalBackend } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
@@ -34,11 +35,12 @@ export class SharedStoreBackend extends OpendalBackend {
       return data
     }
     try {
-      return await this.operator.read(objectPath(path), {
+      const data = await this.operator.read(objectPath(path), {
         offset: BigInt(offset),
         size: BigInt(lengthBytes),
         ifMatch: version,
       })
+      return asDisposable(data)
     } catch (error) {
       throw toStorageError(error)
     }

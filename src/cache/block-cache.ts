@@ -1,6 +1,7 @@
 import { StorageError } from '../backends/storage-error.js'
 import { Block } from './block.js'
 import type { FileContent } from './file-content.js'
+import { PartBuffers } from './part-buffers.js'
 import { LARGEST_CLASS, slabBytes, type SlabPool } from './slab-pool.js'
 import { Semaphore } from '../backends/semaphore.js'
 import type { StoreAccount } from './store-account.js'
@@ -44,6 +45,9 @@ export class BlockCache {
   private evictableBlocks = 0
   private evictions = 0
   private waiters: Waiter[] = []
+
+  /** For what is on its way from slabs to a store. */
+  readonly parts = new PartBuffers()
 
   constructor(readonly pool: SlabPool) {}
 

@@ -1,104 +1,25 @@
 import type { BackendWriter, ObjectStat } from '../backends/backend.js'
 import { StorageError } from '../backends/storage-error.js'
-import type { Block } from './block.js'
+import { Assembler } from './assembler.js'
 import type { FileContent } from './file-content.js'
 
 /** Appending pays where rewriting would be long; a shorter file is replaced in one atomic request. */
 const APPEND_MIN_BYTES = 1 << 20
 
-/** A copy of part of a file as it is now, put together from blocks, the stored object and zeros, remembering which dirty bytes it took. */
-class Assembler {
-  private readonly taken = new Set<Block>()
-
-  constructor(private readonly content: FileContent) {}
-
-  /** The file's bytes [start, end). What is in memory is copied before the first await. `path` is for reading the base. */
-  async assemble(start: number, end: number, path: string): Promise<Uint8Array> {
-    const part = new Uint8Array(end - start)
-    const missing = this.copyBlocks(part, start, end)
-    const baseEnd = Math.min(end, this.content.baseLimit)
-    const wanted = missing.filter(([low]) => low < baseEnd)
-    const first = wanted[0]
-    if (first === undefined) return part
-    // One read over all gaps: there may be hundreds, and what lies between was copied already.
-    const from = first[0]
-    const to = Math.min(wanted.at(-1)?.[1] ?? baseEnd, baseEnd)
-    const base = await this.readBase(path, from, to)
-    for (const [low, high] of wanted) {
-      part.set(base.subarray(low - from, Math.min(high, baseEnd) - from), low - start)
-    }
-    return part
-  }
-
-  private async readBase(path: string, from: number, to: number): Promise<Uint8Array> {
-    const { source, version } = this.content
-    try {
-      return await source.backend.read(path, from, to - from, version ?? '')
-    } catch (error) {
-      if (!(error instanceof StorageError) || error.errno !== 'ESTALE') throw error
-      // A reader begins anew with the version that is there now; what was changed of this one never will fit again.
-      throw new StorageError('ESTALE', `what ${path} was based on is gone: ${error.message}`, {
-        cause: error,
-      })
-    }
-  }
-
-  /** Copy what is in memory; returns the pieces that are not. */
-  private copyBlocks(part: Uint8Array, start: number, end: number): [number, number][] {
-    const { content } = this
-    const { pool } = content.cache
-    const missing: [number, number][] = []
-    let position = start
-    for (const block of content.pages.blocksFrom(start)) {
-      if (block.offset >= end) break
-      const low = Math.max(block.offset, start)
-      const high = Math.min(block.end, end)
-      if (position < low) missing.push([position, low])
-      block.valid.forEachPiece(low, high, (pieceLow, pieceHigh, isValid) => {
-        if (!isValid) missing.push([pieceLow, pieceHigh])
-        else part.set(pool.view(block.slabOffsetOf(pieceLow), pieceHigh - pieceLow), pieceLow - start)
-      })
-      this.take(block, low, high)
-      position = high
-    }
-    if (position < end) missing.push([position, end])
-    return missing
-  }
-
-  private take(block: Block, low: number, high: number): void {
-    if (!block.dirty.intersects(low, high)) return
-    this.taken.add(block)
-    this.content.markFlushing(block, low, high)
-  }
-
-  succeeded(): void {
-    for (const block of this.taken) {
-      block.flushing.clear()
-      this.content.updateEvictable(block)
-    }
-  }
-
-  failed(): void {
-    for (const block of this.taken) this.content.restoreFlushing(block)
-  }
-}
-
 /** Store the content's present state in one go, by the cheapest way that the store and the dirty ranges allow. */
 export async function commitWhole(content: FileContent): Promise<void> {
   const assembler = new Assembler(content)
-  await content.source.account.commitBudget.run(1, async () => {
-    try {
-      await content.source.withPath(async (path) => {
-        const stat = await store(content, assembler, path)
-        // Before the path is let go: a rename that has waited for it must know that something is stored there.
-        assembler.succeeded()
-        content.noteStored(stat)
-      })
-    } catch (error) {
-      assembler.failed()
-      throw error
-    }
-  })
+  try {
+    await content.source.withPath(async (path) => {
+      const stat = await store(content, assembler, path)
+      // Before the path is let go: a rename that has waited for it must know that something is stored there.
+      assembler.succeeded()
+      content.noteStored(stat)
+    })
+  } catch (error) {
+    assembler.failed()
+    throw error
+  }
 }
 
 async function store(content: FileContent, assembler: Assembler, path: string): Promise<ObjectStat> {
@@ -106,8 +27,9 @@ async function store(content: FileContent, assembler: Assembler, path: string): 
   const { size } = content
   if (canAppend(content)) return append(content, assembler, path)
   if (size <= backend.capabilities.partSizeBytes) {
-    const data = await assembler.assemble(0, size, path)
-    return backend.write(path, data, content.expected, content.source.takeAttributes())
+    return assembler.withPart(path, { start: 0, end: size }, (part) =>
+      backend.write(path, part, content.expected, content.source.takeAttributes()),
+    )
   }
   return rebuild(content, assembler, path)
 }
@@ -121,7 +43,8 @@ async function rebuild(content: FileContent, assembler: Assembler, path: string)
   const writer = await backend.createWriter(path, content.expected, content.source.takeAttributes())
   try {
     for (let start = 0; start < size; start += partSizeBytes) {
-      await writer.write(await assembler.assemble(start, Math.min(start + partSizeBytes, size), path))
+      const range = { start, end: Math.min(start + partSizeBytes, size) }
+      await assembler.writePart(writer, path, partSizeBytes, () => range)
     }
     return await writer.close()
   } catch (error) {
@@ -160,7 +83,7 @@ async function append(content: FileContent, assembler: Assembler, path: string):
   try {
     for (let start = content.storedSize; start < size; start += partSizeBytes) {
       const end = Math.min(start + partSizeBytes, size)
-      stat = await backend.append(path, await assembler.assemble(start, end, path))
+      stat = await assembler.withPart(path, { start, end }, (part) => backend.append(path, part))
       if (stat.sizeBytes !== end) throw new StorageError('ESTALE', `${path}: somebody else appended to it`)
     }
   } catch (error) {
@@ -220,11 +143,13 @@ export class StreamingUpload {
     if (this.content.size - this.position >= this.partSizeBytes) void this.enqueue(this.partSizeBytes)
   }
 
-  /** Upload all there is, a last short part too. False when nothing was left to upload, or the upload has failed: `finish` says why. */
+  /** Upload the parts that are complete or, if none is, what there is. False when nothing was left to upload, or the upload has failed: `finish` says why. */
   async pumpAll(): Promise<boolean> {
     if (this.isFinishing) return true
     const start = this.position
-    await this.enqueue(1)
+    await this.enqueue(this.partSizeBytes)
+    // Short parts are dear with some stores, so only where there is nothing else.
+    if (this.position === start) await this.enqueue(1)
     return this.error === null && this.position > start
   }
 
@@ -245,13 +170,12 @@ export class StreamingUpload {
     const { content } = this
     const writer = await this.writer
     while (this.error === null && content.upload === this && content.size - this.position >= minimumBytes) {
-      await content.source.account.commitBudget.run(1, async () => {
+      const mostBytes = Math.min(this.partSizeBytes, content.size - this.position)
+      // No base shows through in a stream, so it waits for none, and no byte is evicted before `position` says so.
+      await this.assembler.writePart(writer, '', mostBytes, () => {
         const start = this.position
-        const end = Math.min(start + this.partSizeBytes, content.size)
-        if (end <= start) return
-        // No base shows through in a stream, so this does not wait, and no byte is evicted before `position` says so.
-        this.position = end
-        await writer.write(await this.assembler.assemble(start, end, ''))
+        this.position = Math.min(start + mostBytes, content.size)
+        return { start, end: this.position }
       })
     }
   }

@@ -3,6 +3,7 @@ import { mkdirSync, openSync, closeSync, rmSync, read as readFile, write as writ
 import path from 'node:path'
 import { promisify } from 'node:util'
 import type { Backend } from '../backends/backend.js'
+import { shareDisposable } from '../backends/disposable.js'
 import { classHolding, LARGEST_SLAB_BYTES, SlabPool } from './slab-pool.js'
 
 /**
@@ -249,6 +250,7 @@ export function withDiskTier(backend: Backend, tier: DiskTier, storeKey: string)
     const kept = await tier.read(key, version, offset, offset + lengthBytes)
     if (kept !== null) return kept
     const data = await backend.read(objectPath, offset, lengthBytes, version)
+    shareDisposable(data)
     void tier.keep(key, version, offset, data)
     return data
   }

@@ -1,3 +1,4 @@
+import { dispose } from '../backends/disposable.js'
 import type { Block } from './block.js'
 import type { FileContent } from './file-content.js'
 
@@ -37,10 +38,10 @@ async function readInto(content: FileContent, blocks: readonly Block[]): Promise
   const start = blocks[0]?.offset ?? 0
   try {
     const data = await readBase(content, start, blocks.at(-1)?.end ?? 0)
-    if (content.epoch !== epoch) return
     for (const block of blocks) {
-      if (block.isAlive) fillBlock(content, block, start, data)
+      if (content.epoch === epoch && block.isAlive) fillBlock(content, block, start, data)
     }
+    dispose(data)
   } finally {
     for (const block of blocks) endFetch(content, block)
   }

@@ -2,17 +2,17 @@ import type { FileContent } from './file-content.js'
 import { Semaphore } from '../backends/semaphore.js'
 import type { Staging } from './staging.js'
 
-/** Bytes that reads from one store may have in flight outside of the pool: eight requests of the largest size. */
-const FETCH_BUDGET_BYTES = 32 << 20
-/** Commits of one store that hold a part of an upload, and perhaps as much of the stored object, in memory at a time. */
-const COMMIT_BUDGET = 4
+/** Bytes that reads from one store may have in flight outside of the pool: four requests of the largest size. */
+const FETCH_BUDGET_BYTES = 16 << 20
+/** Bytes of uploads to one store that are in memory outside of the pool: three parts. */
+const COMMIT_BUDGET_BYTES = 24 << 20
 /** Share of the pool that one store's unsaved data may hold. The rest is for the other stores, whatever becomes of this one. */
 const HELD_LIMIT_SHARE = 0.75
 
 /** What one store has and may have of the cache, so that a store that is slow or away does not hold up another. */
 export class StoreAccount {
   readonly fetchBudget = new Semaphore(FETCH_BUDGET_BYTES)
-  readonly commitBudget = new Semaphore(COMMIT_BUDGET)
+  readonly commitBudget = new Semaphore(COMMIT_BUDGET_BYTES)
   /** Bytes of the pool that reads waiting for the store keep from eviction; see BlockCache.runRead. */
   readBudget: Semaphore | null = null
   /** Files with something to commit, the longest dirty first. */

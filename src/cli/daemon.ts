@@ -11,6 +11,7 @@ import { Redactor } from '../observability/redaction.js'
 import type { RunArguments } from './arguments.js'
 import { EXIT_FAILURE, EXIT_USAGE } from './exit-code.js'
 import { ConfigWatcher } from './config-watcher.js'
+import { limitHeapGrowth } from './heap.js'
 import { Lifecycle, type RunningServer } from './lifecycle.js'
 import { Reloader, secretsOf } from './reloader.js'
 
@@ -43,6 +44,7 @@ export async function runDaemon(
     process.stderr.write(`${error.message}\n`)
     return EXIT_USAGE
   }
+  limitHeapGrowth()
   const secrets = secretsOf(settings)
   const logger = createLogger({ level: settings.settings.logLevel, secrets })
   const lifecycle = new Lifecycle(logger, settings.settings.shutdownTimeoutMs)

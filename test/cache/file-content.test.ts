@@ -13,6 +13,9 @@ import { Random, chooseSeed } from '../model/random.js'
 
 const PART_BYTES = 64 << 10
 const POOL_BYTES = 4 << 20
+/** Parts long enough that their memory is used again. */
+const LARGE_PART_BYTES = 1 << 20
+const LARGE_PARTS = 20
 /** Of a file of six parts with a change over three of them: open the upload, read five bases, write six parts, close. */
 const CALLS_OF_A_REBUILD = 13
 
@@ -22,7 +25,7 @@ function unused(): Promise<never> {
 
 /** One object, with failures on demand. */
 class OneObjectBackend implements Backend {
-  readonly capabilities: BackendCapabilities
+  capabilities: BackendCapabilities
   data: Buffer | null = null
   version = 0
   /** Calls left until one fails; Infinity = never. */
@@ -419,6 +422,47 @@ describe('FileContent', () => {
     await content.commit()
     assert.ok(backend.data?.equals(data))
     assert.equal(backend.writers, 0)
+  })
+
+  it('leaves parts alone until they are sent, and uses their memory again', async () => {
+    const { backend, content, write } = setUp()
+    const taken: Uint8Array[] = []
+    const memory = new Set<ArrayBufferLike>()
+    let mostUnderWay = 0
+    const underWay = new Map<Uint8Array, Promise<void>>()
+    const createWriter = backend.createWriter.bind(backend)
+    // The part is read only when the next turn of the loop comes, long after `write` has taken it.
+    backend.createWriter = async () => {
+      const writer = await createWriter()
+      let tail = Promise.resolve()
+      return {
+        ...writer,
+        write: (part) => {
+          memory.add(part.buffer)
+          tail = tail.then(() => new Promise(setImmediate)).then(() => writer.write(part))
+          underWay.set(part, tail)
+          mostUnderWay = Math.max(mostUnderWay, underWay.size)
+          void tail.then(() => underWay.delete(part))
+          taken.push(part)
+          return Promise.resolve()
+        },
+        whenSent: (part) => underWay.get(part) ?? Promise.resolve(),
+        close: async () => {
+          await tail
+          return writer.close()
+        },
+      }
+    }
+    const data = bytes(LARGE_PARTS * LARGE_PART_BYTES)
+    backend.capabilities = { ...backend.capabilities, partSizeBytes: LARGE_PART_BYTES }
+    for (let offset = 0; offset < data.length; offset += 1 << 20) {
+      await write(offset, data.subarray(offset, offset + (1 << 20)))
+    }
+    await content.commit()
+    assert.ok(backend.data?.equals(data))
+    assert.ok(mostUnderWay > 1, 'several are under way at once')
+    assert.ok(taken.length >= LARGE_PARTS)
+    assert.ok(memory.size <= mostUnderWay, `${memory.size} buffers for ${mostUnderWay} parts at a time`)
   })
 
   it('drops a terabyte of nothing at once', async () => {
