@@ -11,12 +11,13 @@ namespace ovfsd {
 #ifdef __GLIBC__
 namespace {
 
-// What is longer is mapped on its own: above a request's 64 KiB buffers, which come by the thousand.
-constexpr int kMapBytes = 256 << 10;
-// A heap's end is given back when so much of it is free.
-constexpr int kTrimBytes = 256 << 10;
-// Heaps for all threads: Node's own, and one that the binding's threads share.
-constexpr int kHeaps = 2;
+// What is longer is mapped on its own and unmapped when it is freed: above an answer of 4 MiB, below a part of 8 MiB. Measured
+// with 256 KiB: the faults of fresh pages take a third of the speed at which S3 is read.
+constexpr int kMapBytes = 6 << 20;
+// The heap's end is given back when so much of it is free: twice what one store's reads have under way.
+constexpr int kTrimBytes = 32 << 20;
+// For all threads: what each keeps in a heap of its own is not the others'.
+constexpr int kHeaps = 1;
 
 }  // namespace
 #endif

@@ -127,6 +127,8 @@ export interface Backend {
    * is never so cheap.
    */
   listSmall?(path: string): Promise<DirectoryEntry[] | null>
+  /** Listings tell of each entry what `stat` would. Absent: no. */
+  readonly listsStats?: boolean
   /**
    * Exactly `lengthBytes` (> 0) bytes from `offset` on, of the object's `version`; the caller owns them. ESTALE when the
    * object is another version or shorter: it was replaced. ENOENT when it is gone.

@@ -110,6 +110,10 @@ export class ObjectStoreBackend extends SharedStoreBackend {
   }
 
   /** Listings carry the attributes. */
+  get listsStats(): boolean {
+    return true
+  }
+
   protected override listedStat(metadata: Metadata): ObjectStat | null {
     return statOf(metadata)
   }

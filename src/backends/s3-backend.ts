@@ -114,6 +114,10 @@ export class S3Backend extends ObjectStoreBackend {
   }
 
   /** A listing has no metadata. */
+  override get listsStats(): boolean {
+    return !this.keepsAttributes
+  }
+
   protected override listedStat(metadata: OpendalMetadata): ObjectStat | null {
     return this.keepsAttributes ? null : super.listedStat(metadata)
   }

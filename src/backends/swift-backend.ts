@@ -154,6 +154,11 @@ export class SwiftBackend implements Backend {
     return [...entries.values()]
   }
 
+  /** A listing has no metadata. */
+  get listsStats(): boolean {
+    return !this.keepsAttributes
+  }
+
   async listSmall(path: string): Promise<DirectoryEntry[] | null> {
     const entries = new Map<string, DirectoryEntry>()
     const prefix = path === '' ? '' : `${path}/`

@@ -55,12 +55,11 @@ function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null 
   const entry = walk?.find(name, nowMs)
   if (walk === null || entry === undefined) return undefined
   if (entry !== null) {
-    walk.found()
-    // It may not tell what is asked for: attributes, that is.
+    walk.looked(nowMs, entry.stat !== null)
     return entry.stat === null ? undefined : adoptEntry(parent, name, entry.stat, walk.change, walk.askedMs)
   }
   if (parent.children?.has(name) === true) return undefined
-  walk.missed(nowMs)
+  walk.looked(nowMs, true)
   parent.addNegative(name, nowMs, 0, walk.expiresMs)
   return null
 }
@@ -119,6 +118,7 @@ async function askStore(parent: Inode, name: string, kind: EntryKind | undefined
     const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name), kind))
     // Stored meanwhile and forgotten since: the answer may be of before, and nobody here knows better.
     if (parent.wasStoredSince(name, askedMs) && !parent.children?.has(name)) continue
+    ;(parent.walk ??= new Walk()).looked(askedMs, stat === null || mount.backend.listsStats === true)
     return adoptEntry(parent, name, stat, change, askedMs)
   }
 }
@@ -139,10 +139,8 @@ export function adoptEntry(
   if (stat === null) {
     if (child !== undefined) parent.removeChild(name, child)
     parent.addNegative(name, askedMs, 0)
-    ;(parent.walk ??= new Walk()).missed(askedMs)
     return null
   }
-  parent.walk?.found()
   if ((parent.negative(name)?.change ?? 0) > change) return null
   if (child !== undefined && child.kind === stat.kind) {
     child.adopt(stat, askedMs)

@@ -1,6 +1,6 @@
 import type { DirectoryEntry } from '../backends/backend.js'
 
-/** So many looks for names that are missing, none further than PAUSE_MS behind the one before, are a walk. */
+/** So many looks at names, none further than PAUSE_MS behind the one before, are a walk. */
 const WALK_LOOKS = 8
 const PAUSE_MS = 1000
 /** A listing that was made for a walk answers for as long as OPEN believes a LOOKUP: others may make a name at any time. */
@@ -10,14 +10,14 @@ export const LISTING_ANSWERS_MS = 1000
 const UNKNOWN = Symbol('unknown')
 
 /**
- * A program that looks for one missing name after the other in a directory, to make a file by it or to know that there is
- * none: one listing of the directory spares the store all further looks, until it is LISTING_ANSWERS_MS old. What is changed here
- * meanwhile is asked for.
+ * A program that looks at one name after the other in a directory, to read the file by it, to make one or to know that there
+ * is none: one listing of the directory spares the store all further looks, until it is LISTING_ANSWERS_MS old. What is changed
+ * here meanwhile is asked for. Where listings do not tell enough of what is there, only missing names count.
  */
 export class Walk {
-  /** Names that were missing, one after the other. */
-  private misses = 0
-  private lastMissMs = -Infinity
+  /** Looks that a listing would have answered, one after the other. */
+  private looks = 0
+  private lastLookMs = -Infinity
   /** What the last listing has told; null: there is none that still counts. */
   private names: Map<string, DirectoryEntry | typeof UNKNOWN> | null = null
   /** Monotonic ms at which the store was asked for it, and the mount's change counter then. */
@@ -28,19 +28,16 @@ export class Walk {
   /** The directory is too large to be listed for this, until then. */
   private largeUntilMs = -Infinity
 
-  /** True when a listing is due, should the next name be missing as well. */
+  /** True when a listing is due, should it tell of the next name as well. */
   isListingDue(nowMs: number): boolean {
-    const isWalk = this.misses >= WALK_LOOKS && nowMs - this.lastMissMs <= PAUSE_MS
+    const isWalk = this.looks >= WALK_LOOKS && nowMs - this.lastLookMs <= PAUSE_MS
     return isWalk && this.changed === null && nowMs >= this.largeUntilMs
   }
 
-  missed(nowMs: number): void {
-    this.misses = nowMs - this.lastMissMs > PAUSE_MS ? 1 : this.misses + 1
-    this.lastMissMs = nowMs
-  }
-
-  found(): void {
-    this.misses = 0
+  /** A name was looked for, or at; `isTold`: a listing would have told what was asked for. */
+  looked(nowMs: number, isTold: boolean): void {
+    this.looks = isTold && nowMs - this.lastLookMs <= PAUSE_MS ? this.looks + 1 : Number(isTold)
+    this.lastLookMs = nowMs
   }
 
   /** Monotonic ms until which the listing answers. */
@@ -90,6 +87,6 @@ export class Walk {
   /** The store did not answer. */
   failListing(): void {
     this.changed = null
-    this.misses = 0
+    this.looks = 0
   }
 }

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it, test } from 'node:test'
+import { forEachConcurrently } from '../../src/backends/concurrency.js'
 import { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { hdfsProblem } from '../servers/hdfs.js'
@@ -161,6 +162,24 @@ function requestTests(costs: Costs): void {
     await eventually('it is seen', () =>
       fs.exists('walked/there-51').then(() => fs.exists('walked/there-20')),
     )
+    await served.client.forget(nodeid)
+  })
+
+  it('files that are read one after the other are a few looks and one listing', async () => {
+    const fs = served.guestFs()
+    await store.view.mkdir('read')
+    const names = Array.from({ length: FILES }, (_, index) => `file-${index}`)
+    await forEachConcurrently(names, 8, (name) => store.view.write(`read/${name}`, name))
+    const nodeid = await served.nodeid('m/read')
+    const asked = await requestsOf(async () => {
+      for (const name of names) assert.equal(String(await fs.readFile(`read/${name}`)), name)
+    })
+    const looks = asked.filter((request) => costs.lookup.some((pattern) => pattern.test(request)))
+    const most = costs.listsForWalks ? 20 * costs.lookup.length : 2 * FILES * costs.lookup.length
+    assert.ok(looks.length <= most, `${looks.length} looks`)
+    // What others do meanwhile is seen, once the listing is old.
+    await store.view.write('read/file-1', 'another')
+    await eventually('it is seen', async () => String(await fs.readFile('read/file-1')) === 'another')
     await served.client.forget(nodeid)
   })
 
