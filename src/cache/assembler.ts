@@ -5,7 +5,6 @@ import type { Block } from './block.js'
 import type { FileContent } from './file-content.js'
 import { weightOf } from './part-buffers.js'
 
-
 /** Bytes [start, end) of a file. */
 export interface Range {
   readonly start: number

@@ -46,6 +46,8 @@ export class BlockCache {
   private evictions = 0
   private waiters: Waiter[] = []
 
+  /** Of the windows of all files that are read ahead of. */
+  readAheadBytes = 0
   /** For what is on its way from slabs to a store. */
   readonly parts = new PartBuffers()
 

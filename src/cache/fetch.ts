@@ -7,8 +7,16 @@ export const RANDOM_FETCH_CLASS = 2
 /** One request to the store asks for at most this much: past it, latency no longer matters and parallel requests do. */
 const REQUEST_BYTES = 4 << 20
 
-/** Read the blocks' missing bytes from the store; neighbours share a request. Each block's `fetch` is the promise of its request. */
-export function fetchBlocks(content: FileContent, blocks: readonly Block[]): void {
+/** What somebody wants to have read; given up before the store was asked, it need not be asked. */
+export interface Window {
+  isGivenUp: boolean
+}
+
+/**
+ * Read the blocks' missing bytes from the store; neighbours share a request. Each block's `fetch` is the promise of its
+ * request, which may leave the block as it was: the window was given up, or the file has another version.
+ */
+export function fetchBlocks(content: FileContent, blocks: readonly Block[], window: Window | null): void {
   for (let first = 0; first < blocks.length;) {
     let last = first
     while (
@@ -18,13 +26,13 @@ export function fetchBlocks(content: FileContent, blocks: readonly Block[]): voi
     ) {
       last++
     }
-    startRequest(content, blocks.slice(first, last + 1))
+    startRequest(content, blocks.slice(first, last + 1), window)
     first = last + 1
   }
 }
 
-function startRequest(content: FileContent, blocks: readonly Block[]): void {
-  const request = readInto(content, blocks)
+function startRequest(content: FileContent, blocks: readonly Block[], window: Window | null): void {
+  const request = readInto(content, blocks, window)
   for (const block of blocks) {
     block.fetch = request
     content.updateEvictable(block)
@@ -33,11 +41,16 @@ function startRequest(content: FileContent, blocks: readonly Block[]): void {
   request.catch(() => undefined)
 }
 
-async function readInto(content: FileContent, blocks: readonly Block[]): Promise<void> {
+async function readInto(
+  content: FileContent,
+  blocks: readonly Block[],
+  window: Window | null,
+): Promise<void> {
   const { epoch } = content
   const start = blocks[0]?.offset ?? 0
   try {
-    const data = await readBase(content, start, blocks.at(-1)?.end ?? 0)
+    const data = await readBase(content, start, blocks.at(-1)?.end ?? 0, window)
+    if (data === null) return
     for (const block of blocks) {
       if (content.epoch === epoch && block.isAlive) fillBlock(content, block, start, data)
     }
@@ -47,14 +60,20 @@ async function readInto(content: FileContent, blocks: readonly Block[]): Promise
   }
 }
 
-/** The stored bytes of [start, end), as far as the base goes. */
-async function readBase(content: FileContent, start: number, end: number): Promise<Uint8Array> {
+/** The stored bytes of [start, end), as far as the base goes; null when they were given up. */
+async function readBase(
+  content: FileContent,
+  start: number,
+  end: number,
+  window: Window | null,
+): Promise<Uint8Array | null> {
   const { source, version } = content
   const baseEnd = Math.min(end, content.baseLimit)
   if (version === null || baseEnd <= start) return new Uint8Array(0)
-  return source.account.fetchBudget.run(baseEnd - start, () =>
-    source.withPath((path) => source.backend.read(path, start, baseEnd - start, version)),
-  )
+  return source.account.fetchBudget.run(baseEnd - start, async () => {
+    if (window?.isGivenUp === true) return null
+    return source.withPath((path) => source.backend.read(path, start, baseEnd - start, version))
+  })
 }
 
 /** The base may have been cut while the read ran: what is past its limit now is zero. */

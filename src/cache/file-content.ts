@@ -7,7 +7,7 @@ import type { BlockCache } from './block-cache.js'
 import { commitWhole, StreamingUpload } from './commit.js'
 import { readMissing } from './content-read.js'
 import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
-import { fetchBlocks, RANDOM_FETCH_CLASS } from './fetch.js'
+import { fetchBlocks, RANDOM_FETCH_CLASS, type Window } from './fetch.js'
 import { PageTable } from './page-table.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
 import { stage } from './stage.js'
@@ -208,9 +208,9 @@ export class FileContent {
 
   /**
    * Start reading what [start, end) lacks from the store, rounded out to slabs of at most `maxClass`; as far as slabs
-   * can be had without waiting.
+   * can be had without waiting. What is in `window` may be given up.
    */
-  fetch(start: number, end: number, maxClass: number): void {
+  fetch(start: number, end: number, maxClass: number, window: Window | null = null): void {
     const from = alignDown(start, Math.min(slabBytes(maxClass), slabBytes(RANDOM_FETCH_CLASS)))
     const to = Math.min(
       alignUp(end, slabBytes(Math.min(maxClass, RANDOM_FETCH_CLASS))),
@@ -226,12 +226,12 @@ export class FileContent {
       if (!isComplete && block.fetch === null) missing.push(block)
       position = block.end
     }
-    fetchBlocks(this, missing)
+    fetchBlocks(this, missing, window)
   }
 
   /** Read ahead: like `fetch`, in slabs of a stream. */
-  prefetch(start: number, end: number): void {
-    if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS)
+  prefetch(start: number, end: number, window: Window): void {
+    if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS, window)
   }
 
   // ---- blocks

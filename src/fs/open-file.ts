@@ -105,6 +105,8 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
   fs.inodes.add(inode)
   const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled
   inode.openedEpoch = content.epoch
+  // Whoever opens a file for reading and writing may not read.
+  if (access === O_RDONLY && !keepCache && fs.options.cacheEnabled) file.readAhead.onOpen(content)
   return { fh: fs.files.add(file), inode, keepCache }
 }
 
@@ -144,6 +146,7 @@ export function release(fs: FileSystem, fh: number): Promise<void> | undefined {
 
 export function releaseFile(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
   const { inode, content } = file
+  file.readAhead.close(content)
   inode.handles--
   if (inode.handles > 0) return undefined
   if (inode.isDoomed) return eraseHidden(fs, inode)

@@ -243,13 +243,28 @@ describe('FileContent', () => {
     const data = bytes(5000)
     await write(0, data)
     await content.commit()
-    content.prefetch(0, 1 << 20)
+    content.prefetch(0, 1 << 20, { isGivenUp: false })
     assert.ok((await read(0, 5000)).equals(data))
     await content.truncate(9000)
-    content.prefetch(0, 1 << 20)
+    content.prefetch(0, 1 << 20, { isGivenUp: false })
     assert.ok((await read(0, 9000)).equals(Buffer.concat([data, Buffer.alloc(4000)])))
     assert.ok((await read(4990, 5010)).equals(Buffer.concat([data.subarray(4990), Buffer.alloc(10)])))
     assert.equal(backend.reads, 0)
+  })
+
+  it('asks for nothing that was given up, unless somebody waits for it', async () => {
+    const data = bytes(2 << 20)
+    const { backend, content, pool, read } = setUp(data)
+    const { fetchBudget } = content.source.account
+    await fetchBudget.take(Infinity)
+    const window = { isGivenUp: false }
+    content.prefetch(0, 2 << 20, window)
+    const waiting = read(300_000, 400_000)
+    window.isGivenUp = true
+    fetchBudget.give(Infinity)
+    assert.ok((await waiting).equals(data.subarray(300_000, 400_000)))
+    assert.equal(backend.reads, 1)
+    assert.ok(pool.leasedBytes <= 1 << 20, `${pool.leasedBytes} bytes are held`)
   })
 
   it('stores a small file in one request and a long one in parts, and rebuilds the middle of one', async () => {
