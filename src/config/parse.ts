@@ -6,6 +6,7 @@ import { formatMountPoint } from './mount-point.js'
 import { ConfigError, describeValue, listChoices, type Problem } from './problem.js'
 import { misspelt, parseProfile, reportIssues, type Profile, type Report } from './profiles.js'
 import { SERVER_KEY_NAMES, serverSchema, type ServerKeys } from './schema.js'
+import { SERVICES } from './services.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
 import { storeKey } from './store-key.js'
 import { didYouMean, nearestName } from './suggestion.js'
@@ -206,7 +207,7 @@ function mountSettings({ name, type, keys, options }: Profile, server: ServerSet
     guestCache: keys.guest_cache,
     timeoutMs: keys.timeout,
     circuit: { failures: keys.circuit_failures, pauseMs: keys.circuit_pause },
-    expirationMs: keys.cache_expiration_time ?? server.expirationMs,
+    expirationMs: keys.cache_expiration_time ?? SERVICES.get(type)?.expirationMs ?? server.expirationMs,
     storeKey: storeKey(type, options),
     options,
   }

@@ -54,12 +54,30 @@ export function parseProfile(
   const slips = new Set([...misspelt(table, known), ...broken])
   const keys = parseKeys(table, slips, report)
   if (found === undefined) return undefined
-  if (keys?.keep_attributes === true && found.service.keepsAttributes !== true) {
+  const refused = reportRefusedKeys(found.type, found.service, table, report)
+  if (keys?.keep_attributes === true && found.service.keepsAttributes !== true && !refused) {
     report(['keep_attributes'], `is not possible with the type "${found.type}"; only ${KEEPING_TYPES} can`)
   }
   const { options, secretFiles } = parseOptions(found.type, found.service, table, enabled, report)
   if (enabled) reportMissingOptions(found.type, found.service, table, slips, report)
   return keys === undefined ? undefined : { name, type: found.type, keys, options, secretFiles }
+}
+
+/** True when there are any. */
+function reportRefusedKeys(
+  type: string,
+  { refusedKeys = [] }: Service,
+  table: Readonly<Record<string, unknown>>,
+  report: Report,
+): boolean {
+  let found = false
+  for (const { names, because } of refusedKeys) {
+    for (const name of names.filter((key) => table[key] !== undefined)) {
+      report([name], `has no effect with the type "${type}", as ${because}; leave it out`)
+      found = true
+    }
+  }
+  return found
 }
 
 function parseType(
@@ -137,9 +155,9 @@ function parseOptions(
     else if (twin !== undefined) report([key], `sets the same option as "${twin}"; keep one of them`)
     else if (enabled || !mayBeExpanded(value)) {
       try {
-        if (fileOption === undefined) options[canonical] = parseOption(service, name, value)
+        if (fileOption === undefined) options[canonical] = parseOption(type, service, name, value)
         else if (enabled) {
-          options[canonical] = parseOption(service, name, readSecretFile(value))
+          options[canonical] = parseOption(type, service, name, readSecretFile(value))
           secretFiles.push(value as string)
         }
       } catch (error) {

@@ -5,6 +5,7 @@
  * one only when the operator is built. Here both become a line with a line number. Checked against the
  * services and options inside the pinned binding (opendal 0.49.2).
  */
+import path from 'node:path'
 import { isSecretName } from '../observability/redaction.js'
 import { describeValue, listChoices, quote, ValueError } from './problem.js'
 import { didYouMean } from './suggestion.js'
@@ -20,6 +21,10 @@ export interface Service {
   readonly aliases?: Readonly<Record<string, string>>
   /** `keep_attributes` is possible: objects have metadata that can be changed. */
   readonly keepsAttributes?: true
+  /** ovfsd's keys of a profile that would have no effect, and why. */
+  readonly refusedKeys?: { readonly names: readonly string[]; readonly because: string }[]
+  /** `cache_expiration_time` where the profile has none; that of `[ovfsd_settings]` if absent. */
+  readonly expirationMs?: number
 }
 
 const WEBHDFS_OPTIONS = {
@@ -105,10 +110,28 @@ const SWIFT_OPTIONS = {
   interface: 'string',
 } as const
 
+/**
+ * A directory of the host as it is: no service of OpenDAL. The guest may believe what it was told of it for a second, as nobody
+ * tells it what others do there, and asking again costs no request to a server.
+ */
+const PASSTHROUGH: Service = {
+  required: [['root']],
+  options: { root: 'string', xattr: 'boolean', direct_io: 'boolean' },
+  refusedKeys: [
+    {
+      names: ['uid', 'gid', 'file_mode', 'dir_mode', 'keep_attributes'],
+      because: 'each file has its own owner and mode there',
+    },
+    { names: ['timeout', 'circuit_failures', 'circuit_pause'], because: 'there is no server to wait for' },
+  ],
+  expirationMs: 1000,
+}
+
 /** By `type`. */
 export const SERVICES: ReadonlyMap<string, Service> = new Map<string, Service>([
   ['fs', { required: [['root']], options: { root: 'string', atomic_write_dir: 'string' } }],
   ['memory', { required: [], options: { root: 'string' } }],
+  ['passthrough', PASSTHROUGH],
   ['s3', { required: [['bucket']], options: S3_OPTIONS, aliases: S3_ALIASES, keepsAttributes: true }],
   [
     'swift',
@@ -204,7 +227,7 @@ export function findService(value: unknown): { readonly type: string; readonly s
  * An option's value as OpenDAL takes it: a string.
  * @throws ValueError saying what would be right; never repeats the value of a secret
  */
-export function parseOption(service: Service, name: string, value: unknown): string {
+export function parseOption(type: string, service: Service, name: string, value: unknown): string {
   const kind = optionKind(service, name)
   const found = (): string => (isSecretName(name) ? 'something else' : describeValue(value))
   if (typeof value !== 'string' && typeof value !== 'boolean' && !isFiniteNumber(value)) {
@@ -220,6 +243,9 @@ export function parseOption(service: Service, name: string, value: unknown): str
   }
   if (kind === 'string' && typeof value === 'boolean') {
     throw new ValueError(`expected a string, found ${found()}`)
+  }
+  if (type === 'passthrough' && name === 'root' && !path.isAbsolute(text)) {
+    throw new ValueError(`expected the absolute path of a directory such as "/srv/data", found ${found()}`)
   }
   return text
 }

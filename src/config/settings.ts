@@ -36,7 +36,7 @@ export interface ServerSettings {
 export interface MountSettings {
   /** The profile's name. */
   readonly name: string
-  /** A service of OpenDAL, or `hdfs`. */
+  /** A service of OpenDAL, `hdfs` or `passthrough`. */
   readonly type: string
   /** Path segments below the guest's mount point; [] is the root itself. */
   readonly mountPoint: readonly string[]

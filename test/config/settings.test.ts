@@ -19,6 +19,23 @@ function profile(lines: string): Settings['mounts'][number] | undefined {
   return parseSettings(`${SERVER}[profiles.p]\n${lines}`, 'f.toml').mounts[0]
 }
 
+describe('a pass-through mount', () => {
+  const text = (more: string): string =>
+    `[ovfsd_settings]\nsocket_path = "/s"\n[profiles.p]\ntype = "passthrough"\nmount_point = "/"\nroot = "/srv"\n${more}`
+
+  it('is believed for a second, unless its profile says otherwise', () => {
+    const expiration = (more: string): number | undefined =>
+      parseSettings(text(more), 'f.toml').mounts[0]?.expirationMs
+    assert.equal(expiration(''), 1000)
+    assert.equal(expiration('cache_expiration_time = "5s"'), 5000)
+  })
+
+  it('is the same store whatever the guest may do with it', () => {
+    const key = (more: string): string | undefined => parseSettings(text(more), 'f.toml').mounts[0]?.storeKey
+    assert.equal(key('xattr = true\ndirect_io = true'), key(''))
+  })
+})
+
 describe('the example of the first design', () => {
   const text = `
 [ovfsd_settings]
@@ -272,6 +289,16 @@ describe('problems', () => {
       ],
     ],
     [
+      'keys that a pass-through mount has no use for',
+      `${SERVER}[profiles.p]\ntype = "passthrough"\nmount_point = "/"\nroot = "srv"\nuid = 0\nkeep_attributes = true\ntimeout = "1s"`,
+      [
+        'f.toml:6: profiles.p.root: expected the absolute path of a directory such as "/srv/data", found the string "srv"',
+        'f.toml:7: profiles.p.uid: has no effect with the type "passthrough", as each file has its own owner and mode there; leave it out',
+        'f.toml:8: profiles.p.keep_attributes: has no effect with the type "passthrough", as each file has its own owner and mode there; leave it out',
+        'f.toml:9: profiles.p.timeout: has no effect with the type "passthrough", as there is no server to wait for; leave it out',
+      ],
+    ],
+    [
       'an unknown setting',
       `${SERVER}enabled_cahce = true\n${MEMORY}`,
       ['f.toml:3: ovfsd_settings.enabled_cahce: unknown key; did you mean "enabled_cache"?'],
@@ -406,7 +433,7 @@ describe('problems', () => {
     const [unknown] = messages(`${SERVER}[profiles.p]\ntype = "s4"\nmount_point = "p"`)
     assert.match(
       unknown ?? '',
-      /^f\.toml:4: profiles\.p\.type: "s4" is not a known service; did you mean "s3"\? Known are "fs", "memory", "s3",.* or "yandex-disk"$/,
+      /^f\.toml:4: profiles\.p\.type: "s4" is not a known service; did you mean "s3"\? Known are "fs", "memory", "passthrough", "s3",.* or "yandex-disk"$/,
     )
     for (const type of ['redis', 'etcd', 'sled', 'mini_moka', 'Redis']) {
       const [line] = messages(`${SERVER}[profiles.p]\ntype = "${type}"\nmount_point = "p"`)
