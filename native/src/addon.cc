@@ -4,6 +4,7 @@
 #include "allocator.h"
 #include "device_wrap.h"
 #include "host_file_wrap.h"
+#include "host_tree_wrap.h"
 #include "pool_wrap.h"
 
 namespace {
@@ -21,6 +22,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ovfsd::limit_kept_memory();
   exports.Set("Pool", ovfsd::PoolWrap::define(env));
   exports.Set("Device", ovfsd::DeviceWrap::define(env));
+  exports.Set("host", ovfsd::define_host_calls(env));
   exports.Set("storeFile", Napi::Function::New<ovfsd::store_file_async>(env, "storeFile"));
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   return exports;

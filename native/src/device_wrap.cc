@@ -78,6 +78,10 @@ Napi::Function DeviceWrap::define(Napi::Env env) {
                          hot("push", &DeviceWrap::push),
                          hot("pushBytes", &DeviceWrap::push_bytes),
                          hot("pushZeros", &DeviceWrap::push_zeros),
+                         hot("readFile", &DeviceWrap::read_file),
+                         hot("readFileLater", &DeviceWrap::read_file_later),
+                         hot("writeFile", &DeviceWrap::write_file),
+                         hot("writeFileLater", &DeviceWrap::write_file_later),
                      });
 }
 

@@ -30,6 +30,10 @@ class DeviceWrap : public Napi::ObjectWrap<DeviceWrap>, private DeviceHost {
   static napi_value push(napi_env env, napi_callback_info info);
   static napi_value push_bytes(napi_env env, napi_callback_info info);
   static napi_value push_zeros(napi_env env, napi_callback_info info);
+  static napi_value read_file(napi_env env, napi_callback_info info);
+  static napi_value read_file_later(napi_env env, napi_callback_info info);
+  static napi_value write_file(napi_env env, napi_callback_info info);
+  static napi_value write_file_later(napi_env env, napi_callback_info info);
 
   // DeviceHost
   void on_requests(Device& device, uint32_t ready_count) override;

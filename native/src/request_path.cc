@@ -1,7 +1,11 @@
 #include "request_path.h"
 
+#include <linux/fuse.h>
+#include <sys/uio.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 
 #include "descriptor_chain.h"
 #include "fuse_framing.h"
@@ -148,13 +152,16 @@ bool RequestPath::holds(uint32_t slot) const noexcept {
   return state == RequestSlot::State::kInFlight || state == RequestSlot::State::kOrphaned;
 }
 
+/// What was copied from a file that shrank is zeros: never let them be written to a file of the user.
+bool RequestPath::is_broken(const RequestSlot& slot) const noexcept {
+  return SigbusGuard::trip_count() != first_trips_ && slot.memory->broken_region() != nullptr;
+}
+
 uint32_t RequestPath::pull(uint32_t index, uint64_t payload_offset, uint8_t* target, uint32_t length_bytes) noexcept {
   RequestSlot& slot = arena_.slot(index);
   if (slot.state != RequestSlot::State::kInFlight) return 0;
   const uint32_t copied = gather(slot.readable, slot.read_cursor, payload_offset, target, length_bytes);
-  // What was copied from a file that shrank is zeros: never let them be written to a file of the user.
-  if (SigbusGuard::trip_count() != first_trips_ && slot.memory->broken_region() != nullptr) return 0;
-  return copied;
+  return is_broken(slot) ? 0 : copied;
 }
 
 uint32_t RequestPath::push(uint32_t index, const uint8_t* source, uint32_t length_bytes) noexcept {
@@ -173,6 +180,49 @@ uint32_t RequestPath::push_zeros(uint32_t index, uint32_t length_bytes) noexcept
   const uint32_t written = scatter_zeros(slot.writable, slot.write_cursor, offset, length_bytes);
   slot.pushed_bytes += written;
   return written;
+}
+
+namespace {
+
+/// What one system call takes; the rest is left to the next one.
+struct Pieces {
+  iovec vectors[IOV_MAX];
+  int count = 0;
+
+  Pieces(const Segments& segments, SegmentCursor& cursor, uint64_t offset, uint32_t length_bytes) noexcept {
+    for_each_piece(segments, cursor, offset, length_bytes, [this](uint8_t* base, uint32_t part, uint32_t) {
+      if (count < IOV_MAX) vectors[count++] = {base, part};
+    });
+  }
+};
+
+}  // namespace
+
+int64_t RequestPath::read_file(uint32_t index, int fd, uint64_t offset, uint32_t length_bytes) noexcept {
+  RequestSlot& slot = arena_.slot(index);
+  if (slot.state != RequestSlot::State::kInFlight) return -EIO;
+  const uint32_t before = slot.pushed_bytes;
+  for (;;) {
+    const uint32_t done = slot.pushed_bytes - before;
+    const Pieces pieces(slot.writable, slot.write_cursor, uint64_t{sizeof(fuse_out_header)} + slot.pushed_bytes,
+                        length_bytes - done);
+    if (pieces.count == 0) return done;  // all of it, or no room for more
+    const ssize_t got = preadv2(fd, pieces.vectors, pieces.count, static_cast<off_t>(offset + done), RWF_NOWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return -errno;
+    if (got == 0) return done;
+    slot.pushed_bytes += static_cast<uint32_t>(got);
+  }
+}
+
+int64_t RequestPath::write_file(uint32_t index, uint64_t payload_offset, int fd, uint64_t offset, uint32_t length_bytes,
+                                bool append) noexcept {
+  RequestSlot& slot = arena_.slot(index);
+  if (slot.state != RequestSlot::State::kInFlight || is_broken(slot)) return -EIO;
+  const Pieces pieces(slot.readable, slot.read_cursor, payload_offset, length_bytes);
+  const int flags = RWF_NOWAIT | (append ? RWF_APPEND : 0);
+  const ssize_t put = pwritev2(fd, pieces.vectors, pieces.count, static_cast<off_t>(offset), flags);
+  return put < 0 ? -errno : put;
 }
 
 }  // namespace ovfsd

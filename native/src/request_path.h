@@ -56,7 +56,20 @@ class RequestPath {
   uint32_t push(uint32_t slot, const uint8_t* source, uint32_t length_bytes) noexcept;
   uint32_t push_zeros(uint32_t slot, uint32_t length_bytes) noexcept;
 
+  /// Between a file of the host and guest memory, without a copy of ours, as far as nothing has to be waited for. Pages that
+  /// the guest takes away are EFAULT.
+  /// @return bytes, or an errno below 0: EAGAIN, EOPNOTSUPP where a thread has to go on.
+  /// Reading appends to the reply's data; all of `length_bytes`, or up to the end of the file, or an error: what was read
+  /// before it counts (`pushed_bytes`).
+  int64_t read_file(uint32_t slot, int fd, uint64_t offset, uint32_t length_bytes) noexcept;
+  /// May write less than asked for.
+  int64_t write_file(uint32_t slot, uint64_t payload_offset, int fd, uint64_t offset, uint32_t length_bytes,
+                     bool append) noexcept;
+  /// Of the reply's data so far.
+  uint32_t pushed_bytes(uint32_t slot) const noexcept { return arena_.slot(slot).pushed_bytes; }
+
  private:
+  bool is_broken(const RequestSlot& slot) const noexcept;
   void collect_from(std::vector<Vring>& vrings, uint32_t vring_index, Collected& collected);
   bool fill_slot(Vring& vring, uint32_t vring_index, uint32_t slot_index, uint16_t head);
   void complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept;

@@ -1,0 +1,90 @@
+#include "host_caller.h"
+
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+namespace ovfsd::host_tree {
+namespace {
+
+struct Capabilities {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};  // of this thread
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};
+
+  bool get() noexcept { return syscall(SYS_capget, &header, data) == 0; }
+  bool set() noexcept { return syscall(SYS_capset, &header, data) == 0; }
+};
+
+/// As the thread had them before it took on a caller. Asked for once: nothing else in the daemon changes them.
+const Capabilities& own_capabilities() noexcept {
+  static const Capabilities own = [] {
+    Capabilities capabilities;
+    if (!capabilities.get()) capabilities.data[0].effective = capabilities.data[1].effective = 0;
+    return capabilities;
+  }();
+  return own;
+}
+
+// Not glibc's functions of other names: those that change all threads would be wrong here. An invalid id only asks.
+bool set_fsgid(uint32_t gid) noexcept {
+  syscall(SYS_setfsgid, gid);
+  return static_cast<uint32_t>(syscall(SYS_setfsgid, -1)) == gid;
+}
+bool set_fsuid(uint32_t uid) noexcept {
+  syscall(SYS_setfsuid, uid);
+  return static_cast<uint32_t>(syscall(SYS_setfsuid, -1)) == uid;
+}
+
+constexpr uint32_t kPassPermissions = (1u << CAP_DAC_OVERRIDE) | (1u << CAP_DAC_READ_SEARCH);
+
+/// Of what a change of the file-system user takes away, what we had and need.
+bool keep_passing_permissions() noexcept {
+  Capabilities capabilities;
+  if (!capabilities.get()) return false;
+  capabilities.data[0].effective |= kPassPermissions & own_capabilities().data[0].effective;
+  return capabilities.set();
+}
+
+}  // namespace
+
+CallerScope::CallerScope(Caller caller) noexcept {
+  // The umask is shared with the other threads, which make files of their own, unless it is unshared. That costs nothing when
+  // it is done already; but threads that were started since share it again.
+  if (unshare(CLONE_FS) != 0) {
+    error_ = errno;
+    return;
+  }
+  umask_ = umask(0);
+  error_ = take(caller);
+}
+
+int CallerScope::take(Caller caller) noexcept {
+  if (geteuid() != 0 || (caller.uid == 0 && caller.gid == 0)) return 0;
+  own_capabilities();
+  is_other_ = true;
+  // The group first: a user who is not root may not change it.
+  if (!set_fsgid(caller.gid) || !set_fsuid(caller.uid)) return EPERM;
+  if (caller.uid != 0 && !keep_passing_permissions()) return EPERM;
+  return 0;
+}
+
+CallerScope::~CallerScope() {
+  const int saved_errno = errno;
+  if (is_other_) {
+    Capabilities own = own_capabilities();
+    if (!set_fsuid(0) || !set_fsgid(0) || !own.set()) {
+      std::fputs("ovfsd: can't take back the daemon's own user\n", stderr);
+      std::abort();  // whatever came next would be done in the name of a guest's user
+    }
+  }
+  umask(umask_);
+  errno = saved_errno;
+}
+
+}  // namespace ovfsd::host_tree

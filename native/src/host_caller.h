@@ -1,0 +1,33 @@
+// Making files in a guest's user's name.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include "host_tree.h"
+
+namespace ovfsd::host_tree {
+
+/// For as long as it lives, this thread makes files with exactly the mode given (no umask) and, when the daemon is root,
+/// with the caller's owner and group. The guest's kernel has checked the permissions, with groups that we don't know, so
+/// the right to pass them (CAP_DAC_OVERRIDE) stays. Other threads are not touched.
+class CallerScope {
+ public:
+  explicit CallerScope(Caller caller) noexcept;
+  ~CallerScope();
+  CallerScope(const CallerScope&) = delete;
+  CallerScope& operator=(const CallerScope&) = delete;
+
+  /// 0, or an errno: then nothing may be made.
+  int error() const noexcept { return error_; }
+
+ private:
+  int take(Caller caller) noexcept;
+
+  int error_ = 0;
+  mode_t umask_ = 0;
+  bool is_other_ = false;
+};
+
+}  // namespace ovfsd::host_tree
