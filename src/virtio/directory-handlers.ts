@@ -143,9 +143,15 @@ function encodePlus(
     if (inode === null) continue
     isFull ||= !writer.hasRoomFor(Buffer.byteLength(name))
     if (isFull) break
+    const next = first + index + DOT_ENTRIES + 1
+    if (inode.isFixed && context.passthrough.find(inode) !== undefined) {
+      // The guest asks for it by LOOKUP.
+      writer.addDirentPlus(name, true, null, null, next, nowMs)
+      continue
+    }
     // The guest has looked it up by this reply, as if by LOOKUP.
     context.fs.inodes.countLookup(inode)
-    writer.addDirentPlus(name, inode.isDirectory, inode, inode, first + index + DOT_ENTRIES + 1, nowMs)
+    writer.addDirentPlus(name, inode.isDirectory, inode, inode, next, nowMs)
   }
   finish(request, isFull)
   return writer.lengthBytes > 0

@@ -1,11 +1,15 @@
 import { beginBurst, endBurst } from '../backends/clock.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { errnoNumber, errnoOf } from '../fs/fs-error.js'
-import { FsError } from '../fs/fs-error.js'
+import { FsError, HostError } from '../fs/fs-error.js'
+import { ROOT_NODEID } from '../fs/inode.js'
+import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
+import type { Passthrough } from '../passthrough/passthrough.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Arena } from './arena.js'
 import { Opcode } from './fuse-abi.js'
 import { handlers, opcodesWithoutReply, type HandlerContext } from './handlers.js'
+import { passthroughHandlers } from './passthrough-handlers.js'
 import { META_ERROR, META_FLAGS, META_REPLY_BYTES, REPLY_FLAG_NONE, type NativeDevice } from './native.js'
 import { Request } from './request.js'
 import type { Session } from './session.js'
@@ -21,12 +25,13 @@ export class Dispatcher {
 
   constructor(
     private readonly fs: FileSystem,
+    private readonly passthrough: Passthrough,
     private readonly session: Session,
     private readonly device: NativeDevice,
     private readonly arena: Arena,
     slots: number,
   ) {
-    this.context = { fs, session }
+    this.context = { fs, session, passthrough }
     for (let slot = 0; slot < slots; slot++) this.requests.push(new Request(slot, arena, device))
   }
 
@@ -46,7 +51,8 @@ export class Dispatcher {
     const { opcode } = request
     request.epoch = this.session.epoch
     try {
-      const handler = this.session.isInitialized || opcode === Opcode.INIT ? handlers[opcode] : undefined
+      const table = this.isPassthrough(request.nodeid) ? passthroughHandlers : handlers
+      const handler = this.session.isInitialized || opcode === Opcode.INIT ? table[opcode] : undefined
       if (handler === undefined) this.refuse(request, opcode)
       else {
         const pending = handler(this.context, request)
@@ -61,6 +67,13 @@ export class Dispatcher {
     // INIT belongs to the session it begins.
     if (opcodesWithoutReply.has(opcode)) this.setMeta(request, META_FLAGS, REPLY_FLAG_NONE)
     this.finish(request)
+  }
+
+  private isPassthrough(nodeid: number): boolean {
+    return (
+      nodeid >= PASSTHROUGH_NODEID_BASE ||
+      (nodeid === ROOT_NODEID && this.passthrough.inodes.rootMount !== null)
+    )
   }
 
   private finishLater(request: Request, opcode: number, pending: Promise<void>): void {
@@ -89,7 +102,9 @@ export class Dispatcher {
     const errno = errnoOf(error)
     this.setMeta(request, META_REPLY_BYTES, 0)
     this.setMeta(request, META_ERROR, -errno)
-    if (error instanceof FsError) {
+    if (error instanceof HostError) {
+      this.fs.logger.trace({ opcode, errno: error.message }, 'the host refused')
+    } else if (error instanceof FsError) {
       this.fs.logger.trace({ opcode, errno: error.errno, reason: error.message }, 'refused')
     } else if (error instanceof StorageError) {
       this.fs.logger.warn({ opcode, errno: error.errno, reason: error.message }, 'the store refused')

@@ -13,6 +13,7 @@ export const ATTR_OUT_BYTES = 104
 export const OPEN_OUT_BYTES = 16
 export const INIT_OUT_BYTES = 64
 export const WRITE_OUT_BYTES = 8
+export const GETXATTR_OUT_BYTES = 8
 export const LSEEK_OUT_BYTES = 8
 export const STATFS_OUT_BYTES = 80
 export const DIRENT_HEADER_BYTES = 24
@@ -57,6 +58,7 @@ export const Opcode = {
   LSEEK: 46,
   COPY_FILE_RANGE: 47,
   SYNCFS: 50,
+  TMPFILE: 51,
 } as const
 
 /** Opcodes are below this; a table is as long. */
@@ -80,8 +82,10 @@ export const SetattrValid = {
   UID: 1 << 1,
   GID: 1 << 2,
   SIZE: 1 << 3,
+  ATIME: 1 << 4,
   MTIME: 1 << 5,
   FH: 1 << 6,
+  ATIME_NOW: 1 << 7,
   MTIME_NOW: 1 << 8,
 } as const
 

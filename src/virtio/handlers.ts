@@ -15,6 +15,9 @@ import { fallocate, read, seek, write } from '../fs/read-write.js'
 import { removeDirectory, unlink } from '../fs/remove.js'
 import { rename } from '../fs/rename.js'
 import { statfs } from '../fs/statfs.js'
+import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
+import type { Passthrough } from '../passthrough/passthrough.js'
+import { requireXattr } from '../passthrough/xattrs.js'
 import { monotonicMs } from '../backends/clock.js'
 import { timestampNow } from '../backends/timestamp.js'
 import { readDirectory, readDirectoryPlus } from './directory-handlers.js'
@@ -35,12 +38,14 @@ import {
   STATFS_OUT_BYTES,
   WRITE_OUT_BYTES,
 } from './fuse-abi.js'
+import { replyHostRoot } from './passthrough-entry.js'
 import type { Request } from './request.js'
 import type { Session } from './session.js'
 
 /** What every handler works with. */
 export interface HandlerContext {
   readonly fs: FileSystem
+  readonly passthrough: Passthrough
   readonly session: Session
 }
 
@@ -53,8 +58,15 @@ function requireCurrent({ session }: HandlerContext, request: Request): void {
   if (request.epoch !== session.epoch) throw new FsError('EIO', 'the guest began a new session')
 }
 
-function replyEntry(context: HandlerContext, request: Request, inode: Inode): void {
+export function replyEntry(context: HandlerContext, request: Request, inode: Inode): void {
   requireCurrent(context, request)
+  if (inode.isFixed) {
+    const mount = context.passthrough.find(inode)
+    if (mount !== undefined) {
+      replyHostRoot(context.passthrough, request, mount)
+      return
+    }
+  }
   const word = request.beginReply(ENTRY_OUT_BYTES)
   context.fs.inodes.countLookup(inode)
   putEntryOut(request.replyWords, word, inode, monotonicMs())
@@ -103,9 +115,15 @@ function handleLookup(context: HandlerContext, request: Request): void | Promise
   replyLookup(context, request, inode, parent)
 }
 
-function handleForget({ fs }: HandlerContext, request: Request): void {
+/** The guest knows the inodes of all kinds of mounts by their nodeids. */
+function forget({ fs, passthrough }: HandlerContext, nodeid: number, count: number): void {
+  if (nodeid >= PASSTHROUGH_NODEID_BASE) passthrough.inodes.forget(nodeid, count)
+  else fs.inodes.forget(nodeid, count)
+}
+
+export function handleForget(context: HandlerContext, request: Request): void {
   const forgetInBytes = 8
-  if (request.argumentBytes >= forgetInBytes) fs.inodes.forget(request.nodeid, request.u64(0))
+  if (request.argumentBytes >= forgetInBytes) forget(context, request.nodeid, request.u64(0))
 }
 
 const FORGET_ONE_BYTES = 16
@@ -113,7 +131,7 @@ const NANOSECONDS_PER_SECOND = 1e9
 /** Forgets in one request; a kernel sends a page's worth, so a larger count is a lie. */
 const MAX_FORGETS = 65_536
 
-function handleBatchForget({ fs }: HandlerContext, request: Request): void {
+export function handleBatchForget(context: HandlerContext, request: Request): void {
   const batchHeaderBytes = 8
   if (request.argumentBytes < batchHeaderBytes) return
   const present = Math.floor((request.argumentBytes - batchHeaderBytes) / FORGET_ONE_BYTES)
@@ -121,7 +139,7 @@ function handleBatchForget({ fs }: HandlerContext, request: Request): void {
   const items = Buffer.alloc(count * FORGET_ONE_BYTES)
   if (!request.pullArguments(batchHeaderBytes, items)) return
   for (let offset = 0; offset < items.byteLength; offset += FORGET_ONE_BYTES) {
-    fs.inodes.forget(Number(items.readBigUInt64LE(offset)), Number(items.readBigUInt64LE(offset + 8)))
+    forget(context, Number(items.readBigUInt64LE(offset)), Number(items.readBigUInt64LE(offset + 8)))
   }
 }
 
@@ -207,9 +225,15 @@ function handleRename2({ fs }: HandlerContext, request: Request): Promise<void> 
   return renameWith(fs, request, rename2InBytes, request.u32(8))
 }
 
+/** EXDEV where the other end of the operation is on a pass-through mount. */
+function requireSameKind(nodeid: number): void {
+  if (nodeid >= PASSTHROUGH_NODEID_BASE) throw new FsError('EXDEV')
+}
+
 function renameWith(fs: FileSystem, request: Request, namesOffset: number, flags: number): Promise<void> {
   request.require(namesOffset + 2, 0)
   const oldParent = fs.inodes.get(request.nodeid)
+  requireSameKind(request.u64(0))
   const newParent = fs.inodes.get(request.u64(0))
   const oldName = request.name(namesOffset)
   const newName = request.name(request.offsetBehindName(namesOffset))
@@ -324,6 +348,7 @@ async function handleCopyFileRange({ fs }: HandlerContext, request: Request): Pr
   const copyInBytes = 56
   request.require(copyInBytes, WRITE_OUT_BYTES)
   const from = fs.files.get(request.u64(0))
+  requireSameKind(request.u64(16))
   const to = fs.files.get(request.u64(24))
   replyWrite(request, await copyFileRange(from, request.u64(8), to, request.u64(32), request.u64(40)))
 }
@@ -359,27 +384,33 @@ function handleFsyncdir({ fs }: HandlerContext, request: Request): void {
   fs.directories.get(request.u64(0))
 }
 
-async function handleSyncfs({ fs }: HandlerContext): Promise<void> {
-  const failed = await fs.commitAll(() => undefined)
+/** The guest's kernel knows all mounts as one file system. */
+export async function handleSyncfs({ fs, passthrough }: HandlerContext): Promise<void> {
+  const [failed] = await Promise.all([fs.commitAll(() => undefined), passthrough.sync()])
   if (failed > 0) throw new FsError('EIO', `${failed} files could not be committed`)
 }
 
 // ---- session
 
-function handleInit({ session }: HandlerContext, request: Request): void {
+export function handleInit({ session }: HandlerContext, request: Request): void {
   session.init(request)
 }
 
-function handleDestroy({ session }: HandlerContext): void {
+export function handleDestroy({ session }: HandlerContext): void {
   session.end()
 }
 
 /** Requests are never given up half way: the guest waits for their end. */
-function ignore(): void {
+export function ignore(): void {
   // no reply
 }
 
-function refuse(errno: 'EPERM'): Handler {
+/** ENOSYS, after which the guest's kernel never asks again, unless a pass-through mount has them: it has one mind for all mounts. */
+function refuseXattr({ passthrough }: HandlerContext): void {
+  requireXattr(passthrough, null)
+}
+
+function refuse(errno: 'EPERM' | 'EOPNOTSUPP'): Handler {
   return () => {
     throw new FsError(errno)
   }
@@ -419,15 +450,22 @@ const table: readonly (readonly [number, Handler])[] = [
   [Opcode.LSEEK, handleLseek],
   [Opcode.COPY_FILE_RANGE, handleCopyFileRange],
   [Opcode.SYNCFS, handleSyncfs],
+  [Opcode.SETXATTR, refuseXattr],
+  [Opcode.GETXATTR, refuseXattr],
+  [Opcode.LISTXATTR, refuseXattr],
+  [Opcode.REMOVEXATTR, refuseXattr],
+  // Not ENOSYS: pass-through mounts have it.
+  [Opcode.TMPFILE, refuse('EOPNOTSUPP')],
 ]
 
 /** The handler of each opcode; undefined where there is none: ENOSYS. */
-export const handlers: readonly (Handler | undefined)[] = buildTable()
+export const handlers: readonly (Handler | undefined)[] = byOpcode(table)
 
-function buildTable(): (Handler | undefined)[] {
-  const byOpcode = new Array<Handler | undefined>(OPCODE_LIMIT).fill(undefined)
-  for (const [opcode, handler] of table) byOpcode[opcode] = handler
-  return byOpcode
+/** An array that is indexed by opcode. */
+export function byOpcode(pairs: readonly (readonly [number, Handler])[]): readonly (Handler | undefined)[] {
+  const indexed = new Array<Handler | undefined>(OPCODE_LIMIT).fill(undefined)
+  for (const [opcode, handler] of pairs) indexed[opcode] = handler
+  return indexed
 }
 
 export const opcodesWithoutReply: ReadonlySet<number> = new Set([

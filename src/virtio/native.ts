@@ -114,6 +114,31 @@ export interface NativeDevice {
   push(slot: number, poolOffset: number, lengthBytes: number): number
   pushBytes(slot: number, source: Uint8Array, lengthBytes: number): number
   pushZeros(slot: number, lengthBytes: number): number
+  /**
+   * Data of a host's file straight into the reply, without waiting: all of `lengthBytes`, or up to the end of the file. Returns the
+   * bytes, or an errno below 0: -EAGAIN or -EOPNOTSUPP where `readFileLater` has to go on, -EFAULT where guest memory has vanished.
+   */
+  readFile(slot: number, fd: number, offset: number, lengthBytes: number): number
+  /** The same, less what is in the reply already, in a thread. Never rejects. `fd` and the slot stay until it is settled. */
+  readFileLater(slot: number, fd: number, offset: number, lengthBytes: number): Promise<number>
+  /** From the readable part, `payloadOffset` bytes from its start. `append`: 1 writes at the file's end. Returns the bytes, perhaps fewer than asked for, or an errno below 0. */
+  writeFile(
+    slot: number,
+    fd: number,
+    offset: number,
+    lengthBytes: number,
+    payloadOffset: number,
+    append: 0 | 1,
+  ): number
+  /** The same in a thread: fewer bytes than asked for only where an error came after some. Never rejects. */
+  writeFileLater(
+    slot: number,
+    fd: number,
+    offset: number,
+    lengthBytes: number,
+    payloadOffset: number,
+    append: 0 | 1,
+  ): Promise<number>
   stats(): DeviceStats
   /** Stop listening and drop the front-end, without waiting. The socket file is removed if `listen` made it. */
   close(): void

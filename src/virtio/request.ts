@@ -1,9 +1,12 @@
 import type { ReadSink, WriteSource } from '../cache/content-source.js'
 import { FsError } from '../fs/fs-error.js'
+import type { HostData } from '../passthrough/files.js'
+import type { NameBytes } from '../passthrough/names.js'
 import { decodeName } from '../fs/names.js'
 import type { Arena } from './arena.js'
 import { IN_HEADER_BYTES, OUT_HEADER_BYTES } from './fuse-abi.js'
 import {
+  META_ERROR,
   META_READABLE_BYTES,
   META_REPLY_BYTES,
   META_WRITABLE_BYTES,
@@ -23,7 +26,7 @@ const WRITE_PAYLOAD_OFFSET = IN_HEADER_BYTES + 40
  *
  * Arguments are addressed by their byte offset behind the fuse_in_header, as in <linux/fuse.h>.
  */
-export class Request implements ReadSink, WriteSource {
+export class Request implements ReadSink, WriteSource, HostData {
   /** The session that the request belongs to; see Session. */
   epoch = 0
   private readonly words: Uint32Array
@@ -105,6 +108,12 @@ export class Request implements ReadSink, WriteSource {
     return decodeName(this.arena.bytes, start, this.endOfName(offset))
   }
 
+  /** The same as bytes in the arena, not looked at yet. EINVAL for one without an end. */
+  nameBytes(offset: number): NameBytes {
+    const start = this.headerByte + IN_HEADER_BYTES + offset
+    return { bytes: this.arena.bytes, start, length: this.endOfName(offset) - start }
+  }
+
   /** The offset behind the name at `offset` and its NUL: where a second one stands. */
   offsetBehindName(offset: number): number {
     return this.endOfName(offset) + 1 - this.headerByte - IN_HEADER_BYTES
@@ -152,7 +161,38 @@ export class Request implements ReadSink, WriteSource {
     this.device.pushBytes(this.slot, source, lengthBytes)
   }
 
+  // ---- HostData: between files of the host and the request's memory
+
+  readFile(fd: number, offset: number, lengthBytes: number): number {
+    return this.device.readFile(this.slot, fd, offset, lengthBytes)
+  }
+
+  readFileLater(fd: number, offset: number, lengthBytes: number): Promise<number> {
+    return this.device.readFileLater(this.slot, fd, offset, lengthBytes)
+  }
+
+  writeFile(fd: number, from: number, offset: number, lengthBytes: number, append: boolean): number {
+    const payloadOffset = WRITE_PAYLOAD_OFFSET + from
+    return this.device.writeFile(this.slot, fd, offset, lengthBytes, payloadOffset, append ? 1 : 0)
+  }
+
+  writeFileLater(
+    fd: number,
+    from: number,
+    offset: number,
+    lengthBytes: number,
+    append: boolean,
+  ): Promise<number> {
+    const payloadOffset = WRITE_PAYLOAD_OFFSET + from
+    return this.device.writeFileLater(this.slot, fd, offset, lengthBytes, payloadOffset, append ? 1 : 0)
+  }
+
   // ---- reply
+
+  /** Answer with an errno (positive) that is too common for an exception. */
+  refuse(errno: number): void {
+    this.words[this.metaWord + META_ERROR] = -errno
+  }
 
   /** Announce the reply's length and return the word at which it is to be written; all of it is zero. */
   beginReply(lengthBytes: number): number {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { BackendOptions } from '../backends/create-backend.js'
+import { EmptyBackend } from '../backends/empty-backend.js'
 import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
 import { CacheDirectory } from '../cache/cache-directory.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
@@ -11,6 +12,8 @@ import { Mount, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { Logger } from '../observability/logger.js'
+import type { HostMountOptions } from '../passthrough/host-mount.js'
+import { Passthrough, type PassthroughStats } from '../passthrough/passthrough.js'
 import { Arena } from './arena.js'
 import { Dispatcher } from './dispatcher.js'
 import {
@@ -25,6 +28,9 @@ import { Stores } from './stores.js'
 
 /** Requests in flight over all queues: one full queue of the usual size. More wait in the rings. */
 const SLOTS = 1024
+
+/** The `type` of mounts that are directories of the host as they are. */
+const PASSTHROUGH_TYPE = 'passthrough'
 
 /** How often a closing server looks whether requests still run. Every call of a store has a deadline, so this ends. */
 const DRAIN_POLL_MS = 5
@@ -85,6 +91,7 @@ export interface ServerStats {
   readonly treeInodes: number
   readonly openFiles: number
   readonly openDirectories: number
+  readonly passthrough: PassthroughStats
 }
 
 /** The daemon's core: one socket, one tree, one cache. */
@@ -96,6 +103,7 @@ export class Server {
 
   private constructor(
     private readonly fs: FileSystem,
+    private readonly passthrough: Passthrough,
     private readonly device: NativeDevice,
     private readonly pool: NativePool,
     private readonly stores: Stores,
@@ -129,16 +137,25 @@ export class Server {
     const table: MountTable = new MountTable(
       mounts.map((mount) => ({
         options: withCache(mount, settings.enabledCache),
-        backend: stores.setUp(mount, (standIn, backend) => {
-          table.find(mount.name)?.replaceBackend(standIn, backend)
-        }),
-        staging: stores.stagingOf(mount),
+        ...(isPassthrough(mount)
+          ? { backend: new EmptyBackend() }
+          : {
+              backend: stores.setUp(mount, (standIn, backend) => {
+                table.find(mount.name)?.replaceBackend(standIn, backend)
+              }),
+              staging: stores.stagingOf(mount),
+            }),
       })),
     )
     const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs, guestWriteback } = settings
     const fsOptions = { cacheEnabled, writeBack, dirtyExpireMs, guestWriteback }
     const fs = new FileSystem(table, cache, fsOptions, logger)
-    const session = new Session(fs)
+    const passthrough = new Passthrough({ guestWriteback }, logger)
+    for (const mount of mounts) {
+      const place = table.find(mount.name)
+      if (isPassthrough(mount) && place !== undefined) passthrough.add(place, hostOptionsOf(mount))
+    }
+    const session = new Session(fs, passthrough)
     const device: NativeDevice = new native.Device({
       requestQueues: settings.requestQueues,
       slots: SLOTS,
@@ -152,7 +169,7 @@ export class Server {
         onFrontEndGone?.()
       },
     })
-    const dispatcher = new Dispatcher(fs, session, device, new Arena(device, SLOTS), SLOTS)
+    const dispatcher = new Dispatcher(fs, passthrough, session, device, new Arena(device, SLOTS), SLOTS)
     try {
       device.listen({ path: settings.socketPath, mode: settings.socketMode })
     } catch (error) {
@@ -160,7 +177,7 @@ export class Server {
       pool.close()
       throw error
     }
-    return new Server(fs, device, pool, stores, directory, logger)
+    return new Server(fs, passthrough, device, pool, stores, directory, logger)
   }
 
   /** Walks the whole tree: not for a hot path. */
@@ -174,6 +191,7 @@ export class Server {
       treeInodes: countInodes(fs.inodes.root),
       openFiles: fs.files.count,
       openDirectories: fs.directories.count,
+      passthrough: this.passthrough.stats(),
     }
   }
 
@@ -206,13 +224,12 @@ export class Server {
   /** False when its place is not free. */
   private add(settings: ServerMount): boolean {
     const { logger, fs } = this
-    const backend = this.stores.setUp(settings, (standIn, made) => {
-      mount.replaceBackend(standIn, made)
-    })
-    const options = withCache(settings, fs.options.cacheEnabled)
-    const mount: Mount = new Mount(options, backend, this.stores.stagingOf(settings))
+    const mount = isPassthrough(settings)
+      ? new Mount(withCache(settings, fs.options.cacheEnabled), new EmptyBackend())
+      : this.makeMount(settings)
     try {
       fs.mounts.attach(mount)
+      if (isPassthrough(settings)) this.passthrough.add(mount, hostOptionsOf(settings))
     } catch (error) {
       logger.error({ mount: settings.name, err: error }, 'a mount could not be added')
       return false
@@ -221,13 +238,24 @@ export class Server {
     return true
   }
 
+  private makeMount(settings: ServerMount): Mount {
+    const backend = this.stores.setUp(settings, (standIn, made) => {
+      mount.replaceBackend(standIn, made)
+    })
+    const options = withCache(settings, this.fs.options.cacheEnabled)
+    const mount: Mount = new Mount(options, backend, this.stores.stagingOf(settings))
+    return mount
+  }
+
   /** False when the new options make no store. */
   private change(before: ServerMount, after: ServerMount): boolean {
     const { logger, fs } = this
     const mount = fs.mounts.find(before.name)
     if (mount === undefined) return false
     try {
-      const backend = isSameBackend(before, after) ? null : this.stores.create(after)
+      if (isPassthrough(after)) this.passthrough.change(mount, hostOptionsOf(after))
+      const isSame = isPassthrough(after) || isSameBackend(before, after)
+      const backend = isSame ? null : this.stores.create(after)
       reconfigureMount(mount, withCache(after, fs.options.cacheEnabled), backend)
     } catch (error) {
       logger.error({ mount: after.name, err: error }, 'a mount could not be changed and stays as it was')
@@ -252,12 +280,19 @@ export class Server {
     // A stopping server commits everything by itself.
     if (this.stopping.signal.aborted) return
     fs.mounts.detach(mount)
-    const retiring = retireMount(fs, mount, graceMs, this.stopping.signal).then((filesLost) => {
-      this.retiring.delete(retiring)
-      if (filesLost === 0) logger.info({ mount: name }, 'mount removed')
-      else
-        logger.error({ mount: name, filesLost }, 'mount removed; files that its store did not take are lost')
-    })
+    const { signal } = this.stopping
+    const hasRetired = this.passthrough.retire(mount, graceMs, signal)
+    const retiring = Promise.all([retireMount(fs, mount, graceMs, signal), hasRetired]).then(
+      ([filesLost]) => {
+        this.retiring.delete(retiring)
+        if (filesLost === 0) logger.info({ mount: name }, 'mount removed')
+        else
+          logger.error(
+            { mount: name, filesLost },
+            'mount removed; files that its store did not take are lost',
+          )
+      },
+    )
     this.retiring.add(retiring)
   }
 
@@ -276,9 +311,23 @@ export class Server {
     const failed = await this.fs.close(report)
     // What the guest had asked for and the stores have not answered yet still uses the pool.
     while (this.device.stats().slotsInFlight > 0) await delay(DRAIN_POLL_MS)
+    this.passthrough.close()
     this.directory?.close()
     this.pool.close()
     if (failed > 0) throw new Error(`${failed} files could not be committed; their unsaved data is lost`)
+  }
+}
+
+/** Its files are the host's own: nothing of it goes through stores and the cache. */
+function isPassthrough({ type }: ServerMount): boolean {
+  return type === PASSTHROUGH_TYPE
+}
+
+function hostOptionsOf({ options }: ServerMount): HostMountOptions {
+  return {
+    root: options['root'] ?? '/',
+    xattr: options['xattr'] === 'true',
+    directIo: options['direct_io'] === 'true',
   }
 }
 

@@ -1,6 +1,7 @@
 import { endSession } from '../fs/end-session.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { FsError } from '../fs/fs-error.js'
+import type { Passthrough } from '../passthrough/passthrough.js'
 import {
   FUSE_KERNEL_MINOR_VERSION,
   FUSE_KERNEL_VERSION,
@@ -41,7 +42,10 @@ export class Session {
   epoch = 0
   isInitialized = false
 
-  constructor(private readonly fs: FileSystem) {}
+  constructor(
+    private readonly fs: FileSystem,
+    private readonly passthrough: Passthrough,
+  ) {}
 
   /** INIT: agree on version and flags, and begin anew. */
   init(request: Request): void {
@@ -87,6 +91,7 @@ export class Session {
     if (!this.isInitialized) return
     this.isInitialized = false
     this.epoch++
+    this.passthrough.endSession()
     void endSession(this.fs)
   }
 }

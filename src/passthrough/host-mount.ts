@@ -1,0 +1,75 @@
+import type { GuestCache, Mount } from '../fs/mount.js'
+import { HostInode, inoOf, S_IFDIR } from './host-inode.js'
+import { STAT_WORDS } from './host-calls.js'
+
+export interface HostMountOptions {
+  /** An absolute path of the host. */
+  readonly root: string
+  /** Extended attributes are the guest's to use. */
+  readonly xattr: boolean
+  /** O_DIRECT is handed on to the host. */
+  readonly directIo: boolean
+}
+
+const MODE_WORD = 15
+
+/** A directory of the host in its place in the tree of mounts. */
+export class HostMount {
+  readonly root: HostInode
+  /** A reload took the mount away: nothing new begins on it. */
+  isRemoved = false
+  private readonly byIno = new Map<number, HostInode>()
+
+  constructor(
+    /** Its place in the tree; holds what all kinds of mounts have. */
+    readonly place: Mount,
+    public options: HostMountOptions,
+  ) {
+    const stat = new Uint32Array(STAT_WORDS)
+    stat[MODE_WORD] = S_IFDIR
+    this.root = new HostInode(this, null, stat)
+    this.root.point = place.root
+  }
+
+  get readOnly(): boolean {
+    return this.place.options.readOnly
+  }
+
+  get guestCache(): GuestCache {
+    return this.place.options.guestCache
+  }
+
+  /** How long the guest may believe names and attributes, ms. */
+  get timeToLiveMs(): number {
+    const { guestCache, expirationMs } = this.place.options
+    if (guestCache === 'none') return 0
+    return guestCache === 'always' ? Infinity : expirationMs
+  }
+
+  /** The inode that the guest knows already of the file that `stat` tells of. */
+  find(stat: Uint32Array): HostInode | null {
+    let inode = this.byIno.get(inoOf(stat)) ?? null
+    while (inode !== null && !inode.isOf(stat)) inode = inode.next
+    return inode
+  }
+
+  addToIndex(inode: HostInode): void {
+    inode.next = this.byIno.get(inode.ino) ?? null
+    this.byIno.set(inode.ino, inode)
+  }
+
+  removeFromIndex(inode: HostInode): void {
+    const first = this.byIno.get(inode.ino)
+    if (first === undefined) return
+    if (first === inode) {
+      if (inode.next === null) this.byIno.delete(inode.ino)
+      else this.byIno.set(inode.ino, inode.next)
+      return
+    }
+    for (let before = first; before.next !== null; before = before.next) {
+      if (before.next !== inode) continue
+      before.next = inode.next
+      return
+    }
+  }
+}

@@ -1,0 +1,184 @@
+/** Names: finding, making, linking, moving and removing them. All on the loop, one system call or three each. */
+import { constants } from 'node:os'
+import { FsError } from '../fs/fs-error.js'
+import type { Inode } from '../fs/inode.js'
+import { checked } from './host-calls.js'
+import type { HostMount } from './host-mount.js'
+import { S_IFLNK, type HostInode } from './host-inode.js'
+import type { Passthrough } from './passthrough.js'
+
+const { ENOENT } = constants.errno
+/** PATH_MAX of Linux, with its NUL. */
+const PATH_MAX_BYTES = 4096
+
+/** A name as the guest sent it: `length` bytes of `bytes` from `start` on. What is no name of one entry is refused by the calls. */
+export interface NameBytes {
+  readonly bytes: Uint8Array
+  readonly start: number
+  readonly length: number
+}
+
+/** In whose name something is made, in the guest's ids. */
+export interface Caller {
+  readonly uid: number
+  readonly gid: number
+}
+
+export function requireWritable({ readOnly }: HostMount): void {
+  if (readOnly) throw new FsError('EROFS')
+}
+
+export function requireDirectory(inode: HostInode): void {
+  if (!inode.isDirectory) throw new FsError('ENOTDIR')
+}
+
+function textOf({ bytes, start, length }: NameBytes): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('utf8')
+}
+
+/** What the tree of mounts has by that name: a mount point, or a directory on the way to one. */
+function placeOf(directory: HostInode, name: NameBytes): Inode | null {
+  const { point } = directory
+  if (point?.children == null || point.children.size === 0) return null
+  return point.children.get(textOf(name)) ?? null
+}
+
+/** Where the configuration has a mount, or leads to one, the guest may not put or take anything: `errno`. */
+function requireFree(directory: HostInode, name: NameBytes, errno: 'EBUSY' | 'EEXIST'): void {
+  const place = placeOf(directory, name)
+  if (place === null) return
+  if (errno === 'EEXIST' && place.mount.root !== place) return
+  throw new FsError(errno, 'a mount point')
+}
+
+/**
+ * What `name` leads to: an inode of the host, whose stat is in `stat` then, the root of a mount that lies there, or null. The
+ * inode is not counted as looked up yet, and goes with the next call unless it is.
+ */
+export function lookup(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode | Inode | null {
+  requireDirectory(directory)
+  const place = placeOf(directory, name)
+  if (place !== null && place.mount.root === place) return place
+  const inode = find(pt, directory, name)
+  // A directory of the host on the way to a mount point, or none any more.
+  if (inode?.isDirectory === true) inode.point = place
+  return inode
+}
+
+function find(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode | null {
+  const { calls, stat } = pt
+  const fd = pt.fdOf(directory)
+  const looked = calls.statName(fd, name.bytes, name.start, name.length, stat)
+  if (looked === -ENOENT) return null
+  checked(looked)
+  const known = directory.mount.find(stat)
+  if (known !== null) return known
+  const opened = calls.openName(fd, name.bytes, name.start, name.length, stat)
+  // Removed since.
+  if (opened === -ENOENT) return null
+  return pt.adopt(directory.mount, checked(opened))
+}
+
+/** What was just made by this name. Somebody of the host may have been quicker to take it away. */
+function made(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode {
+  const inode = find(pt, directory, name)
+  if (inode === null) throw new FsError('ENOENT', 'it was removed as soon as it was made')
+  return inode
+}
+
+export function makeDirectory(
+  pt: Passthrough,
+  directory: HostInode,
+  name: NameBytes,
+  mode: number,
+  { uid, gid }: Caller,
+): HostInode {
+  requireNewName(directory, name)
+  const { bytes, start, length } = name
+  checked(pt.calls.makeDirectory(pt.fdOf(directory), bytes, start, length, mode, uid, gid))
+  return made(pt, directory, name)
+}
+
+/** `mode` with the file type, `rdev` as in fuse_mknod_in. */
+export function makeNode(
+  pt: Passthrough,
+  directory: HostInode,
+  name: NameBytes,
+  mode: number,
+  rdev: number,
+  { uid, gid }: Caller,
+): HostInode {
+  requireNewName(directory, name)
+  const { bytes, start, length } = name
+  checked(pt.calls.makeNode(pt.fdOf(directory), bytes, start, length, mode, rdev, uid, gid))
+  return made(pt, directory, name)
+}
+
+/** `target`: any bytes but NUL; what it leads to is the guest's business. */
+export function makeSymlink(
+  pt: Passthrough,
+  directory: HostInode,
+  name: NameBytes,
+  target: NameBytes,
+  { uid, gid }: Caller,
+): HostInode {
+  requireNewName(directory, name)
+  if (target.length >= PATH_MAX_BYTES) throw new FsError('ENAMETOOLONG')
+  const { bytes, start, length } = name
+  checked(
+    pt.calls.makeSymlink(
+      ...([pt.fdOf(directory), bytes, start, length] as const),
+      ...([target.bytes, target.start, target.length, uid, gid] as const),
+    ),
+  )
+  return made(pt, directory, name)
+}
+
+/** Another name of `inode`. EXDEV across mounts. */
+export function link(pt: Passthrough, inode: HostInode, directory: HostInode, name: NameBytes): void {
+  requireNewName(directory, name)
+  if (inode.mount !== directory.mount) throw new FsError('EXDEV')
+  checked(pt.calls.link(pt.fdOf(inode), pt.fdOf(directory), name.bytes, name.start, name.length))
+}
+
+export function requireNewName(directory: HostInode, name: NameBytes): void {
+  requireDirectory(directory)
+  requireWritable(directory.mount)
+  requireFree(directory, name, 'EEXIST')
+}
+
+export function remove(pt: Passthrough, directory: HostInode, name: NameBytes, isDirectory: boolean): void {
+  requireDirectory(directory)
+  requireWritable(directory.mount)
+  requireFree(directory, name, 'EBUSY')
+  checked(pt.calls.unlink(pt.fdOf(directory), name.bytes, name.start, name.length, isDirectory ? 1 : 0))
+}
+
+/** `flags` as renameat2(2). EXDEV across mounts, EBUSY for mount points and what leads to them. */
+export function rename(
+  pt: Passthrough,
+  directory: HostInode,
+  name: NameBytes,
+  newDirectory: HostInode,
+  newName: NameBytes,
+  flags: number,
+): void {
+  requireDirectory(directory)
+  requireDirectory(newDirectory)
+  if (directory.mount !== newDirectory.mount) throw new FsError('EXDEV')
+  requireWritable(directory.mount)
+  requireFree(directory, name, 'EBUSY')
+  requireFree(newDirectory, newName, 'EBUSY')
+  checked(
+    pt.calls.rename(
+      ...([pt.fdOf(directory), name.bytes, name.start, name.length] as const),
+      ...([pt.fdOf(newDirectory), newName.bytes, newName.start, newName.length, flags] as const),
+    ),
+  )
+}
+
+/** A symbolic link's target into `target`. Returns its length. EINVAL for anything else. */
+export function readLink(pt: Passthrough, inode: HostInode, target: Uint8Array): number {
+  if (inode.type !== S_IFLNK) throw new FsError('EINVAL')
+  return checked(pt.calls.readLink(pt.fdOf(inode), target))
+}

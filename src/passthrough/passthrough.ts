@@ -1,0 +1,221 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Semaphore } from '../backends/semaphore.js'
+import { FsError } from '../fs/fs-error.js'
+import { HandleTable } from '../fs/handle-table.js'
+import type { Inode } from '../fs/inode.js'
+import type { Mount } from '../fs/mount.js'
+import type { Logger } from '../observability/logger.js'
+import { Descriptor, DescriptorBudget } from './descriptor.js'
+import { checked, hostCalls, HostOperation, STAT_WORDS, type HostCalls } from './host-calls.js'
+import { HostInode } from './host-inode.js'
+import { HostInodeTable } from './host-inode-table.js'
+import { HostMount, type HostMountOptions } from './host-mount.js'
+import type { HostDirectory } from './directories.js'
+import type { HostFile } from './files.js'
+
+/** Descriptors left to the rest of the daemon, whatever the guest opens here: sockets to the stores, above all. */
+const RESERVED_DESCRIPTORS = 1024
+/** Where the limit is low: this part of it. */
+const RESERVED_SHARE = 0.25
+/** As many threads as libuv has where nobody says otherwise. */
+const DEFAULT_THREADS = 4
+/** Threads left to the rest of the daemon: a disk that hangs must not keep it from its own files. */
+const RESERVED_THREADS = 2
+/** How often a removal looks whether the guest has closed its files. */
+const POLL_MS = 20
+
+export interface PassthroughOptions {
+  /** The guest's kernel collects writes: it then appends by itself, and reads by handles that were opened for writing only. */
+  readonly guestWriteback: boolean
+}
+
+/** What it holds at one moment. */
+export interface PassthroughStats {
+  readonly inodes: number
+  readonly openFiles: number
+  readonly openDirectories: number
+  readonly descriptors: number
+}
+
+/** The state that the operations on pass-through mounts share; they are functions in the files beside this one. */
+export class Passthrough {
+  readonly inodes = new HostInodeTable()
+  readonly files = new HandleTable<HostFile>()
+  readonly directories = new HandleTable<HostDirectory>()
+  /** What the last call told, until the next one. */
+  readonly stat = new Uint32Array(STAT_WORDS)
+  readonly threads = new Semaphore(threadsForUs())
+  private readonly mounts = new Map<Inode, HostMount>()
+  private readonly budget = new DescriptorBudget(descriptorsForUs())
+  private loadedCalls: HostCalls | null = null
+
+  constructor(
+    readonly options: PassthroughOptions,
+    private readonly logger: Logger,
+  ) {}
+
+  get calls(): HostCalls {
+    return (this.loadedCalls ??= hostCalls())
+  }
+
+  stats(): PassthroughStats {
+    return {
+      inodes: this.inodes.count,
+      openFiles: this.files.count,
+      openDirectories: this.directories.count,
+      descriptors: this.budget.used,
+    }
+  }
+
+  // ---- mounts
+
+  /** `place` is in the tree of mounts, or about to be. A root that can't be opened is tried again by who needs it. */
+  add(place: Mount, options: HostMountOptions): void {
+    const mount = new HostMount(place, options)
+    this.mounts.set(place.root, mount)
+    this.inodes.add(mount.root)
+    if (place.options.mountPoint.length === 0) this.inodes.rootMount = mount
+    try {
+      this.fdOf(mount.root)
+    } catch (error) {
+      this.logger.error(
+        { mount: place.options.name, root: options.root, err: error },
+        'a directory of the host cannot be opened; requests to it will try again',
+      )
+    }
+  }
+
+  change(place: Mount, options: HostMountOptions): void {
+    const mount = this.mounts.get(place.root)
+    if (mount !== undefined) mount.options = options
+  }
+
+  /** The pass-through mount whose root that inode of the tree of mounts is. */
+  find(place: Inode): HostMount | undefined {
+    return this.mounts.get(place)
+  }
+
+  /** There is a mount with extended attributes. */
+  get offersXattr(): boolean {
+    for (const mount of this.mounts.values()) if (mount.options.xattr) return true
+    return false
+  }
+
+  /**
+   * The mount has left the tree: what is open of it may be used until `graceMs` are over or `hurry` is aborted, then it is closed
+   * from our side.
+   */
+  async retire(place: Mount, graceMs: number, hurry: AbortSignal): Promise<void> {
+    const mount = this.mounts.get(place.root)
+    if (mount === undefined) return
+    this.mounts.delete(place.root)
+    mount.isRemoved = true
+    const isOurs = ({ inode }: { readonly inode: HostInode }): boolean => inode.mount === mount
+    const deadlineMs = performance.now() + graceMs
+    while (
+      (this.files.some(isOurs) || this.directories.some(isOurs)) &&
+      performance.now() < deadlineMs &&
+      !hurry.aborted
+    ) {
+      await delay(POLL_MS)
+    }
+    for (const file of this.files.revoke(isOurs)) file.descriptor.close()
+    for (const directory of this.directories.revoke(isOurs)) directory.descriptor.close()
+    // The guest may still have their nodeids, which must not be given out again before it forgets them.
+    for (const inode of this.inodes.ofMount(mount)) {
+      inode.descriptor?.close()
+      inode.descriptor = null
+      this.inodes.freeIfUnused(inode)
+    }
+  }
+
+  // ---- descriptors
+
+  /** ENFILE when the guest has as many as it may have. Closes `fd` then. */
+  hold(fd: number): Descriptor {
+    if (this.budget.isSpent) {
+      this.calls.close(fd)
+      throw new FsError('ENFILE', `the guest holds ${this.budget.limit} files of the host`)
+    }
+    return new Descriptor(this.calls, this.budget, fd)
+  }
+
+  /** The inode's descriptor. A mount's root is opened if it is not yet. EIO when the mount was removed. */
+  descriptorOf(inode: HostInode): Descriptor {
+    if (inode.descriptor !== null) return inode.descriptor
+    const { mount } = inode
+    if (mount.isRemoved || inode !== mount.root) throw new FsError('EIO', 'its mount was removed')
+    const fd = checked(this.calls.openRoot(Buffer.from(mount.options.root)))
+    inode.descriptor = this.hold(fd)
+    return inode.descriptor
+  }
+
+  fdOf(inode: HostInode): number {
+    return this.descriptorOf(inode).fd
+  }
+
+  /** The inode of the file that `fd`, an O_PATH descriptor that is ours from now on, is of; `stat` is its stat. */
+  adopt(mount: HostMount, fd: number): HostInode {
+    const known = mount.find(this.stat)
+    if (known !== null) {
+      this.calls.close(fd)
+      return known
+    }
+    const inode = new HostInode(mount, this.hold(fd), this.stat)
+    this.inodes.add(inode)
+    mount.addToIndex(inode)
+    return inode
+  }
+
+  /** Write the inode's stat to `stat`. */
+  lookAt(inode: HostInode): void {
+    checked(this.calls.stat(this.fdOf(inode), this.stat))
+  }
+
+  /** Run `work` in a thread while `descriptor` stays open; an errno that it resolves with is thrown. */
+  async inThread(descriptor: Descriptor, work: () => Promise<number>): Promise<number> {
+    return checked(await descriptor.use(() => this.threads.run(1, work)))
+  }
+
+  // ---- session
+
+  /** The guest is gone or begins anew: nothing is open or looked up any more. */
+  endSession(): void {
+    for (const { descriptor } of this.files.drain()) descriptor.close()
+    for (const { descriptor } of this.directories.drain()) descriptor.close()
+    this.inodes.forgetAll()
+  }
+
+  /** What has been written to all mounts is on the host's disks. Rejects with the first error. */
+  async sync(): Promise<void> {
+    for (const mount of this.mounts.values()) {
+      const descriptor = this.descriptorOf(mount.root)
+      await this.inThread(descriptor, () =>
+        this.calls.run(HostOperation.SYNC_FILE_SYSTEM, descriptor.fd, -1, 0, 0, 0),
+      )
+    }
+  }
+
+  /** When no request is under way any more. */
+  close(): void {
+    this.endSession()
+    for (const { root } of this.mounts.values()) {
+      root.descriptor?.close()
+      root.descriptor = null
+    }
+    this.mounts.clear()
+  }
+}
+
+/** The hard limit, which Node.js has made its own, less what the rest of the daemon needs. */
+function descriptorsForUs(): number {
+  const limits = readFileSync('/proc/self/limits', 'utf8')
+  const limit = Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Infinity)
+  return limit - Math.min(RESERVED_DESCRIPTORS, Math.floor(limit * RESERVED_SHARE))
+}
+
+function threadsForUs(): number {
+  const threads = Number(process.env['UV_THREADPOOL_SIZE'] ?? DEFAULT_THREADS)
+  return Math.max(1, (Number.isInteger(threads) ? threads : DEFAULT_THREADS) - RESERVED_THREADS)
+}

@@ -1,0 +1,52 @@
+/** Replies about files of the host: what its stat told, as it is, and how long the guest may believe it. */
+import { ATTR_WORDS } from '../passthrough/host-calls.js'
+import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
+import type { HostInode } from '../passthrough/host-inode.js'
+import type { HostMount } from '../passthrough/host-mount.js'
+import type { Passthrough } from '../passthrough/passthrough.js'
+import { MOUNT_POINT_EXPIRATION_MS } from '../fs/mount.js'
+import { putDuration } from './encode.js'
+import { ATTR_OUT_BYTES, ENTRY_OUT_BYTES } from './fuse-abi.js'
+import type { Request } from './request.js'
+
+const TWO_TO_32 = 2 ** 32
+
+function putStat(words: Uint32Array, word: number, stat: Uint32Array): void {
+  for (let index = 0; index < ATTR_WORDS; index++) words[word + index] = stat[index] as number
+}
+
+/** struct fuse_entry_out, 128 bytes, of an inode whose stat is in `stat`. The guest has looked it up by this. */
+export function putHostEntry(
+  pt: Passthrough,
+  words: Uint32Array,
+  word: number,
+  inode: HostInode,
+  nameTtlMs: number,
+): void {
+  inode.nlookup++
+  words[word] = inode.index
+  words[word + 1] = PASSTHROUGH_NODEID_BASE / TWO_TO_32
+  words[word + 2] = inode.generation
+  putDuration(words, word + 4, word + 8, nameTtlMs)
+  putDuration(words, word + 6, word + 9, inode.mount.timeToLiveMs)
+  putStat(words, word + 10, pt.stat)
+}
+
+export function replyHostEntry(pt: Passthrough, request: Request, inode: HostInode): void {
+  const word = request.beginReply(ENTRY_OUT_BYTES)
+  putHostEntry(pt, request.replyWords, word, inode, inode.mount.timeToLiveMs)
+}
+
+/** A mount point: looked at again soon, as a reload may take the mount away. */
+export function replyHostRoot(pt: Passthrough, request: Request, { root }: HostMount): void {
+  pt.lookAt(root)
+  const word = request.beginReply(ENTRY_OUT_BYTES)
+  putHostEntry(pt, request.replyWords, word, root, MOUNT_POINT_EXPIRATION_MS)
+}
+
+export function replyHostAttr(pt: Passthrough, request: Request, inode: HostInode): void {
+  pt.lookAt(inode)
+  const word = request.beginReply(ATTR_OUT_BYTES)
+  putDuration(request.replyWords, word, word + 2, inode.mount.timeToLiveMs)
+  putStat(request.replyWords, word + 4, pt.stat)
+}
