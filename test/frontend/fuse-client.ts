@@ -258,6 +258,14 @@ export class FuseClient extends FuseChannel {
     const entry = readEntry(reader)
     return { entry, ...readOpenReply(reader) }
   }
+  /** O_TMPFILE. */
+  async tmpfile(parent: U64, flags: number, mode = 0o644, options?: RequestOptions): Promise<CreateReply> {
+    const args = new Writer().u32(flags).u32(mode).u32(0).u32(0).name('/').done()
+    const bytes = StructBytes.entry_out + StructBytes.open_out
+    const reader = await this.#ask(Opcode.TMPFILE, parent, args, bytes, options)
+    const entry = readEntry(reader)
+    return { entry, ...readOpenReply(reader) }
+  }
   /** One READ of up to `size` bytes (at most 1 MiB, the kernel's limit); shorter at the end of the file. */
   async read(nodeid: U64, fh: U64, offset: U64, size: number, options?: RequestOptions): Promise<Uint8Array> {
     const args = encodeReadArgs(fh, offset, size)

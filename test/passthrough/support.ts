@@ -1,0 +1,51 @@
+/** A pass-through mount of a new directory of the host. */
+import { constants } from 'node:os'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Store } from '../support/store.js'
+
+export interface PassthroughSpec {
+  readonly xattr?: boolean
+  readonly directIo?: boolean
+  /** Default: a new directory, removed in the end. */
+  readonly root?: string
+}
+
+export function passthroughStore(spec: PassthroughSpec = {}): Pick<Store, 'prepare'> {
+  return {
+    prepare: () => {
+      const root = spec.root ?? mkdtempSync(join(tmpdir(), 'ovfsd-passthrough-'))
+      return Promise.resolve({
+        type: 'passthrough',
+        options: {
+          root,
+          ...(spec.xattr === undefined ? {} : { xattr: String(spec.xattr) }),
+          ...(spec.directIo === undefined ? {} : { direct_io: String(spec.directIo) }),
+        },
+        view: null,
+        hostDirectory: root,
+        dispose: () => {
+          if (spec.root === undefined) rmSync(root, { recursive: true, force: true })
+          return Promise.resolve()
+        },
+      })
+    },
+  }
+}
+
+/** Making files of other owners, and devices, is for root. */
+export const NOT_ROOT = process.geteuid?.() === 0 ? false : 'only root can make files of other owners'
+
+/** The code of what a call of node:fs throws; 'OK' when it does not. */
+export function hostCodeOf(call: () => unknown): string {
+  try {
+    call()
+    return 'OK'
+  } catch (error) {
+    const { errno } = error as { readonly errno?: number }
+    if (errno === undefined) throw error
+    const names = Object.entries(constants.errno)
+    return names.find(([, number]) => number === Math.abs(errno))?.[0] ?? String(errno)
+  }
+}
