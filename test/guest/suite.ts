@@ -41,6 +41,8 @@ export interface MountUnderTest {
   readonly keepsColons: boolean
   /** False where white space at the end of a name is EINVAL. */
   readonly keepsTrailingSpace: boolean
+  /** True where links, modes and names of any bytes are kept. Default: false. */
+  readonly isPosix?: boolean
 }
 
 /** How much of each work a storage is given. The kinds of work are the same for all. */
