@@ -10,6 +10,7 @@
         'src/device_wrap_calls.cc',
         'src/device_wrap_file_calls.cc',
         'src/host_file_wrap.cc',
+        'src/host_process_wrap.cc',
         'src/host_tree_wrap.cc',
         'src/pool_wrap.cc',
         # the device; test/Makefile compiles these without Node
@@ -19,6 +20,7 @@
         'src/guest_memory.cc',
         'src/host_caller.cc',
         'src/host_file.cc',
+        'src/host_process.cc',
         'src/host_tree.cc',
         'src/request_arena.cc',
         'src/request_path.cc',

@@ -4,6 +4,7 @@
 #include "allocator.h"
 #include "device_wrap.h"
 #include "host_file_wrap.h"
+#include "host_process_wrap.h"
 #include "host_tree_wrap.h"
 #include "pool_wrap.h"
 
@@ -25,6 +26,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("host", ovfsd::define_host_calls(env));
   exports.Set("storeFile", Napi::Function::New<ovfsd::store_file_async>(env, "storeFile"));
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
+  exports.Set("connectDatagram", Napi::Function::New<ovfsd::connect_datagram_call>(env, "connectDatagram"));
+  exports.Set("limitOpenFiles", Napi::Function::New<ovfsd::limit_open_files_call>(env, "limitOpenFiles"));
   return exports;
 }
 

@@ -1,21 +1,40 @@
 /** The command line: what was asked for, or one line on what is wrong with it. Loads nothing heavy, so --help is instant. */
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { Overrides } from '../config/index.js'
 import { didYouMean } from '../config/suggestion.js'
 import { ValueError } from '../config/problem.js'
-import { parseLogLevel, parseSocketPath } from '../config/values.js'
-import type { LogLevel } from '../observability/levels.js'
+import {
+  applyList,
+  applyOption,
+  LONG_OPTIONS,
+  sharedDirectoryOf,
+  type Parsed,
+  type VirtiofsdArguments,
+} from './virtiofsd-options.js'
 
 export type Command =
   | { readonly kind: 'help' }
   | { readonly kind: 'version' }
+  | { readonly kind: 'capabilities' }
   | ({ readonly kind: 'check'; readonly connect: boolean } & RunArguments)
   | ({ readonly kind: 'run' } & RunArguments)
 
 export interface RunArguments {
-  readonly configFile: string
-  /** Come before the file's socket_path and log_level. */
-  readonly socketPath?: string
-  readonly logLevel?: LogLevel
+  /** Absent: the command line says all. */
+  readonly configFile?: string
+  /** What comes before the file's values, or in their place. */
+  readonly overrides: Overrides
+  /** Listen on this descriptor, which the parent process opened. */
+  readonly socketFd?: number
+  /** The socket's group, name or number. */
+  readonly socketGroup?: string
+  /** Log there and not to standard error. */
+  readonly syslog?: true
+  /** The most descriptors to have open; 0 leaves the limit as it is. */
+  readonly rlimitNofile?: number
+  /** Sentences on options that have no effect, for the log. */
+  readonly remarks: readonly string[]
 }
 
 /** A command line that can't be followed; the message is one line. */
@@ -23,20 +42,40 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-const OPTIONS = {
+const OWN_OPTIONS = {
   'config-file': { type: 'string' },
   check: { type: 'boolean' },
   connect: { type: 'boolean' },
-  'socket-path': { type: 'string' },
-  'log-level': { type: 'string' },
+  'print-capabilities': { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'V' },
 } as const
 
-const OPTION_NAMES = Object.keys(OPTIONS).map((name) => `--${name}`)
+/** virtiofsd's, by one letter. */
+const LIST = 'o'
+const SHORT_OPTIONS = {
+  [LIST]: { type: 'string', short: LIST, multiple: true },
+  d: { type: 'boolean', short: 'd' },
+  f: { type: 'boolean', short: 'f' },
+} as const
+
+const OPTIONS = {
+  ...Object.fromEntries(
+    [...LONG_OPTIONS].map(([name, takes]) => {
+      const type: 'string' | 'boolean' = takes === 'value' ? 'string' : 'boolean'
+      return [name, { type }]
+    }),
+  ),
+  ...OWN_OPTIONS,
+  ...SHORT_OPTIONS,
+} as const
+
+const OPTION_NAMES = [...LONG_OPTIONS.keys(), ...Object.keys(OWN_OPTIONS)].map((name) => `--${name}`)
 
 export const HELP = `Usage: ovfsd --config-file=FILE [OPTION]...
-Serve object stores and file stores to a virtual machine as a virtio-fs device.
+       ovfsd --shared-dir=DIR (--socket-path=PATH | --fd=N) [OPTION]...
+Serve object stores, file stores and directories to a virtual machine as a
+virtio-fs device.
 
   --config-file=FILE   the configuration, in TOML (see ovfsd.example.toml)
   --check              check the configuration and exit
@@ -46,6 +85,26 @@ Serve object stores and file stores to a virtual machine as a virtio-fs device.
                        instead of the file's log_level
   -h, --help           show this help and exit
   -V, --version        show the version and exit
+
+As virtiofsd, also together with a configuration, whose mounts then lie in the
+shared directory:
+  --shared-dir=DIR     a directory of the host, as the root of the guest's
+                       file system
+  --fd=N               listen on this descriptor, a listening Unix socket
+  --socket-group=NAME  let this group connect, too
+  --cache=POLICY       what the guest keeps of DIR: auto, always, never
+  --xattr              let the guest use extended attributes in DIR
+  --allow-direct-io    open files of DIR with O_DIRECT where the guest does
+  --readonly           let the guest change nothing, in any mount
+  --writeback          let the guest's kernel collect writes
+  --rlimit-nofile=N    the most open files; 0: as it is
+  --syslog             log to syslog
+  --print-capabilities print what libvirt asks for, and exit
+  -o OPTION[,...]      the same as virtiofsd in C has them: source=DIR,
+                       cache=POLICY, xattr, writeback, ...
+  -d                   as --log-level=debug
+virtiofsd's other options are accepted; the log says why they have no effect.
+Without --config-file the daemon ends when the hypervisor disconnects.
 
 SIGTERM and SIGINT write back what is dirty, then end the daemon; a second one
 ends it at once and loses what is not yet written. SIGHUP loads the
@@ -68,48 +127,97 @@ export function parseArguments(args: readonly string[]): Command {
     allowPositionals: true,
     tokens: true,
   })
+  const own: Readonly<Record<string, unknown>> = values
   // --help beside a mistake should help.
-  if (values.help === true) return { kind: 'help' }
+  if (own['help'] === true) return { kind: 'help' }
+  const parsed: Parsed = { asked: {}, remarks: new Map() }
   for (const token of tokens) {
     if (token.kind === 'positional')
       throw new UsageError(`unexpected argument ${JSON.stringify(token.value)}`)
-    if (token.kind === 'option') checkOption(token.name, token.rawName, token.value)
+    if (token.kind === 'option') takeOption(parsed, token.name, token.rawName, token.value)
   }
-  if (values.version === true) return { kind: 'version' }
-  const configFile = stringValue(values['config-file'])
-  if (configFile === undefined) throw new UsageError('--config-file=FILE is missing')
-  const socketPath = stringValue(values['socket-path'])
-  const logLevel = stringValue(values['log-level'])
-  const connect = values.connect === true
-  if (connect && values.check !== true) throw new UsageError('--connect is for use with --check')
+  if (own['version'] === true) return { kind: 'version' }
+  if (own['print-capabilities'] === true) return { kind: 'capabilities' }
+  const connect = own['connect'] === true
+  if (connect && own['check'] !== true) throw new UsageError('--connect is for use with --check')
+  const configFile = typeof own['config-file'] === 'string' ? own['config-file'] : undefined
   return {
-    ...(values.check === true ? { kind: 'check', connect } : { kind: 'run' }),
-    configFile,
-    ...(socketPath === undefined ? {} : { socketPath: parsed('--socket-path', socketPath, parseSocketPath) }),
-    ...(logLevel === undefined ? {} : { logLevel: parsed('--log-level', logLevel, parseLogLevel) }),
+    ...(own['check'] === true ? { kind: 'check', connect } : { kind: 'run' }),
+    ...(configFile === undefined ? {} : { configFile }),
+    ...runArguments(parsed, configFile !== undefined),
   }
 }
 
-function checkOption(name: string, rawName: string, value: string | undefined): void {
-  if (!Object.hasOwn(OPTIONS, name)) {
+function takeOption(parsed: Parsed, name: string, rawName: string, value: string | undefined): void {
+  const takes = takesOf(name, rawName)
+  if (takes === undefined) {
     throw new UsageError(`unknown option ${JSON.stringify(rawName)}${didYouMean(rawName, OPTION_NAMES)}`)
   }
-  const takesValue = OPTIONS[name as keyof typeof OPTIONS].type === 'string'
-  if (takesValue && (value === undefined || value === '')) {
-    throw new UsageError(`${rawName} needs a value: ${rawName}=...`)
+  if (takes === 'value' && (value === undefined || value === '')) {
+    throw new UsageError(`${rawName} needs a value: ${rawName}${rawName.startsWith('--') ? '=' : ' '}...`)
   }
-  if (!takesValue && value !== undefined) throw new UsageError(`${rawName} takes no value`)
-}
-
-function stringValue(value: string | boolean | undefined): string | undefined {
-  return typeof value === 'string' ? value : undefined
-}
-
-function parsed<T>(option: string, value: string, parse: (value: unknown) => T): T {
+  if (takes === 'nothing' && value !== undefined) throw new UsageError(`${rawName} takes no value`)
   try {
-    return parse(value)
+    if (name === LIST) applyList(parsed, value ?? '')
+    // -f asks for the foreground, where the daemon is.
+    else if (name === 'd') parsed.asked.logLevel = 'debug'
+    else applyOption(parsed, name, value)
   } catch (error) {
-    if (error instanceof ValueError) throw new UsageError(`${option}: ${error.message}`)
+    if (error instanceof ValueError) throw new UsageError(`${rawName}: ${error.message}`)
     throw error
   }
+}
+
+/** Undefined for an option that there is not. */
+function takesOf(name: string, rawName: string): 'nothing' | 'value' | 'optional value' | undefined {
+  const isShort = Object.hasOwn(SHORT_OPTIONS, name)
+  if (isShort && rawName !== `-${name}`) return undefined
+  if (isShort || Object.hasOwn(OWN_OPTIONS, name)) {
+    const { type } = { ...OWN_OPTIONS, ...SHORT_OPTIONS }[name as 'd']
+    return (type as string) === 'string' ? 'value' : 'nothing'
+  }
+  return LONG_OPTIONS.get(name)
+}
+
+function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArguments {
+  const { socketPath, socketFd, socketGroup, logLevel, rlimitNofile, sharedDir } = asked
+  if (!hasFile && sharedDir === undefined)
+    throw new UsageError('--config-file=FILE is missing, or --shared-dir=DIR')
+  if (!hasFile && socketPath === undefined && socketFd === undefined)
+    throw new UsageError('--socket-path=PATH is missing, or --fd=N')
+  if (socketFd !== undefined && socketPath !== undefined)
+    throw new UsageError('--fd and --socket-path exclude each other')
+  if (socketFd !== undefined && socketGroup !== undefined)
+    throw new UsageError('--fd and --socket-group exclude each other: the socket is there already')
+  return {
+    overrides: {
+      ...(socketPath === undefined ? {} : { socketPath }),
+      ...(socketFd === undefined ? {} : { socketInherited: true }),
+      ...(socketGroup === undefined ? {} : { socketMode: GROUP_SOCKET_MODE }),
+      ...(logLevel === undefined ? {} : { logLevel }),
+      ...(asked.writeback === true ? { guestWriteback: true } : {}),
+      ...(asked.readOnly === true ? { readOnly: true } : {}),
+      ...(sharedDir === undefined
+        ? {}
+        : { sharedDirectory: { root: resolve(sharedDir), ...sharedDirectoryOf(asked) } }),
+    },
+    ...(socketFd === undefined ? {} : { socketFd }),
+    ...(socketGroup === undefined ? {} : { socketGroup }),
+    ...(asked.syslog === true ? { syslog: true } : {}),
+    ...(rlimitNofile === undefined ? {} : { rlimitNofile }),
+    remarks: [...remarks.values(), ...remarksOnMissingDirectory(asked)],
+  }
+}
+
+/** As virtiofsd's with --socket-group. */
+const GROUP_SOCKET_MODE = 0o770
+
+function remarksOnMissingDirectory(asked: VirtiofsdArguments): string[] {
+  if (asked.sharedDir !== undefined) return []
+  const given = [
+    asked.guestCache !== undefined && '--cache',
+    asked.xattr === true && '--xattr',
+    asked.directIo === true && '--allow-direct-io',
+  ].filter((name) => name !== false)
+  return given.map((name) => `${name} has no effect: it is about --shared-dir, which is not given`)
 }

@@ -13,13 +13,20 @@ import { EXIT_FAILURE, EXIT_USAGE } from './exit-code.js'
 import { ConfigWatcher } from './config-watcher.js'
 import { limitHeapGrowth } from './heap.js'
 import { Lifecycle, type RunningServer } from './lifecycle.js'
-import { Reloader, secretsOf } from './reloader.js'
+import { limitOpenFiles, syslogOf } from './host-process.js'
+import { groupId } from './group-id.js'
+import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
+import { Reloader, secretsOf, type ReloaderOptions } from './reloader.js'
 
 /** Kata's runtime waits for exactly this text on standard error before it starts the virtual machine. */
 const LISTENING = 'Waiting for vhost-user socket connection'
 
 export interface StartOptions extends Settings {
   readonly logger: Logger
+  /** Listen on this descriptor instead of at settings.socketPath. */
+  readonly socketFd?: number
+  /** Of the socket's file. */
+  readonly socketGid?: number
   readonly onFrontEndGone: () => void
 }
 
@@ -30,12 +37,10 @@ export type StartServer = (options: StartOptions) => Promise<RunningServer>
  * written back.
  * @param startServer for tests
  */
-export async function runDaemon(
-  { configFile, ...overrides }: RunArguments,
-  startServer: StartServer = startVirtioServer,
-): Promise<number> {
+export async function runDaemon(args: RunArguments, startServer = startVirtioServer): Promise<number> {
   // A reader of standard error that has gone must not take the daemon with it.
   process.stderr.on('error', () => undefined)
+  const { configFile, overrides } = args
   let settings: Settings
   try {
     settings = loadSettings(configFile, overrides)
@@ -46,41 +51,64 @@ export async function runDaemon(
   }
   limitHeapGrowth()
   const secrets = secretsOf(settings)
-  const logger = createLogger({ level: settings.settings.logLevel, secrets })
+  const logger = createLogger({ level: settings.settings.logLevel, secrets, ...(await syslogOf(args)) })
   const lifecycle = new Lifecycle(logger, settings.settings.shutdownTimeoutMs)
   const hangUps = hearHangUps()
   try {
+    for (const remark of args.remarks) logger.info(remark)
+    if (args.rlimitNofile !== undefined) await limitOpenFiles(args.rlimitNofile, logger)
     const server = await startServer({
       ...settings,
+      ...socketOptions(args),
       logger,
       onFrontEndGone: () => {
         if (!settings.settings.waitForReconnect) lifecycle.stop('the front-end has gone')
       },
     })
-    announce(logger, settings)
-    warnOfOpenFile(logger, configFile, secrets)
     lifecycle.run(server)
-    const request = (cause: string, isExplicit: boolean): void => {
-      if (!lifecycle.isStopping) reloader.request(cause, isExplicit)
+    if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
+      keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)
+    announce(logger, settings, args)
+    if (configFile === undefined) {
+      hangUps.answer(() => {
+        logger.info('SIGHUP changes nothing: there is no configuration file to load again')
+      })
+    } else {
+      warnOfOpenFile(logger, configFile, secrets)
+      const onReload = (running: Settings): void => {
+        settings = running
+        lifecycle.shutdownTimeoutMs = running.settings.shutdownTimeoutMs
+      }
+      const options = { configFile, overrides, logger, server, settings, onReload }
+      hangUps.answer(await followFile(options, lifecycle))
     }
-    const watcher = await ConfigWatcher.load(logger, () => {
-      request('the file was changed', false)
-    })
-    const onReload = (running: Settings): void => {
-      settings = running
-      lifecycle.shutdownTimeoutMs = running.settings.shutdownTimeoutMs
-      watcher.watch([configFile, ...running.secretFiles])
-    }
-    const reloader = new Reloader({ configFile, overrides, logger, server, settings, onReload })
-    watcher.watch([configFile, ...settings.secretFiles])
-    hangUps.answer(() => {
-      request('SIGHUP', true)
-    })
   } catch (error) {
     process.stderr.write(`ovfsd: can't start: ${reason(error, secrets)}\n`)
     lifecycle.exit(EXIT_FAILURE)
   }
   return await new Promise<never>(() => undefined)
+}
+
+/** Load the file again whenever it changes, and at each call of what is returned. */
+async function followFile(options: ReloaderOptions, lifecycle: Lifecycle): Promise<() => void> {
+  const { configFile, logger, settings, onReload } = options
+  const reloader = new Reloader({
+    ...options,
+    onReload: (running) => {
+      onReload(running)
+      watcher.watch([configFile, ...running.secretFiles])
+    },
+  })
+  const request = (cause: string, isExplicit: boolean): void => {
+    if (!lifecycle.isStopping) reloader.request(cause, isExplicit)
+  }
+  const watcher = await ConfigWatcher.load(logger, () => {
+    request('the file was changed', false)
+  })
+  watcher.watch([configFile, ...settings.secretFiles])
+  return () => {
+    request('SIGHUP', true)
+  }
 }
 
 /** SIGHUP would end the process without a word otherwise. One that comes early is answered as soon as somebody can. */
@@ -100,19 +128,32 @@ function hearHangUps(): { answer(handler: () => void): void } {
   }
 }
 
+/** @throws Error when there is no such group */
+function socketOptions({
+  socketFd,
+  socketGroup,
+}: RunArguments): Pick<StartOptions, 'socketFd' | 'socketGid'> {
+  return {
+    ...(socketFd === undefined ? {} : { socketFd }),
+    ...(socketGroup === undefined ? {} : { socketGid: groupId(socketGroup) }),
+  }
+}
+
 /** Loaded only now: --check and a wrong configuration need neither the addon nor OpenDAL. */
 async function startVirtioServer(options: StartOptions): Promise<RunningServer> {
   const { Server } = await import('../virtio/server.js')
   return await Server.start(options)
 }
 
-function announce(logger: Logger, { settings, mounts }: Settings): void {
+function announce(logger: Logger, { settings, mounts }: Settings, args: RunArguments): void {
   for (const { name, type, mountPoint, readOnly } of mounts) {
     logger.info({ mount: name, type, mountPoint: formatMountPoint(mountPoint), readOnly }, 'mount ready')
   }
-  // Whoever waits for the line must see it whatever the level.
-  if (logger.isLevelEnabled('info')) logger.info({ socketPath: settings.socketPath }, LISTENING)
-  else process.stderr.write(`${LISTENING}\n`)
+  const { socketFd } = args
+  const where = socketFd === undefined ? { socketPath: settings.socketPath } : { socketFd }
+  logger.info(where, LISTENING)
+  // Whoever waits for the line must see it wherever the log goes, and whatever its level.
+  if (args.syslog === true || !logger.isLevelEnabled('info')) process.stderr.write(`${LISTENING}\n`)
 }
 
 function warnOfOpenFile(logger: Logger, configFile: string, secrets: readonly string[]): void {

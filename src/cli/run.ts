@@ -20,6 +20,9 @@ export async function run(args: readonly string[]): Promise<number> {
     case 'version':
       process.stdout.write(`ovfsd ${packageVersion()}\n`)
       return EXIT_OK
+    case 'capabilities':
+      process.stdout.write(CAPABILITIES)
+      return EXIT_OK
     case 'check':
       return await check(command)
     case 'run': {
@@ -29,10 +32,13 @@ export async function run(args: readonly string[]): Promise<number> {
   }
 }
 
+/** What the vhost-user back-end conventions let a program of type "fs" say; libvirt reads it. */
+const CAPABILITIES = `${JSON.stringify({ type: 'fs', features: ['separate-options'] }, undefined, 2)}\n`
+
 async function check({
   configFile,
   connect,
-  ...overrides
+  overrides,
 }: RunArguments & { readonly connect: boolean }): Promise<number> {
   const { ConfigError, formatMountPoint, loadSettings } = await import('../config/index.js')
   try {
@@ -44,7 +50,7 @@ async function check({
     const list = mounts.map(
       (mount) => `${mount.name} (${mount.type}) at ${formatMountPoint(mount.mountPoint)}`,
     )
-    process.stdout.write(`${configFile}: good; mounts ${list.join(', ')}\n`)
+    process.stdout.write(`${configFile ?? 'command line'}: good; mounts ${list.join(', ')}\n`)
     return EXIT_OK
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error

@@ -3,6 +3,7 @@ export { appliedSettings, diffSettings, type MountChange, type SettingsDiff } fr
 export { settingKey } from './setting-key.js'
 export { isOpenToOthers, loadSettings } from './load.js'
 export { formatMountPoint } from './mount-point.js'
-export { parseSettings, type Overrides } from './parse.js'
+export type { GuestCache, Overrides, SharedDirectory } from './command-line.js'
+export { parseSettings } from './parse.js'
 export { ConfigError, type Problem } from './problem.js'
 export type { MountSettings, ServerSettings, Settings } from './settings.js'

@@ -2,7 +2,8 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { fileErrorReason } from './file-error.js'
 import { formatSize } from './size.js'
-import { parseSettings, type Overrides } from './parse.js'
+import type { Overrides } from './command-line.js'
+import { parseSettings } from './parse.js'
 import { ConfigError } from './problem.js'
 import type { Settings } from './settings.js'
 
@@ -10,12 +11,17 @@ import type { Settings } from './settings.js'
 const FILE_BYTES_MAX = 1024 * 1024
 const TOO_LARGE = `it is larger than ${formatSize(FILE_BYTES_MAX)}`
 
+/** What messages call a configuration that has no file. */
+const COMMAND_LINE = 'command line'
+
 /**
- * Load, validate and fill in a configuration file.
+ * Load, validate and fill in a configuration file; undefined: the command line's values are all there is.
  * @throws ConfigError with every problem, each one line
  */
-export function loadSettings(file: string, overrides: Overrides = {}): Settings {
-  return parseSettings(readText(file), file, overrides)
+export function loadSettings(file: string | undefined, overrides: Overrides = {}): Settings {
+  return file === undefined
+    ? parseSettings('', COMMAND_LINE, overrides)
+    : parseSettings(readText(file), file, overrides)
 }
 
 /** Whether others than the owner can read or write the file, which matters when it holds credentials. */

@@ -1,6 +1,7 @@
 /** From the text of a configuration file to settings, or to every problem it has. */
 import { parse as parseToml, TomlError } from 'smol-toml'
 import * as v from 'valibot'
+import { overridden, SHARED_PROFILE, sharedProfile, withCommandLine, type Overrides } from './command-line.js'
 import { formatKeyPath, KeyLines } from './key-lines.js'
 import { formatMountPoint } from './mount-point.js'
 import { ConfigError, describeValue, listChoices, type Problem } from './problem.js'
@@ -10,12 +11,6 @@ import { SERVICES } from './services.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
 import { storeKey } from './store-key.js'
 import { didYouMean, nearestName } from './suggestion.js'
-
-/** Values of the command line, which come before those of the file. Already validated. */
-export interface Overrides {
-  readonly socketPath?: string
-  readonly logLevel?: ServerSettings['logLevel']
-}
 
 type Table = Readonly<Record<string, unknown>>
 
@@ -35,8 +30,10 @@ export function parseSettings(text: string, fileName: string, overrides: Overrid
   const problems: Problem[] = []
   let lines: KeyLines | undefined
   const report: Report = (path, message) => {
-    lines ??= new KeyLines(text)
-    problems.push({ line: lines.find(path), keyPath: formatKeyPath(path), message })
+    const problem = { keyPath: formatKeyPath(path), message }
+    // There is no line to point at where the command line says all.
+    if (text !== '') lines ??= new KeyLines(text)
+    problems.push(lines === undefined ? problem : { line: lines.find(path), ...problem })
   }
   const settings = interpret(root, overrides, report)
   if (settings === undefined || problems.length > 0) throw new ConfigError(fileName, problems)
@@ -63,10 +60,13 @@ function interpret(root: Table, overrides: Overrides, report: Report): Settings 
   }
   const serverTable = subTable(root, SERVER_TABLE, report)
   const server = parseServer(serverTable, overrides, report)
-  const tables = profileTables(root, report)
+  const tables = profileTables(root, overrides, report)
   const enabled = enabledServices(serverTable)
   const isEnabled = (name: string, type: unknown): boolean =>
-    enabled === undefined || enabled.includes(name) || (typeof type === 'string' && enabled.includes(type))
+    enabled === undefined ||
+    enabled.includes(name) ||
+    isShared(name, overrides) ||
+    (typeof type === 'string' && enabled.includes(type))
   const profiles = tables
     .map(([name, table]) =>
       parseProfile(name, table, isEnabled, (path, message) => {
@@ -81,7 +81,7 @@ function interpret(root: Table, overrides: Overrides, report: Report): Settings 
   const settings = serverSettings(server)
   return {
     settings,
-    mounts: mounted.map((profile) => mountSettings(profile, settings)),
+    mounts: mounted.map((profile) => mountSettings(profile, settings, overrides)),
     secretFiles: [...new Set(mounted.flatMap((profile) => profile.secretFiles))],
   }
 }
@@ -98,11 +98,7 @@ function parseServer(table: Table, overrides: Overrides, report: Report): Server
       `unknown key${nearest === '' ? `; known are ${listChoices(SERVER_KEY_NAMES)}` : nearest}`,
     )
   }
-  const withDefault =
-    table['socket_path'] === undefined && overrides.socketPath !== undefined
-      ? { ...table, socket_path: overrides.socketPath }
-      : table
-  const result = v.safeParse(serverSchema, withDefault)
+  const result = v.safeParse(serverSchema, withCommandLine(table, overrides))
   if (!result.success) {
     const examples = { socket_path: 'socket_path = "/run/ovfsd/ovfsd.sock"' }
     reportIssues(result.issues, examples, misspelt(table, SERVER_KEY_NAMES), reportHere)
@@ -112,11 +108,7 @@ function parseServer(table: Table, overrides: Overrides, report: Report): Server
   if (keys.enabled_cache_write_back && !keys.enabled_cache) {
     reportHere(['enabled_cache_write_back'], 'needs the cache; set enabled_cache = true, or this to false')
   }
-  return {
-    ...keys,
-    socket_path: overrides.socketPath ?? keys.socket_path,
-    log_level: overrides.logLevel ?? keys.log_level,
-  }
+  return overridden(keys, overrides)
 }
 
 /** Apart from the rest, so that a slip elsewhere does not hide or invent problems here. Undefined = all. */
@@ -125,15 +117,34 @@ function enabledServices(table: Table): readonly string[] | undefined {
   return result.success ? result.output : undefined
 }
 
-function profileTables(root: Table, report: Report): (readonly [name: string, table: Table])[] {
-  const tables: [string, Table][] = []
+function profileTables(
+  root: Table,
+  overrides: Overrides,
+  report: Report,
+): readonly (readonly [name: string, table: Table])[] {
+  const { sharedDirectory } = overrides
+  // The first, so that a fault between it and one of the file is the file's, which can be changed.
+  const tables: [string, Table][] =
+    sharedDirectory === undefined ? [] : [[SHARED_PROFILE, sharedProfile(sharedDirectory)]]
   for (const [name, table] of Object.entries(subTable(root, PROFILES_TABLE, report))) {
-    if (isTable(table)) tables.push([name, table])
-    else report([PROFILES_TABLE, name], `expected a table [profiles.NAME], found ${describeValue(table)}`)
+    if (!isTable(table))
+      report([PROFILES_TABLE, name], `expected a table [profiles.NAME], found ${describeValue(table)}`)
+    else if (isShared(name, overrides))
+      report([PROFILES_TABLE, name], 'has the name that --shared-dir gives its directory; choose another')
+    else tables.push([name, table])
   }
+  if (sharedDirectory !== undefined) return limited(tables, report)
   if (root[PROFILES_TABLE] === undefined || (isTable(root[PROFILES_TABLE]) && tables.length === 0)) {
     report([PROFILES_TABLE], 'there is nothing to mount; add a table such as [profiles.s3]')
   }
+  return limited(tables, report)
+}
+
+function isShared(name: string, { sharedDirectory }: Overrides): boolean {
+  return name === SHARED_PROFILE && sharedDirectory !== undefined
+}
+
+function limited<T>(tables: readonly T[], report: Report): readonly T[] {
   if (tables.length > PROFILES_MAX) {
     report([PROFILES_TABLE], `${tables.length} profiles are too many; up to ${PROFILES_MAX} are possible`)
   }
@@ -193,12 +204,16 @@ function serverSettings(keys: ServerKeys): ServerSettings {
   }
 }
 
-function mountSettings({ name, type, keys, options }: Profile, server: ServerSettings): MountSettings {
+function mountSettings(
+  { name, type, keys, options }: Profile,
+  server: ServerSettings,
+  { readOnly }: Overrides,
+): MountSettings {
   return {
     name,
     type,
     mountPoint: keys.mount_point,
-    readOnly: keys.read_only,
+    readOnly: readOnly ?? keys.read_only,
     uid: keys.uid,
     gid: keys.gid,
     fileMode: keys.file_mode,

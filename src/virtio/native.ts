@@ -147,6 +147,10 @@ export interface NativeDevice {
 export interface NativeAddon {
   readonly Pool: new (sizeBytes: number) => NativePool
   readonly Device: new (options: DeviceOptions) => NativeDevice
+  /** A non-blocking datagram socket, connected to the Unix socket at `path`. Throws Error with `code` (ENOENT, ECONNREFUSED...). */
+  connectDatagram(path: string): number
+  /** Set RLIMIT_NOFILE, and the hard limit with it where `limit` is above that. Throws Error with `code` (EPERM...). */
+  limitOpenFiles(limit: number): void
 }
 
 /** Load the addon that `npm run build` (or npm's install script) compiled from `native/`. */

@@ -1,3 +1,4 @@
+import { chownSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { BackendOptions } from '../backends/create-backend.js'
@@ -75,6 +76,10 @@ export interface ServerOptions {
   readonly settings: ServerSettings
   readonly mounts: readonly ServerMount[]
   readonly logger: Logger
+  /** A listening Unix socket that the parent process opened, in place of settings.socketPath. */
+  readonly socketFd?: number
+  /** Who else may connect, as settings.socketMode says: the group of the socket's file. Absent: the daemon's own. */
+  readonly socketGid?: number
   /** The front-end went away and everything of it has been cleaned up. */
   readonly onFrontEndGone?: () => void
 }
@@ -127,7 +132,7 @@ export class Server {
   }
 
   private static build(
-    { settings, mounts, logger, onFrontEndGone }: ServerOptions,
+    { settings, mounts, logger, onFrontEndGone, ...socket }: ServerOptions,
     directory: CacheDirectory | null,
   ): Server {
     const native = loadNative()
@@ -171,7 +176,7 @@ export class Server {
     })
     const dispatcher = new Dispatcher(fs, passthrough, session, device, new Arena(device, SLOTS), SLOTS)
     try {
-      device.listen({ path: settings.socketPath, mode: settings.socketMode })
+      listen(device, settings, socket)
     } catch (error) {
       device.close()
       pool.close()
@@ -329,6 +334,22 @@ function hostOptionsOf({ options }: ServerMount): HostMountOptions {
     xattr: options['xattr'] === 'true',
     directIo: options['direct_io'] === 'true',
   }
+}
+
+/** @throws Error with `code` */
+function listen(
+  device: NativeDevice,
+  { socketPath, socketMode }: ServerSettings,
+  { socketFd, socketGid }: Pick<ServerOptions, 'socketFd' | 'socketGid'>,
+): void {
+  if (socketFd !== undefined) {
+    device.listen({ fd: socketFd })
+    return
+  }
+  device.listen({ path: socketPath, mode: socketMode })
+  const SAME_OWNER = -1
+  // Whoever connects before this is served after it.
+  if (socketGid !== undefined) chownSync(socketPath, SAME_OWNER, socketGid)
 }
 
 /** Without a cache nothing may be kept beyond its use. */

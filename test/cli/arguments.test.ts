@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { HELP, parseArguments, UsageError } from '../../src/cli/arguments.js'
 
+const A_TOML = { configFile: 'a.toml', overrides: {}, remarks: [] }
+
 describe('the command line', () => {
   const good: readonly (readonly [readonly string[], object])[] = [
     [['--help'], { kind: 'help' }],
@@ -9,16 +11,14 @@ describe('the command line', () => {
     [['--bogus', '--help'], { kind: 'help' }],
     [['--version'], { kind: 'version' }],
     [['-V'], { kind: 'version' }],
-    [['--config-file=a.toml'], { kind: 'run', configFile: 'a.toml' }],
-    [['--config-file', 'a.toml'], { kind: 'run', configFile: 'a.toml' }],
-    [['--check', '--config-file=a.toml'], { kind: 'check', connect: false, configFile: 'a.toml' }],
-    [
-      ['--check', '--connect', '--config-file=a.toml'],
-      { kind: 'check', connect: true, configFile: 'a.toml' },
-    ],
+    [['--print-capabilities'], { kind: 'capabilities' }],
+    [['--config-file=a.toml'], { kind: 'run', ...A_TOML }],
+    [['--config-file', 'a.toml'], { kind: 'run', ...A_TOML }],
+    [['--check', '--config-file=a.toml'], { kind: 'check', connect: false, ...A_TOML }],
+    [['--check', '--connect', '--config-file=a.toml'], { kind: 'check', connect: true, ...A_TOML }],
     [
       ['--config-file=a.toml', '--socket-path=/s', '--log-level=debug'],
-      { kind: 'run', configFile: 'a.toml', socketPath: '/s', logLevel: 'debug' },
+      { kind: 'run', ...A_TOML, overrides: { socketPath: '/s', logLevel: 'debug' } },
     ],
   ]
   for (const [args, command] of good) {
@@ -28,8 +28,8 @@ describe('the command line', () => {
   }
 
   const bad: readonly (readonly [readonly string[], string])[] = [
-    [[], '--config-file=FILE is missing'],
-    [['--check'], '--config-file=FILE is missing'],
+    [[], '--config-file=FILE is missing, or --shared-dir=DIR'],
+    [['--check'], '--config-file=FILE is missing, or --shared-dir=DIR'],
     [['--connect', '--config-file=a.toml'], '--connect is for use with --check'],
     [['--chek'], 'unknown option "--chek"; did you mean "--check"?'],
     [['--configfile=x'], 'unknown option "--configfile"; did you mean "--config-file"?'],
@@ -64,8 +64,24 @@ describe('the command line', () => {
       '--log-level',
       '--help',
       '--version',
+      '--shared-dir',
+      '--fd',
+      '--socket-group',
+      '--cache',
+      '--xattr',
+      '--allow-direct-io',
+      '--readonly',
+      '--writeback',
+      '--rlimit-nofile',
+      '--syslog',
+      '--print-capabilities',
+      '-o',
+      '-d',
     ]) {
-      assert.ok(HELP.includes(option), option)
+      assert.ok(
+        HELP.includes(`  ${option}`) || HELP.includes(` ${option} `) || HELP.includes(`${option}=`),
+        option,
+      )
     }
     for (const line of HELP.split('\n')) assert.ok(line.length <= 80, line)
   })

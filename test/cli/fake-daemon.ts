@@ -50,4 +50,4 @@ function start({ logger, mounts, onFrontEndGone }: StartOptions): Promise<{
   })
 }
 
-process.exitCode = await runDaemon({ configFile: process.argv[2] ?? '' }, start)
+process.exitCode = await runDaemon({ configFile: process.argv[2] ?? '', overrides: {}, remarks: [] }, start)

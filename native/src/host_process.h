@@ -1,0 +1,21 @@
+// What Node lacks of the process's own affairs.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "fd.h"
+
+namespace ovfsd {
+
+/// A non-blocking datagram socket, connected to the Unix socket at `path`.
+/// @throws std::system_error: ENOENT, ECONNREFUSED, EPROTOTYPE when it is a stream socket, ENAMETOOLONG...
+UniqueFd connect_datagram(const std::string& path);
+
+/// Set the soft RLIMIT_NOFILE, and the hard limit with it where `limit` is above that.
+/// @throws std::system_error: EPERM
+void limit_open_files(uint64_t limit);
+
+}  // namespace ovfsd

@@ -1,0 +1,71 @@
+/** What the command line puts into a configuration: it may name a directory of its own, and stand for a whole file. */
+import type { ServerKeys } from './schema.js'
+import type { MountSettings, ServerSettings } from './settings.js'
+
+export type GuestCache = MountSettings['guestCache']
+
+/** A directory of the host that the command line names, as virtiofsd's does: the root of the guest's file system. */
+export interface SharedDirectory {
+  /** Absolute. */
+  readonly root: string
+  readonly guestCache: GuestCache
+  readonly xattr: boolean
+  readonly directIo: boolean
+  readonly readOnly: boolean
+}
+
+/** Values of the command line, which come before those of the file. Already validated. */
+export interface Overrides {
+  readonly socketPath?: string
+  /** The parent process has opened the socket: socket_path says nothing, and is empty in the settings. */
+  readonly socketInherited?: true
+  readonly socketMode?: number
+  readonly logLevel?: ServerSettings['logLevel']
+  readonly guestWriteback?: true
+  /** Of every mount. */
+  readonly readOnly?: true
+  readonly sharedDirectory?: SharedDirectory
+}
+
+type Table = Readonly<Record<string, unknown>>
+
+/** The name of the shared directory's profile. */
+export const SHARED_PROFILE = 'shared-dir'
+
+/** The profile of a shared directory, as a file would write it. */
+export function sharedProfile({ root, guestCache, xattr, directIo, readOnly }: SharedDirectory): Table {
+  return {
+    type: 'passthrough',
+    mount_point: '/',
+    // The characters themselves, and not an environment variable.
+    root: root.replaceAll('${', () => '$${'),
+    guest_cache: guestCache,
+    read_only: readOnly,
+    xattr,
+    direct_io: directIo,
+  }
+}
+
+/** `[ovfsd_settings]` with what the command line says and the schema requires, and with virtiofsd's defaults for its use. */
+export function withCommandLine(table: Table, overrides: Overrides): Table {
+  const { socketPath, socketInherited, sharedDirectory } = overrides
+  const socket = socketPath ?? (socketInherited === true ? 'inherited' : undefined)
+  return {
+    // A daemon that was started for one virtual machine ends with it; only its owner may connect.
+    ...(sharedDirectory === undefined ? {} : { wait_for_reconnect: false, socket_mode: '0700' }),
+    ...(socket === undefined ? {} : { socket_path: socket }),
+    ...table,
+  }
+}
+
+/** The keys of the file with the command line's in their place. */
+export function overridden(keys: ServerKeys, overrides: Overrides): ServerKeys {
+  const { socketPath, socketInherited, socketMode, logLevel, guestWriteback } = overrides
+  return {
+    ...keys,
+    socket_path: socketInherited === true ? '' : (socketPath ?? keys.socket_path),
+    socket_mode: socketMode ?? keys.socket_mode,
+    log_level: logLevel ?? keys.log_level,
+    guest_writeback: guestWriteback ?? keys.guest_writeback,
+  }
+}

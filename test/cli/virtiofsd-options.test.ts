@@ -1,0 +1,238 @@
+/** virtiofsd's command line: as the programs that start it write it, and what becomes of each option. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { parseArguments, UsageError, type RunArguments } from '../../src/cli/arguments.js'
+
+/** What a shared directory is without further options. */
+const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, readOnly: false }
+
+function run(...args: readonly string[]): RunArguments {
+  const command = parseArguments(args)
+  assert.equal(command.kind, 'run')
+  return command as RunArguments
+}
+
+/** With what every call needs. */
+function shared(...args: readonly string[]): RunArguments {
+  return run('--shared-dir=/srv', '--socket-path=/s', ...args)
+}
+
+const SANDBOX =
+  '--sandbox has no effect: every path is looked up below its root, and what else the process may reach is for the service manager to limit'
+const SECCOMP = '--seccomp has no effect: the service manager limits system calls (SystemCallFilter)'
+const SUBMOUNTS =
+  '--announce-submounts has no effect: the guest sees the mounts of the host below the directory as directories'
+const THREADS = '--thread-pool-size has no effect: one event loop answers all requests'
+
+describe("a starter's arguments", () => {
+  it("are understood from Kata's runtime in Go", () => {
+    const args = ['--syslog', '--cache=auto', '--shared-dir=/run/kata-containers/shared/sandboxes/1/shared']
+    assert.deepEqual(run(...args, '--fd=3', '--thread-pool-size=1', '--announce-submounts'), {
+      kind: 'run',
+      overrides: {
+        socketInherited: true,
+        sharedDirectory: { root: '/run/kata-containers/shared/sandboxes/1/shared', ...PLAIN },
+      },
+      socketFd: 3,
+      syslog: true,
+      remarks: [THREADS, SUBMOUNTS],
+    })
+  })
+
+  it('are understood with --inode-file-handles and a configuration as extra arguments', () => {
+    const { overrides, ...rest } = run(
+      ...['--syslog', '--cache=never', '--shared-dir=/shared', '--fd=3', '--inode-file-handles=prefer'],
+      '--config-file=/etc/ovfsd.toml',
+    )
+    assert.equal(overrides.sharedDirectory?.guestCache, 'none')
+    assert.equal(rest.configFile, '/etc/ovfsd.toml')
+    assert.deepEqual(rest.remarks, [
+      '--inode-file-handles has no effect: each file that the guest knows is a file descriptor',
+    ])
+  })
+
+  it("are understood from Kata's runtime in Rust", () => {
+    const socketPath = '/run/kata/1/root/virtiofsd.sock'
+    const args = [
+      '--socket-path',
+      socketPath,
+      '--shared-dir',
+      '/run/kata-containers/shared/ro',
+      '--cache',
+      'auto',
+    ]
+    const expected = {
+      kind: 'run',
+      overrides: { socketPath, sharedDirectory: { root: '/run/kata-containers/shared/ro', ...PLAIN } },
+    }
+    assert.deepEqual(run(...args, '--thread-pool-size=1', '-o', 'announce_submounts'), {
+      ...expected,
+      remarks: [THREADS, SUBMOUNTS],
+    })
+    const newer = ['--sandbox', 'none', '--seccomp', 'none', '--inode-file-handles', 'never', '--xattr']
+    assert.deepEqual(run(...args, ...newer), {
+      ...expected,
+      overrides: {
+        ...expected.overrides,
+        sharedDirectory: { ...expected.overrides.sharedDirectory, xattr: true },
+      },
+      remarks: [],
+    })
+  })
+
+  it('are understood from libvirt', () => {
+    const list = 'source=/srv/a,,b,cache=always,sandbox=chroot,xattr,no_flock,no_posix_lock'
+    assert.deepEqual(run('--fd=25', '-o', list, '--thread-pool-size=16', '-d'), {
+      kind: 'run',
+      overrides: {
+        socketInherited: true,
+        logLevel: 'debug',
+        sharedDirectory: { ...PLAIN, root: '/srv/a,b', guestCache: 'always', xattr: true },
+      },
+      socketFd: 25,
+      remarks: [SANDBOX, THREADS],
+    })
+  })
+
+  it('are understood from a person, as in the manuals of both daemons', () => {
+    assert.deepEqual(run('--socket-path=/s', '-osource=/srv', '-o', 'cache=none,writeback', '-f'), {
+      kind: 'run',
+      overrides: {
+        socketPath: '/s',
+        guestWriteback: true,
+        sharedDirectory: { ...PLAIN, root: '/srv', guestCache: 'none' },
+      },
+      remarks: [],
+    })
+    const { overrides } = run(
+      '--shared-dir',
+      'here',
+      '--socket',
+      '/s',
+      '--socket-group=kvm',
+      '--log-level',
+      'off',
+    )
+    assert.equal(overrides.sharedDirectory?.root, `${process.cwd()}/here`)
+    assert.equal(overrides.socketMode, 0o770)
+    assert.equal(overrides.logLevel, 'silent')
+  })
+})
+
+describe('an option of virtiofsd', () => {
+  it('is taken as it was given last', () => {
+    const { overrides } = shared('--cache=never', '-o', 'cache=always,xattr,no_xattr,writeback,no_writeback')
+    assert.deepEqual(overrides, {
+      socketPath: '/s',
+      sharedDirectory: { root: '/srv', ...PLAIN, guestCache: 'always' },
+    })
+    assert.deepEqual(shared('--sandbox=chroot', '--sandbox=none').remarks, [])
+  })
+
+  it('reaches the settings', () => {
+    const { overrides, rlimitNofile } = shared(
+      ...['--readonly', '--xattr', '--writeback', '--allow-direct-io', '--rlimit-nofile=4096'],
+    )
+    assert.deepEqual(overrides, {
+      socketPath: '/s',
+      readOnly: true,
+      guestWriteback: true,
+      sharedDirectory: { root: '/srv', guestCache: 'auto', xattr: true, directIo: true, readOnly: true },
+    })
+    assert.equal(rlimitNofile, 4096)
+  })
+
+  const idle: readonly (readonly [readonly string[], string])[] = [
+    [['--tag=fs'], '--tag has no effect: the hypervisor gives the device its tag'],
+    [['--sandbox=namespace'], SANDBOX],
+    [['--seccomp=kill'], SECCOMP],
+    [
+      ['--modcaps=+sys_admin'],
+      '--modcaps has no effect: the service manager limits capabilities (CapabilityBoundingSet)',
+    ],
+    [['--posix-acl'], '--posix-acl has no effect: access control lists are not offered to the guest'],
+    [['--posix-acl=auto'], '--posix-acl has no effect: access control lists are not offered to the guest'],
+    [['-oflock'], "--flock has no effect: locks are kept by the guest's kernel and not shared with the host"],
+    [['-o', 'timeout=5'], '--timeout has no effect: --cache says how long the guest keeps attributes'],
+    [
+      ['--cache=metadata'],
+      '--cache=metadata means --cache=never here: attributes are kept no longer than data',
+    ],
+    [
+      ['--migration-mode=find-paths'],
+      '--migration-mode has no effect: the device takes no part in migration',
+    ],
+  ]
+  for (const [args, remark] of idle) {
+    it(`is explained where it has no effect: ${args.join(' ')}`, () => {
+      assert.deepEqual(shared(...args).remarks, [remark])
+    })
+  }
+
+  for (const args of [
+    ['--sandbox=none'],
+    ['--seccomp=none'],
+    ['--posix-acl=never'],
+    ['--no-killpriv-v2'],
+    ['-f'],
+  ]) {
+    it(`needs no word where it asks for what is so: ${args.join(' ')}`, () => {
+      assert.deepEqual(shared(...args).remarks, [])
+    })
+  }
+
+  it('that is about the shared directory is explained without one', () => {
+    assert.deepEqual(run('--config-file=a.toml', '--cache=auto', '--xattr').remarks, [
+      '--cache has no effect: it is about --shared-dir, which is not given',
+      '--xattr has no effect: it is about --shared-dir, which is not given',
+    ])
+  })
+
+  const bad: readonly (readonly [readonly string[], string])[] = [
+    [['--cahce=auto'], 'unknown option "--cahce"; did you mean "--cache"?'],
+    [['--sharedir=/x'], 'unknown option "--sharedir"; did you mean "--shared-dir"?'],
+    [['--no-writeback'], 'unknown option "--no-writeback"; did you mean "--writeback"?'],
+    [['--o=xattr'], 'unknown option "--o"'],
+    [['--d'], 'unknown option "--d"; did you mean "--fd"?'],
+    [['-o'], '-o needs a value: -o ...'],
+    [['-o', 'sorce=/x'], '-o: unknown option "sorce"; did you mean "source"?'],
+    [['-o', 'no-xattr'], '-o: unknown option "no-xattr"; did you mean "no_xattr"?'],
+    [['-o', 'constructor'], '-o: unknown option "constructor"'],
+    [['-o', 'cache'], '-o: "cache" needs a value: cache=...'],
+    [['-o', 'xattr=1'], '-o: "xattr" takes no value'],
+    [
+      ['-o', 'cache=some'],
+      '-o: cache: expected "auto", "always", "never", "none" or "metadata", found "some"',
+    ],
+    [['--sandbox=jail'], '--sandbox: expected "namespace", "chroot" or "none", found "jail"'],
+    [['--seccomp=on'], '--seccomp: expected "none", "kill", "log" or "trap", found "on"'],
+    [
+      ['--thread-pool-size=many'],
+      '--thread-pool-size: expected a whole number of 0 to 2147483647, found "many"',
+    ],
+    [['--rlimit-nofile=-1'], '--rlimit-nofile: expected a whole number of 0 to 2147483647, found "-1"'],
+    [['--fd=0'], '--fd: expected a whole number of 3 to 2147483647, found "0"'],
+    [['--fd=3'], '--fd and --socket-path exclude each other'],
+    [['--tag', 'x'.repeat(37)], '--tag: is longer than the 36 bytes of a tag'],
+    [['--readonly=yes'], '--readonly takes no value'],
+    [
+      ['--xattrmap=:map::user.:'],
+      '--xattrmap: is not supported: extended attributes have the same names on the host and in the guest',
+    ],
+    [['--uid-map=:0:1:2:'], '--uid-map: is not supported: files keep the owner that they have on the host'],
+    [['--daemonize'], '--daemonize: is not supported: the daemon stays in the foreground'],
+  ]
+  for (const [args, message] of bad) {
+    it(`is refused: ${args.join(' ').slice(0, 50)}`, () => {
+      assert.throws(() => shared(...args), new UsageError(message))
+    })
+  }
+
+  it('that says where to listen must be there', () => {
+    assert.throws(() => run('--shared-dir=/x'), new UsageError('--socket-path=PATH is missing, or --fd=N'))
+    assert.throws(
+      () => run('--shared-dir=/x', '--fd=3', '--socket-group=kvm'),
+      new UsageError('--fd and --socket-group exclude each other: the socket is there already'),
+    )
+  })
+})
