@@ -16,6 +16,7 @@ import { Lifecycle, type RunningServer } from './lifecycle.js'
 import { limitOpenFiles, syslogOf } from './host-process.js'
 import { groupId } from './group-id.js'
 import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
+import { sharedDirectoryFault } from './shared-directory.js'
 import { Reloader, secretsOf, type ReloaderOptions } from './reloader.js'
 
 /** Kata's runtime waits for exactly this text on standard error before it starts the virtual machine. */
@@ -48,6 +49,11 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`${error.message}\n`)
     return EXIT_USAGE
+  }
+  const fault = sharedDirectoryFault(overrides)
+  if (fault !== undefined) {
+    process.stderr.write(`ovfsd: ${fault}\n`)
+    return EXIT_FAILURE
   }
   limitHeapGrowth()
   const secrets = secretsOf(settings)

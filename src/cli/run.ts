@@ -1,7 +1,8 @@
 /** Do what the command line asks. Everything heavier than the arguments is loaded only when it is needed. */
 import { readFileSync } from 'node:fs'
 import { HELP, parseArguments, UsageError, type Command, type RunArguments } from './arguments.js'
-import { EXIT_OK, EXIT_USAGE } from './exit-code.js'
+import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-code.js'
+import { sharedDirectoryFault } from './shared-directory.js'
 
 /** @returns the exit code; a running daemon instead ends the process itself */
 export async function run(args: readonly string[]): Promise<number> {
@@ -43,6 +44,11 @@ async function check({
   const { ConfigError, formatMountPoint, loadSettings } = await import('../config/index.js')
   try {
     const { mounts } = loadSettings(configFile, overrides)
+    const fault = sharedDirectoryFault(overrides)
+    if (fault !== undefined) {
+      process.stderr.write(`ovfsd: ${fault}\n`)
+      return EXIT_FAILURE
+    }
     if (connect) {
       const { tryMounts } = await import('./connect.js')
       return await tryMounts(mounts)

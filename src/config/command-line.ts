@@ -32,6 +32,9 @@ type Table = Readonly<Record<string, unknown>>
 /** The name of the shared directory's profile. */
 export const SHARED_PROFILE = 'shared-dir'
 
+/** How long the guest believes what it was told, by its cache: as with virtiofsd. */
+const EXPIRATION: Readonly<Record<GuestCache, string>> = { none: '0', auto: '1s', always: '24h' }
+
 /** The profile of a shared directory, as a file would write it. */
 export function sharedProfile({ root, guestCache, xattr, directIo, readOnly }: SharedDirectory): Table {
   return {
@@ -40,6 +43,7 @@ export function sharedProfile({ root, guestCache, xattr, directIo, readOnly }: S
     // The characters themselves, and not an environment variable.
     root: root.replaceAll('${', () => '$${'),
     guest_cache: guestCache,
+    cache_expiration_time: EXPIRATION[guestCache],
     read_only: readOnly,
     xattr,
     direct_io: directIo,

@@ -38,6 +38,10 @@ export class Program {
     this.#ended = once(this.#child, 'close')
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }

@@ -9,7 +9,7 @@ const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, readOnly: fal
 function run(...args: readonly string[]): RunArguments {
   const command = parseArguments(args)
   assert.equal(command.kind, 'run')
-  return command as RunArguments
+  return command
 }
 
 /** With what every call needs. */

@@ -19,6 +19,75 @@ function profile(lines: string): Settings['mounts'][number] | undefined {
   return parseSettings(`${SERVER}[profiles.p]\n${lines}`, 'f.toml').mounts[0]
 }
 
+describe('the command line', () => {
+  const SHARED = {
+    root: '/srv/${x}',
+    guestCache: 'always',
+    xattr: true,
+    directIo: false,
+    readOnly: false,
+  } as const
+  const overrides = { socketPath: '/s', sharedDirectory: SHARED } as const
+
+  it('can stand for a whole file', () => {
+    const { settings, mounts } = parseSettings('', 'command line', overrides)
+    assert.equal(settings.socketPath, '/s')
+    assert.equal(settings.socketMode, 0o700)
+    assert.equal(settings.waitForReconnect, false)
+    const [mount, ...others] = mounts
+    assert.deepEqual(others, [])
+    assert.equal(mount?.name, 'shared-dir')
+    assert.equal(mount.type, 'passthrough')
+    assert.deepEqual(mount.mountPoint, [])
+    assert.equal(mount.guestCache, 'always')
+    assert.equal(mount.expirationMs, 86_400_000)
+    assert.deepEqual(mount.options, { root: '/srv/${x}', xattr: 'true', direct_io: 'false' })
+  })
+
+  it("puts its directory beside a file's profiles, whichever are enabled", () => {
+    const file = `${SERVER}wait_for_reconnect = true\nenabled_services = "memory"\nsocket_mode = "0660"\n${MEMORY}`
+    const { settings, mounts } = parseSettings(file, 'f.toml', {
+      ...overrides,
+      readOnly: true,
+      socketMode: 0o770,
+    })
+    assert.equal(settings.waitForReconnect, true)
+    assert.equal(settings.socketMode, 0o770)
+    assert.deepEqual(
+      mounts.map(({ name, readOnly }) => [name, readOnly]),
+      [
+        ['shared-dir', true],
+        ['m', true],
+      ],
+    )
+  })
+
+  it('needs no path of a socket where there is one already', () => {
+    const { settings } = parseSettings(MEMORY, 'f.toml', { socketInherited: true })
+    assert.equal(settings.socketPath, '')
+  })
+
+  it('leaves the blame for what it meets in the file there', () => {
+    const problems = (text: string): string => {
+      try {
+        parseSettings(text, 'f.toml', overrides)
+      } catch (error) {
+        if (error instanceof ConfigError) return error.message
+        throw error
+      }
+      return ''
+    }
+    assert.equal(
+      problems('[profiles.m]\ntype = "memory"\nmount_point = "/"\n'),
+      'f.toml:3: profiles.m.mount_point: "/" is taken by profiles.shared-dir; give profiles.m another',
+    )
+    assert.equal(
+      problems('[profiles.shared-dir]\ntype = "memory"\nmount_point = "m"\n'),
+      'f.toml:1: profiles.shared-dir: has the name that --shared-dir gives its directory; choose another',
+    )
+  })
+})
+
 describe('a pass-through mount', () => {
   const text = (more: string): string =>
     `[ovfsd_settings]\nsocket_path = "/s"\n[profiles.p]\ntype = "passthrough"\nmount_point = "/"\nroot = "/srv"\n${more}`

@@ -1,0 +1,232 @@
+/** The daemon in virtiofsd's place: started as Kata, libvirt and people start it. */
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { once } from 'node:events'
+import { describe, it, type TestContext } from 'node:test'
+import { Daemon } from '../frontend/daemon.js'
+import { FuseClient } from '../frontend/fuse-client.js'
+import { MAIN, Program, runOvfsd, temporaryFile } from './process.js'
+
+const LISTENING = 'Waiting for vhost-user socket connection'
+const PERMISSION_BITS = 0o777
+const DIRECTORY_BIT = 0o040000
+
+function temporaryDirectory(test: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'ovfsd-drop-in-'))
+  test.after(() => {
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return directory
+}
+
+function ovfsd(...args: readonly string[]): Program {
+  return new Program(MAIN, args)
+}
+
+/**
+ * Kata's and libvirt's way: the parent listens and hands the socket down as descriptor `fd`. Node can't without accepting on it
+ * itself, so Python does. `QUIET` puts standard input, output and error on /dev/null first.
+ */
+const INHERIT = `
+import os, socket, sys
+path, fd, quiet, *command = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(1)
+os.dup2(listener.fileno(), int(fd))
+os.set_inheritable(int(fd), True)
+if quiet == 'quiet':
+    null = os.open('/dev/null', os.O_RDWR)
+    for stdio in 0, 1, 2: os.dup2(null, stdio)
+os.execv(command[0], command)
+`
+
+function inheriting(fd: number, loudness: 'quiet' | 'loud', ...args: readonly string[]): Daemon {
+  return new Daemon((socketPath) => [
+    ...['python3', '-c', INHERIT, socketPath, String(fd), loudness],
+    ...[process.execPath, MAIN, ...args],
+  ])
+}
+
+/** A daemon that was started for one machine ends with it. */
+async function assertServesOnce(daemon: Daemon): Promise<void> {
+  const client = await daemon.mount()
+  assert.ok((await client.getattr(1)).attr.mode & DIRECTORY_BIT)
+  const ended = once(daemon.process, 'exit')
+  client.close()
+  assert.deepEqual(await ended, [0, null])
+}
+
+describe('ovfsd in place of virtiofsd', () => {
+  it("serves Kata's runtime in Go, without any standard stream", async (test) => {
+    const shared = temporaryDirectory(test)
+    const daemon = inheriting(
+      3,
+      'quiet',
+      ...['--syslog', '--cache=auto', `--shared-dir=${shared}`, '--fd=3'],
+      ...['--thread-pool-size=1', '--announce-submounts'],
+    )
+    test.after(() => daemon.stop('SIGKILL'))
+    await assertServesOnce(daemon)
+    assert.ok(existsSync(daemon.socketPath), 'the socket is whose who made it')
+  })
+
+  it("serves Kata's runtime in Rust, which reads standard error", async (test) => {
+    const shared = temporaryDirectory(test)
+    const daemon = new Daemon((socketPath) => [
+      ...[process.execPath, MAIN, '--socket-path', socketPath, '--shared-dir', shared],
+      ...['--cache', 'auto', '--thread-pool-size=1', '-o', 'announce_submounts'],
+    ])
+    test.after(() => daemon.stop('SIGKILL'))
+    const client = await daemon.mount()
+    // It has said so before anybody could connect, or says it now.
+    while (!daemon.stderr.includes(LISTENING)) await once(daemon.process.stderr ?? daemon.process, 'data')
+    assert.equal(statSync(daemon.socketPath).mode & PERMISSION_BITS, 0o700)
+    assert.equal(readFileSync(`${daemon.socketPath}.pid`, 'utf8'), `${daemon.process.pid ?? 0}\n`)
+    const ended = once(daemon.process, 'exit')
+    client.close()
+    assert.deepEqual(await ended, [0, null])
+    assert.ok(!existsSync(daemon.socketPath))
+    assert.ok(!existsSync(`${daemon.socketPath}.pid`))
+    assert.match(daemon.stderr, /--thread-pool-size has no effect: one event loop answers all requests/)
+  })
+
+  it('serves libvirt', async (test) => {
+    const shared = temporaryDirectory(test)
+    const list = `source=${shared},cache=always,sandbox=chroot,xattr,no_flock`
+    const daemon = inheriting(25, 'loud', '--fd=25', '-o', list, '-d')
+    test.after(() => daemon.stop('SIGKILL'))
+    await assertServesOnce(daemon)
+    assert.match(daemon.stderr, /"socketFd":25/)
+  })
+
+  it('mounts a configuration beside the shared directory', async (test) => {
+    const shared = temporaryDirectory(test)
+    const config = temporaryFile(
+      test,
+      'ovfsd.toml',
+      '[ovfsd_settings]\nenabled_services = "memory"\n[profiles.m]\ntype = "memory"\nmount_point = "m"\n',
+    )
+    const socketPath = join(shared, 's')
+    const args = [`--config-file=${config}`, `--shared-dir=${shared}`, `--socket-path=${socketPath}`]
+    const { stdout } = await runOvfsd('--check', ...args)
+    assert.equal(stdout, `${config}: good; mounts shared-dir (passthrough) at /, m (memory) at /m\n`)
+    const program = ovfsd(...args, '--readonly')
+    await program.says(LISTENING)
+    const client = await FuseClient.mount({ socketPath })
+    test.after(() => {
+      client.close()
+    })
+    program.kill('SIGTERM')
+    const { code, stderr } = await program.outcome()
+    assert.equal(code, 0)
+    assert.match(stderr, /"mount":"shared-dir",.*"mountPoint":"\/","readOnly":true/)
+    assert.match(stderr, /"mount":"m",.*"mountPoint":"\/m","readOnly":true/)
+  })
+
+  it('lets a group connect', async (test) => {
+    const shared = temporaryDirectory(test)
+    const socketPath = join(shared, 's')
+    // Another group is root's to give.
+    const [group, gid] = process.getuid?.() === 0 ? ['daemon', idOfGroup('daemon')] : groupOfOurs()
+    const program = ovfsd(`--shared-dir=${shared}`, `--socket-path=${socketPath}`, `--socket-group=${group}`)
+    await program.says(LISTENING)
+    const { mode, gid: found } = statSync(socketPath)
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+    assert.equal(mode & PERMISSION_BITS, 0o770)
+    assert.equal(found, gid)
+  })
+
+  it('sets the limit of open files', async (test) => {
+    const shared = temporaryDirectory(test)
+    const program = ovfsd(
+      `--shared-dir=${shared}`,
+      `--socket-path=${join(shared, 's')}`,
+      '--rlimit-nofile=512',
+    )
+    await program.says(LISTENING)
+    const limits = readFileSync(`/proc/${program.pid}/limits`, 'utf8')
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+    assert.match(limits, /^Max open files\s+512\s/m)
+  })
+
+  it('answers SIGHUP where there is no file to load', async (test) => {
+    const shared = temporaryDirectory(test)
+    const program = ovfsd(`--shared-dir=${shared}`, `--socket-path=${join(shared, 's')}`)
+    await program.says(LISTENING)
+    program.kill('SIGHUP')
+    await program.says('SIGHUP changes nothing')
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+  })
+
+  it('says what it can, as libvirt reads it', async () => {
+    const { code, stdout } = await runOvfsd('--print-capabilities')
+    assert.equal(code, 0)
+    assert.deepEqual(JSON.parse(stdout), { type: 'fs', features: ['separate-options'] })
+  })
+
+  it('replaces what lies in the place of its pid file, and follows no link there', async (test) => {
+    const shared = temporaryDirectory(test)
+    const socketPath = join(shared, 's')
+    const victim = join(shared, 'victim')
+    writeFileSync(victim, 'precious')
+    symlinkSync(victim, `${socketPath}.pid`)
+    const program = ovfsd(`--shared-dir=${shared}`, `--socket-path=${socketPath}`)
+    await program.says(LISTENING)
+    assert.equal(readFileSync(`${socketPath}.pid`, 'utf8'), `${program.pid}\n`)
+    const second = await runOvfsd(`--shared-dir=${shared}`, `--socket-path=${socketPath}`)
+    assert.equal(second.code, 1)
+    assert.match(second.stderr, /can't start: another process listens on/)
+    assert.equal(readFileSync(`${socketPath}.pid`, 'utf8'), `${program.pid}\n`)
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+    assert.equal(readFileSync(victim, 'utf8'), 'precious')
+  })
+
+  const faults: readonly (readonly [string, readonly string[], number, RegExp])[] = [
+    [
+      'a directory that is not there',
+      ['--shared-dir=/nowhere/at/all'],
+      1,
+      /: \/nowhere\/at\/all does not exist\n$/,
+    ],
+    ['a file in its place', ['--shared-dir=/etc/passwd'], 1, /\/etc\/passwd is not a directory\n$/],
+    [
+      'a group that there is not',
+      ['--shared-dir=/', '--socket-group=no-such-group'],
+      1,
+      /there is no group "no-such-group"/,
+    ],
+    ['an unknown option', ['--shared-dir=/', '--cahce=auto'], 2, /did you mean "--cache"\?/],
+  ]
+  for (const [what, args, code, message] of faults) {
+    it(`ends with ${code} for ${what}`, async (test) => {
+      const outcome = await runOvfsd(`--socket-path=${join(temporaryDirectory(test), 's')}`, ...args)
+      assert.equal(outcome.code, code)
+      assert.match(outcome.stderr, message)
+    })
+  }
+
+  it('ends with 1 for a descriptor that is no listening socket', async () => {
+    const { code, stderr } = await runOvfsd('--shared-dir=/', '--fd=1000')
+    assert.equal(code, 1)
+    assert.match(stderr, /can't start: .*1000/)
+  })
+})
+
+function idOfGroup(name: string): number {
+  const line = readFileSync('/etc/group', 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith(`${name}:`))
+  return Number(line?.split(':')[2])
+}
+
+function groupOfOurs(): [string, number] {
+  const gid = process.getgid?.() ?? 0
+  return [String(gid), gid]
+}
