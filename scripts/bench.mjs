@@ -6,6 +6,7 @@ import { runMain } from './setup.mjs'
 const MODES = {
   local: async (args) => (await import('../bench/lib/local.mjs')).benchLocal(args),
   report: async (args) => (await import('../bench/lib/full-report.mjs')).benchReport(args),
+  start: async (args) => (await import('../bench/lib/start.mjs')).benchStart(args),
   s3: async (args) => (await import('../bench/lib/s3.mjs')).benchS3(args),
 }
 

@@ -197,8 +197,8 @@ function explain() {
 
 2. Check it, and start the daemon:
 
-     node ${inRoot('dist/src/cli/main.js')} --config-file=ovfsd.toml --check
-     node ${inRoot('dist/src/cli/main.js')} --config-file=ovfsd.toml
+     ${inRoot('bin/ovfsd.cjs')} --config-file=ovfsd.toml --check
+     ${inRoot('bin/ovfsd.cjs')} --config-file=ovfsd.toml
 
 3. Add this to QEMU's command line (the guest's memory must be shared, and both sizes must be the same):
 

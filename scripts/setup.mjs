@@ -1,6 +1,7 @@
 // Set-up for a fresh clone: `node scripts/setup.mjs build|demo|test`. Every step looks first whether it is done.
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { ensureBundle } from './lib/bundle.mjs'
 import { ensureCommands } from './lib/debian.mjs'
 import { ensureGuestImage } from './lib/guest-image.mjs'
 import { checkNodeVersion, ensureAddon, ensureNpmPackages, ensureTypeScript } from './lib/node-build.mjs'
@@ -44,6 +45,7 @@ export async function setUp(target) {
     await ensureAddon('native', 'the native addon')
     if (needs.testAddon) await ensureAddon('test/frontend/native', "the test front-end's addon", ['native'])
     await ensureTypeScript()
+    await ensureBundle()
     if (needs.guest) await ensureGuestImage()
     if (needs.servers) await ensureServers()
   })

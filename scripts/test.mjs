@@ -25,6 +25,7 @@ const DAEMON_FOLDERS = [
   'memory',
   'model',
   'operations',
+  'packaging',
   'reload',
   'servers',
 ]

@@ -1,4 +1,6 @@
-import opendal from 'opendal'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import type * as Opendal from 'opendal'
 import type { Operator } from 'opendal'
 
 export interface OperatorOptions {
@@ -17,10 +19,21 @@ const RETRY_MIN_DELAY_MS = 100
 const RETRY_MAX_DELAY_MS = 2000
 
 /**
+ * The binding is 40 MB of native code: only for a daemon that has a mount which needs it. Its front for require() has no layers, so
+ * this is the file behind both of its fronts; the version is pinned.
+ */
+function loadOpendal(): typeof Opendal {
+  const require = createRequire(import.meta.url)
+  const directory = path.dirname(require.resolve('opendal/package.json'))
+  return require(path.join(directory, 'generated.js')) as typeof Opendal
+}
+
+/**
  * An operator with a deadline on every call (OpenDAL has none by default) and retries of temporary errors.
  * The order matters: the timeout is the inner layer, so that each try has its own.
  */
 export function createOperator({ scheme, options, timeoutMs }: OperatorOptions): Operator {
+  const opendal = loadOpendal()
   const timeout = new opendal.TimeoutLayer()
   timeout.timeout = timeoutMs
   timeout.ioTimeout = timeoutMs

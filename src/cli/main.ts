@@ -1,5 +1,7 @@
-#!/usr/bin/env node
 import { run } from './run.js'
 
-// Not process.exit(): output to a pipe may still be on its way.
-process.exitCode = await run(process.argv.slice(2))
+// Not a top-level await, which the bundle's format has not.
+void run(process.argv.slice(2)).then((exitCode) => {
+  // Not process.exit(): output to a pipe may still be on its way.
+  process.exitCode = exitCode
+})

@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+'use strict'
+/**
+ * Starts the daemon from its bundle (`npm run build` makes it): one file and the code that V8 has made of it before, in place of some
+ * two hundred modules that are looked up, read and compiled one by one. Who starts a virtual machine waits for this.
+ */
+const { readFileSync } = require('node:fs')
+const path = require('node:path')
+const vm = require('node:vm')
+
+// As deep below the package's root as the modules that it is made of: they look for files of the package.
+const BUNDLE = path.join(__dirname, '../dist/bundle/cli/ovfsd.cjs')
+const CODE_CACHE = `${BUNDLE}.cache`
+
+/** V8 takes the cache only if it was made by the same version with the same flags, and compiles the bundle otherwise. */
+function compile() {
+  // The bundler leaves nothing but ASCII: as Latin-1 it needs no decoding.
+  const source = readFileSync(BUNDLE, 'latin1')
+  return new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
+    filename: BUNDLE,
+    cachedData: codeCache(),
+  })
+}
+
+function codeCache() {
+  try {
+    return readFileSync(CODE_CACHE)
+  } catch {
+    return undefined
+  }
+}
+
+function start(script) {
+  const bundle = { exports: {} }
+  script.runInThisContext()(bundle.exports, require, bundle, BUNDLE, path.dirname(BUNDLE))
+}
+
+if (require.main === module) start(compile())
+else module.exports = { CODE_CACHE, compile, start }

@@ -1,0 +1,100 @@
+/** bin/ovfsd.cjs, which people and services start: the daemon as one file. Whatever is loaded late must be found from there, too. */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { Script } from 'node:vm'
+import { O_RDWR } from '../frontend/abi.js'
+import { Program } from '../cli/process.js'
+import { FuseClient } from '../frontend/fuse-client.js'
+
+// dist/test/packaging/ -> the package's root
+const BIN = fileURLToPath(new URL('../../../bin/ovfsd.cjs', import.meta.url))
+const VERSION = (
+  JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version
+
+function configuration(test: TestContext, profiles: string): { config: string; socketPath: string } {
+  const directory = mkdtempSync(join(tmpdir(), 'ovfsd-bundle-'))
+  test.after(() => {
+    rmSync(directory, { recursive: true })
+  })
+  const config = join(directory, 'ovfsd.toml')
+  const socketPath = join(directory, 'socket')
+  writeFileSync(config, `[ovfsd_settings]\nsocket_path = "${socketPath}"\n${profiles}`, { mode: 0o600 })
+  return { config, socketPath }
+}
+
+const MEMORY = '[profiles.m]\ntype = "memory"\nmount_point = "m"\n'
+
+describe('the bundled daemon', () => {
+  it('has code that this version of V8 takes', () => {
+    const { compile } = createRequire(import.meta.url)(BIN) as { compile: () => Script }
+    assert.equal(compile().cachedDataRejected, false)
+  })
+
+  it('knows its version', async () => {
+    const { code, stdout } = await new Program(BIN, ['--version']).outcome()
+    assert.equal(code, 0)
+    assert.equal(stdout, `ovfsd ${VERSION}\n`)
+  })
+
+  it('serves a guest, follows its configuration, and ends as asked', async (test) => {
+    const { config, socketPath } = configuration(test, MEMORY)
+    const program = new Program(BIN, [`--config-file=${config}`])
+    await program.says('Waiting for vhost-user socket connection')
+    test.after(() => {
+      program.kill('SIGKILL')
+    })
+    const client = await FuseClient.mount({ socketPath })
+    test.after(() => {
+      client.close()
+    })
+    const mount = await client.lookup(1, 'm')
+    const { entry, fh } = await client.create(mount.nodeid, 'file', O_RDWR)
+    await client.write(entry.nodeid, fh, 0, Buffer.from('hello'))
+    assert.equal(Buffer.from(await client.read(entry.nodeid, fh, 0, 10)).toString(), 'hello')
+    writeFileSync(config, readFileSync(config, 'utf8') + '[profiles.n]\ntype = "memory"\nmount_point = "n"\n')
+    await program.says('configuration reloaded')
+    assert.notEqual((await client.lookup(1, 'n')).nodeid, 0)
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+  })
+
+  it('signs requests with credentials that its environment has', async (test) => {
+    let authorization = ''
+    const store = createServer((request, response) => {
+      authorization = request.headers.authorization ?? ''
+      response.writeHead(403).end()
+    }).listen(0, '127.0.0.1')
+    test.after(() => store.close())
+    await once(store, 'listening')
+    const { port } = store.address() as AddressInfo
+    const { config } = configuration(
+      test,
+      `[profiles.s]\ntype = "s3"\nmount_point = "s"\nbucket = "b"\nendpoint = "http://127.0.0.1:${port}"\n`,
+    )
+    const environment = { AWS_ACCESS_KEY_ID: 'WHOEVER', AWS_SECRET_ACCESS_KEY: 'secret' }
+    const program = new Program(BIN, ['--check', '--connect', `--config-file=${config}`], environment)
+    const { code, stdout, stderr } = await program.outcome()
+    assert.equal(code, 1, stderr)
+    assert.match(stdout, /^s \(s3\) at \/s: EACCES/)
+    assert.match(authorization, /^AWS4-HMAC-SHA256 Credential=WHOEVER\//)
+  })
+
+  it('writes for people where a terminal is', async () => {
+    // It can't start, having said why one option has no effect.
+    const args = ['--shared-dir=/', '--fd=1000', '--tag=fs']
+    const terminal = 'import pty, sys; pty.spawn(sys.argv[1:])'
+    const { stdout } = await promisify(execFile)('python3', ['-c', terminal, process.execPath, BIN, ...args])
+    assert.match(stdout, /INFO.*: .*--tag has no effect: the hypervisor gives the device its tag/)
+  })
+})
