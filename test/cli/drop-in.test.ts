@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { describe, it, type TestContext } from 'node:test'
+import { ROOT_NODEID } from '../frontend/abi.js'
 import { Daemon } from '../frontend/daemon.js'
 import { FuseClient } from '../frontend/fuse-client.js'
 import { MAIN, Program, runOvfsd, temporaryFile } from './process.js'
 
 const LISTENING = 'Waiting for vhost-user socket connection'
 const PERMISSION_BITS = 0o777
-const DIRECTORY_BIT = 0o040000
 
 function temporaryDirectory(test: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'ovfsd-drop-in-'))
@@ -50,10 +50,14 @@ function inheriting(fd: number, loudness: 'quiet' | 'loud', ...args: readonly st
   ])
 }
 
-/** A daemon that was started for one machine ends with it. */
-async function assertServesOnce(daemon: Daemon): Promise<void> {
+/** A daemon that was started for one machine shows it the directory, and ends with it. */
+async function assertServesOnce(daemon: Daemon, shared: string): Promise<void> {
+  symlinkSync('nowhere', join(shared, 'link'))
   const client = await daemon.mount()
-  assert.ok((await client.getattr(1)).attr.mode & DIRECTORY_BIT)
+  const link = await client.lookup(ROOT_NODEID, 'link')
+  assert.equal(await client.readlink(link.nodeid), 'nowhere')
+  await client.mkdir(ROOT_NODEID, 'made', 0o700)
+  assert.ok(statSync(join(shared, 'made')).isDirectory())
   const ended = once(daemon.process, 'exit')
   client.close()
   assert.deepEqual(await ended, [0, null])
@@ -69,7 +73,7 @@ describe('ovfsd in place of virtiofsd', () => {
       ...['--thread-pool-size=1', '--announce-submounts'],
     )
     test.after(() => daemon.stop('SIGKILL'))
-    await assertServesOnce(daemon)
+    await assertServesOnce(daemon, shared)
     assert.ok(existsSync(daemon.socketPath), 'the socket is whose who made it')
   })
 
@@ -98,7 +102,7 @@ describe('ovfsd in place of virtiofsd', () => {
     const list = `source=${shared},cache=always,sandbox=chroot,xattr,no_flock`
     const daemon = inheriting(25, 'loud', '--fd=25', '-o', list, '-d')
     test.after(() => daemon.stop('SIGKILL'))
-    await assertServesOnce(daemon)
+    await assertServesOnce(daemon, shared)
     assert.match(daemon.stderr, /"socketFd":25/)
   })
 
@@ -119,6 +123,12 @@ describe('ovfsd in place of virtiofsd', () => {
     test.after(() => {
       client.close()
     })
+    writeFileSync(join(shared, 'file'), 'here')
+    assert.notEqual(
+      (await client.lookup(ROOT_NODEID, 'm')).nodeid,
+      (await client.lookup(ROOT_NODEID, 'file')).nodeid,
+    )
+    await assert.rejects(client.mkdir(ROOT_NODEID, 'new'), { code: 'EROFS' })
     program.kill('SIGTERM')
     const { code, stderr } = await program.outcome()
     assert.equal(code, 0)
