@@ -1,6 +1,7 @@
 /** What changes from one configuration to another: which of it can be done while running, and which needs a restart. */
 import { isDeepStrictEqual } from 'node:util'
 import { formatMountPoint } from './mount-point.js'
+import { settingKey } from './setting-key.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
 
 export interface MountChange {
@@ -45,6 +46,11 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
 }
 
 const SERVER_KEYS = Object.keys(NEEDS_RESTART) as (keyof ServerSettings)[]
+
+/** By the names of the configuration file. */
+export function keysThatNeedRestart(): string[] {
+  return SERVER_KEYS.filter((key) => NEEDS_RESTART[key]).map(settingKey)
+}
 
 /**
  * Compare two configurations. A profile whose mount point, type or store changes is one removed and one added.

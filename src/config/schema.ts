@@ -1,13 +1,16 @@
 /**
  * Every key of the configuration file, its default and its range. To add a setting: a line here, a field in
- * settings.ts, a row in CONFIGURATION.md and ovfsd.example.toml (a test compares them).
+ * settings.ts, its meaning in CONFIGURATION.md, whose tables `npm run docs` makes of this, and a line in ovfsd.example.toml.
  */
 import * as v from 'valibot'
 import { parseDurationWithinUs, US_PER_MS, type DurationRange } from './duration.js'
 import { parseMountPoint } from './mount-point.js'
 import { ValueError } from './problem.js'
+import { LOG_LEVELS } from '../observability/levels.js'
 import { parseSizeWithinBytes, type SizeRange } from './size.js'
 import {
+  DIRECTORY_BYTES_MAX,
+  GUEST_CACHES,
   parseBoolean,
   parseDirectory,
   parseEnabledServices,
@@ -16,6 +19,7 @@ import {
   parseLogLevel,
   parseMode,
   parseSocketPath,
+  SOCKET_PATH_BYTES_MAX,
   type IntegerRange,
 } from './values.js'
 
@@ -43,63 +47,71 @@ const CIRCUIT_PAUSE_RANGE: DurationRange = { min: '100ms', max: '10m' }
 const RELOAD_GRACE_RANGE: DurationRange = { min: '0', max: '1h' }
 const SHUTDOWN_TIMEOUT_RANGE: DurationRange = { min: '1s', max: '24h' }
 
-const boolean = setting(parseBoolean)
-const mode = setting(parseMode)
-const id = setting((value) => parseInteger(value, ID_RANGE))
-const expirationMs = durationMs(EXPIRATION_RANGE)
+/** What the tables of CONFIGURATION.md say of a key. */
+export interface KeyMetadata {
+  readonly kind: 'boolean' | 'duration' | 'mode' | 'number' | 'size' | 'text'
+  /** Which values are allowed, in Markdown; empty where the kind says all. */
+  readonly range: string
+  /** What holds where the key is left out and has no value of its own then. */
+  readonly absent?: string
+}
+
+const boolean = (range = '') => setting(parseBoolean, { kind: 'boolean', range })
+const mode = setting(parseMode, { kind: 'mode', range: '`"000"` to `"0777"`' })
+const id = integer(ID_RANGE)
 
 /** `[ovfsd_settings]`. The defaults are written as in the file. */
 export const serverSchema = v.object({
-  socket_path: setting(parseSocketPath),
+  socket_path: setting(parseSocketPath, { kind: 'text', range: `1 to ${SOCKET_PATH_BYTES_MAX} bytes` }),
   socket_mode: v.optional(mode, '0600'),
-  enabled_services: v.optional(setting(parseEnabledServices)),
-  enabled_cache: v.optional(boolean, true),
-  enabled_cache_write_back: v.optional(boolean, false),
-  enabled_cache_expiration: v.optional(boolean, true),
-  cache_expiration_time: v.optional(expirationMs, '60s'),
-  cache_size: v.optional(
-    setting((value) => parseSizeWithinBytes(value, CACHE_SIZE_RANGE)),
-    '256MiB',
+  enabled_services: v.optional(
+    setting(parseEnabledServices, {
+      kind: 'text',
+      range: 'types or names of profiles, separated by commas',
+      absent: 'all',
+    }),
   ),
-  cache_dir: v.optional(setting(parseDirectory)),
-  cache_dir_size: v.optional(
-    setting((value) => parseSizeWithinBytes(value, CACHE_DIR_SIZE_RANGE)),
-    '10GiB',
+  enabled_cache: v.optional(boolean(), true),
+  enabled_cache_write_back: v.optional(boolean('`true` needs `enabled_cache`'), false),
+  enabled_cache_expiration: v.optional(boolean(), true),
+  cache_expiration_time: v.optional(durationMs(EXPIRATION_RANGE), '60s'),
+  cache_size: v.optional(size(CACHE_SIZE_RANGE), '256MiB'),
+  cache_dir: v.optional(
+    setting(parseDirectory, {
+      kind: 'text',
+      range: `an absolute path, 1 to ${DIRECTORY_BYTES_MAX} bytes`,
+      absent: 'none',
+    }),
   ),
+  cache_dir_size: v.optional(size(CACHE_DIR_SIZE_RANGE), '10GiB'),
   dirty_expire: v.optional(durationMs(DIRTY_EXPIRE_RANGE), '5s'),
   // Merely an upper limit for what the front-end sets up: a spare queue costs nothing, a missing one fails the start of the machine.
-  request_queues: v.optional(
-    setting((value) => parseInteger(value, REQUEST_QUEUE_RANGE)),
-    8,
-  ),
+  request_queues: v.optional(integer(REQUEST_QUEUE_RANGE), 8),
   poll_window: v.optional(
-    setting((value) => parseDurationWithinUs(value, POLL_WINDOW_RANGE)),
+    setting((value) => parseDurationWithinUs(value, POLL_WINDOW_RANGE), duration(POLL_WINDOW_RANGE)),
     '50us',
   ),
-  log_level: v.optional(setting(parseLogLevel), 'info'),
-  guest_writeback: v.optional(boolean, false),
-  wait_for_reconnect: v.optional(boolean, true),
+  log_level: v.optional(setting(parseLogLevel, { kind: 'text', range: choices(LOG_LEVELS) }), 'info'),
+  guest_writeback: v.optional(boolean(), false),
+  wait_for_reconnect: v.optional(boolean(), true),
   shutdown_timeout: v.optional(durationMs(SHUTDOWN_TIMEOUT_RANGE), '60s'),
   reload_grace: v.optional(durationMs(RELOAD_GRACE_RANGE), '10s'),
 })
 
 /** ovfsd's keys of a `[profiles.NAME]`, without `type`; all others are the service's options. */
 export const profileSchema = v.object({
-  mount_point: setting(parseMountPoint),
-  read_only: v.optional(boolean, false),
+  mount_point: setting(parseMountPoint, { kind: 'text', range: 'a path, or `"/"`' }),
+  read_only: v.optional(boolean(), false),
   uid: v.optional(id, 0),
   gid: v.optional(id, 0),
   file_mode: v.optional(mode, '0644'),
   dir_mode: v.optional(mode, '0755'),
-  keep_attributes: v.optional(boolean, false),
-  guest_cache: v.optional(setting(parseGuestCache), 'auto'),
+  keep_attributes: v.optional(boolean('`s3` and `swift` only'), false),
+  guest_cache: v.optional(setting(parseGuestCache, { kind: 'text', range: choices(GUEST_CACHES) }), 'auto'),
   timeout: v.optional(durationMs(TIMEOUT_RANGE), '30s'),
-  circuit_failures: v.optional(
-    setting((value) => parseInteger(value, CIRCUIT_FAILURES_RANGE)),
-    5,
-  ),
+  circuit_failures: v.optional(integer(CIRCUIT_FAILURES_RANGE), 5),
   circuit_pause: v.optional(durationMs(CIRCUIT_PAUSE_RANGE), '1s'),
-  cache_expiration_time: v.optional(expirationMs),
+  cache_expiration_time: v.optional(durationMs(EXPIRATION_RANGE, 'that of `[ovfsd_settings]`')),
 })
 
 export type ServerKeys = v.InferOutput<typeof serverSchema>
@@ -109,7 +121,7 @@ export const SERVER_KEY_NAMES: readonly string[] = Object.keys(serverSchema.entr
 export const PROFILE_KEY_NAMES: readonly string[] = ['type', ...Object.keys(profileSchema.entries)]
 
 /** A schema from a function that returns the value or throws a ValueError. */
-function setting<T>(parse: (value: unknown) => T) {
+function setting<T>(parse: (value: unknown) => T, metadata: KeyMetadata) {
   return v.pipe(
     v.unknown(),
     v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
@@ -121,10 +133,34 @@ function setting<T>(parse: (value: unknown) => T) {
         return NEVER
       }
     }),
+    v.metadata({ ...metadata }),
   )
 }
 
 /** Whole milliseconds, rounded up: a deadline of 1500us must not become one of 1ms. */
-function durationMs(range: DurationRange) {
-  return setting((value) => Math.ceil(parseDurationWithinUs(value, range) / US_PER_MS))
+function durationMs(range: DurationRange, absent?: string) {
+  return setting((value) => Math.ceil(parseDurationWithinUs(value, range) / US_PER_MS), {
+    ...duration(range),
+    ...(absent === undefined ? {} : { absent }),
+  })
+}
+
+function integer(range: IntegerRange) {
+  return setting((value) => parseInteger(value, range), { kind: 'number', range: between(range) })
+}
+
+function size(range: SizeRange) {
+  return setting((value) => parseSizeWithinBytes(value, range), { kind: 'size', range: between(range) })
+}
+
+function duration(range: DurationRange): KeyMetadata {
+  return { kind: 'duration', range: between(range) }
+}
+
+function between({ min, max }: { readonly min: string | number; readonly max: string | number }): string {
+  return `\`${min}\` to \`${max}\``
+}
+
+function choices(names: readonly string[]): string {
+  return names.map((name) => `\`${name}\``).join(', ')
 }

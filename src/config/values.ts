@@ -5,7 +5,7 @@ import { describeValue, listChoices, quote, ValueError } from './problem.js'
 import { didYouMean } from './suggestion.js'
 
 /** sockaddr_un.sun_path is 108 bytes with its NUL. */
-const SOCKET_PATH_BYTES_MAX = 107
+export const SOCKET_PATH_BYTES_MAX = 107
 
 export interface IntegerRange {
   /** Inclusive. */
@@ -67,7 +67,7 @@ export function parseSocketPath(value: unknown): string {
   return value
 }
 
-const GUEST_CACHES = ['none', 'auto', 'always'] as const
+export const GUEST_CACHES = ['none', 'auto', 'always'] as const
 
 export function parseGuestCache(value: unknown): (typeof GUEST_CACHES)[number] {
   const found = GUEST_CACHES.find((name) => name === value)
@@ -76,7 +76,7 @@ export function parseGuestCache(value: unknown): (typeof GUEST_CACHES)[number] {
 }
 
 /** The lock is a socket in it. */
-const DIRECTORY_BYTES_MAX = SOCKET_PATH_BYTES_MAX - '/lock'.length
+export const DIRECTORY_BYTES_MAX = SOCKET_PATH_BYTES_MAX - '/lock'.length
 
 /** An absolute path: a daemon may be started from anywhere. */
 export function parseDirectory(value: unknown): string {

@@ -38,6 +38,14 @@ const tables = [
 ] as const
 
 describe('CONFIGURATION.md', () => {
+  it('has tables that are made of the schema', async () => {
+    const tool = new URL('scripts/lib/key-tables.mjs', root).href
+    const { withKeyTables } = (await import(tool)) as { withKeyTables: (text: string) => Promise<string> }
+    assert.equal(documentation, await withKeyTables(documentation), 'npm run docs makes them anew')
+    const damaged = documentation.replace('`"50us"`', '`"51us"`')
+    assert.equal(await withKeyTables(damaged), documentation)
+  })
+
   it('has every key and no other', () => {
     assert.deepEqual([...serverRows.keys()].sort(), [...SERVER_KEY_NAMES].sort())
     assert.deepEqual([...profileRows.keys()].sort(), [...PROFILE_KEY_NAMES].sort())

@@ -1,0 +1,11 @@
+// `npm run docs`: write the parts of the documents that are made of the code.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { inRoot } from './lib/paths.mjs'
+import { runMain, setUp } from './setup.mjs'
+
+await runMain(async () => {
+  await setUp('build')
+  const { withKeyTables } = await import('./lib/key-tables.mjs')
+  const file = inRoot('CONFIGURATION.md')
+  writeFileSync(file, await withKeyTables(readFileSync(file, 'utf8')))
+})
