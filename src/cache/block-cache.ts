@@ -8,8 +8,8 @@ import type { StoreAccount } from './store-account.js'
 
 /** Commits of one store that make room at the same time; each holds a part of an upload in memory. */
 const RELIEF_CONCURRENCY = 4
-/** Share of the pool that a store's unsaved data may hold before relief starts by itself, so that writers seldom have to wait. */
-const RELIEF_SHARE = 0.5
+/** Share of the pool that a store's unsaved data may hold before relief starts by itself, if not said otherwise: so that writers seldom have to wait. */
+const DIRTY_SHARE = 0.5
 /** After a failed commit the store is left alone this long, so that one that refuses at once is not hammered. */
 const RELIEF_RETRY_MS = 1000
 /** Share of the pool that reads of one store may keep from eviction until they have all that they need; the rest is for who needs a slab to get on. */
@@ -27,6 +27,8 @@ export interface BlockCacheStats {
   readonly poolBytes: number
   readonly leasedBytes: number
   readonly leasedSlabs: number
+  /** Of leased slabs: behind the ends of files, and what was neither read nor written. Blocks that are being read are not counted. */
+  readonly wastedBytes: number
   readonly evictableBlocks: number
   readonly heldBytes: number
   readonly dirtyFiles: number
@@ -51,7 +53,19 @@ export class BlockCache {
   /** For what is on its way from slabs to a store. */
   readonly parts = new PartBuffers()
 
-  constructor(readonly pool: SlabPool) {}
+  private dirtyMaxBytes = 0
+
+  constructor(
+    readonly pool: SlabPool,
+    dirtyMaxBytes: number | null = null,
+  ) {
+    this.setDirtyMax(dirtyMaxBytes)
+  }
+
+  /** Unsaved data of one store beyond which the oldest is committed; null: DIRTY_SHARE of the pool. It takes effect with the next write. */
+  setDirtyMax(bytes: number | null): void {
+    this.dirtyMaxBytes = bytes ?? this.pool.sizeBytes * DIRTY_SHARE
+  }
 
   /** Run a read that may keep `weightBytes` of the pool from eviction while it waits for its store. */
   runRead<T>(account: StoreAccount, weightBytes: number, work: () => Promise<T>): Promise<T> {
@@ -64,12 +78,26 @@ export class BlockCache {
     return [...this.accounts].flatMap((account) => [...account.dirtyContents])
   }
 
+  /** Looks at every block. */
+  private wastedBytes(): number {
+    let bytes = 0
+    for (let block = this.oldest; block !== null; block = block.newer) bytes += block.wastedBytes
+    for (const account of this.accounts) {
+      for (const content of account.dirtyContents) {
+        for (const block of content.pages.blocksFrom(0)) if (!block.isListed) bytes += block.wastedBytes
+      }
+    }
+    return bytes
+  }
+
+  /** Looks at every block: not for a hot path. */
   stats(): BlockCacheStats {
     const accounts = [...this.accounts]
     return {
       poolBytes: this.pool.sizeBytes,
       leasedBytes: this.pool.leasedBytes,
       leasedSlabs: this.pool.leasedSlabs,
+      wastedBytes: this.wastedBytes(),
       evictableBlocks: this.evictableBlocks,
       heldBytes: accounts.reduce((total, { heldBytes }) => total + heldBytes, 0),
       dirtyFiles: accounts.reduce((total, { dirtyContents }) => total + dirtyContents.size, 0),
@@ -175,7 +203,7 @@ export class BlockCache {
     block.isHeld = isHeld
     const { account } = block.content.source
     account.heldBytes += isHeld ? block.sizeBytes : -block.sizeBytes
-    if (isHeld && account.heldBytes > this.pool.sizeBytes * RELIEF_SHARE) this.relieve(account)
+    if (isHeld && account.heldBytes > this.dirtyMaxBytes) this.relieve(account)
   }
 
   becameDirty(content: FileContent): void {

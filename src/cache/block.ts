@@ -43,6 +43,16 @@ export class Block {
     return this.offset + this.sizeBytes
   }
 
+  /** Of the slab: what no reader could see. */
+  get wastedBytes(): number {
+    let used = 0
+    const end = Math.min(this.end, Math.max(this.offset, this.content.size))
+    this.valid.forEachPiece(this.offset, end, (low, high, isValid) => {
+      if (isValid) used += high - low
+    })
+    return this.sizeBytes - used
+  }
+
   isValid(start: number, end: number): boolean {
     return this.isFull || this.valid.covers(start, end)
   }

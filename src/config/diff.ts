@@ -36,6 +36,7 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   cacheDir: true,
   cacheDirSizeBytes: true,
   dirtyExpireMs: false,
+  dirtyMaxBytes: false,
   requestQueues: true,
   pollWindowUs: true,
   logLevel: false,

@@ -194,6 +194,7 @@ function serverSettings(keys: ServerKeys): ServerSettings {
     cacheDir: keys.cache_dir ?? null,
     cacheDirSizeBytes: keys.cache_dir_size,
     dirtyExpireMs: keys.dirty_expire,
+    dirtyMaxBytes: keys.dirty_max ?? null,
     requestQueues: keys.request_queues,
     pollWindowUs: keys.poll_window,
     logLevel: keys.log_level,

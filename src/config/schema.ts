@@ -37,6 +37,8 @@ const POLL_WINDOW_RANGE: DurationRange = { min: '0', max: '1ms' }
 const EXPIRATION_RANGE: DurationRange = { min: '0', max: '365d' }
 /** Below, the cleaner would commit the same block over and over; above, a crash costs more than an hour of work. */
 const DIRTY_EXPIRE_RANGE: DurationRange = { min: '10ms', max: '1h' }
+/** Below a request of the guest each write would be stored by itself; above a cache's size it is that. */
+const DIRTY_MAX_RANGE: SizeRange = { min: '1MiB', max: '1TiB' }
 /** A stop of the virtual machine waits for calls under way: a day-long deadline would hang it. */
 const TIMEOUT_RANGE: DurationRange = { min: '100ms', max: '1h' }
 /** 0 turns the circuit breaker off. */
@@ -85,6 +87,7 @@ export const serverSchema = v.object({
   ),
   cache_dir_size: v.optional(size(CACHE_DIR_SIZE_RANGE), '10GiB'),
   dirty_expire: v.optional(durationMs(DIRTY_EXPIRE_RANGE), '5s'),
+  dirty_max: v.optional(size(DIRTY_MAX_RANGE, 'half of `cache_size`')),
   // Merely an upper limit for what the front-end sets up: a spare queue costs nothing, a missing one fails the start of the machine.
   request_queues: v.optional(integer(REQUEST_QUEUE_RANGE), 8),
   poll_window: v.optional(
@@ -149,8 +152,11 @@ function integer(range: IntegerRange) {
   return setting((value) => parseInteger(value, range), { kind: 'number', range: between(range) })
 }
 
-function size(range: SizeRange) {
-  return setting((value) => parseSizeWithinBytes(value, range), { kind: 'size', range: between(range) })
+function size(range: SizeRange, absent?: string) {
+  return setting((value) => parseSizeWithinBytes(value, range), {
+    ...{ kind: 'size', range: between(range) },
+    ...(absent === undefined ? {} : { absent }),
+  })
 }
 
 function duration(range: DurationRange): KeyMetadata {

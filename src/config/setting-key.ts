@@ -11,6 +11,7 @@ const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   cacheDir: 'cache_dir',
   cacheDirSizeBytes: 'cache_dir_size',
   dirtyExpireMs: 'dirty_expire',
+  dirtyMaxBytes: 'dirty_max',
   requestQueues: 'request_queues',
   pollWindowUs: 'poll_window',
   logLevel: 'log_level',

@@ -17,6 +17,8 @@ export interface ServerSettings {
   readonly cacheDirSizeBytes: number
   /** Write-back: age at which dirty data is committed. */
   readonly dirtyExpireMs: number
+  /** Unsaved data of one mount beyond which the oldest is committed; null: half of the cache. */
+  readonly dirtyMaxBytes: number | null
   /** Request queues offered to the front-end besides the hiprio queue, 1..64. */
   readonly requestQueues: number
   /** 0 = never poll. */

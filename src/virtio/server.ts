@@ -46,6 +46,8 @@ export interface ServerSettings {
   readonly cacheDir: string | null
   readonly cacheDirSizeBytes: number
   readonly dirtyExpireMs: number
+  /** Unsaved data of one mount beyond which the oldest is committed; null: half of the cache. */
+  readonly dirtyMaxBytes: number | null
   readonly requestQueues: number
   readonly guestWriteback: boolean
   readonly pollWindowUs: number
@@ -63,6 +65,7 @@ export interface ServerChange {
   readonly settings: {
     readonly writeBack: boolean
     readonly dirtyExpireMs: number
+    readonly dirtyMaxBytes: number | null
     /** How long the open files of removed mounts may go on. */
     readonly reloadGraceMs: number
   }
@@ -137,7 +140,7 @@ export class Server {
   ): Server {
     const native = loadNative()
     const pool = new native.Pool(settings.cacheSizeBytes)
-    const cache = new BlockCache(new SlabPool(pool))
+    const cache = new BlockCache(new SlabPool(pool), settings.dirtyMaxBytes)
     const stores = new Stores(cache, directory, logger)
     const table: MountTable = new MountTable(
       mounts.map((mount) => ({
@@ -211,6 +214,7 @@ export class Server {
     const { writeBack: hadWriteBack, cacheEnabled } = fs.options
     const writeBack = settings.writeBack && cacheEnabled
     fs.options = { ...fs.options, writeBack, dirtyExpireMs: settings.dirtyExpireMs }
+    fs.cache.setDirtyMax(settings.dirtyMaxBytes)
     const leaving = removed.map(({ name }) => fs.mounts.find(name)).filter((mount) => mount !== undefined)
     const failed = changed
       .filter(({ before, after }) => !this.change(before, after))

@@ -480,6 +480,26 @@ describe('FileContent', () => {
     assert.ok(memory.size <= mostUnderWay, `${memory.size} buffers for ${mostUnderWay} parts at a time`)
   })
 
+  it('stores what is dirty when there is more than dirty_max of it, and nobody asks', async () => {
+    const data = bytes(2 << 20)
+    const { backend, content, write } = setUp(data)
+    content.cache.setDirtyMax(256 << 10)
+    for (const offset of [0, 64, 128, 192]) await write(offset << 10, bytes(64 << 10, offset))
+    assert.equal(backend.version, 0)
+    await write(1 << 20, bytes(1, 3))
+    await content.commitsEnded()
+    assert.equal(backend.version, 1)
+  })
+
+  it('tells how much of its slabs holds nothing', async () => {
+    const { content, write } = setUp(bytes(100_000))
+    await write(200_000, bytes(10))
+    await content.commit()
+    const { leasedBytes, wastedBytes } = content.cache.stats()
+    assert.equal(leasedBytes, 4096)
+    assert.equal(wastedBytes, 4096 - 10)
+  })
+
   it('drops a terabyte of nothing at once', async () => {
     const { content, pool, write } = setUp()
     await write(2 ** 40, bytes(10))

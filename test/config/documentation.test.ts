@@ -60,7 +60,7 @@ describe('CONFIGURATION.md', () => {
         const written = table.get(key)?.[2] ?? ''
         const value = defaultOf(entry)
         if (value !== undefined) assert.equal(written, `\`${JSON.stringify(value)}\``)
-        else if (entry.type === 'optional') assert.match(written, /^(all|none|that of .*)$/)
+        else if (entry.type === 'optional') assert.match(written, /^(all|none|that of .*|half of .*)$/)
         else assert.equal(written, '(required)')
       })
     }
@@ -97,6 +97,7 @@ describe('CONFIGURATION.md', () => {
       cache_dir: '"/cache"',
       cache_dir_size: '"1GiB"',
       dirty_expire: '"1s"',
+      dirty_max: '"2MiB"',
       request_queues: '1',
       poll_window: '"0"',
       log_level: '"warn"',

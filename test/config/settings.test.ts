@@ -160,6 +160,7 @@ name_node = "hdfs://127.0.0.1:9000"
         cacheDir: null,
         cacheDirSizeBytes: 10 * 2 ** 30,
         dirtyExpireMs: 5_000,
+        dirtyMaxBytes: null,
         requestQueues: 8,
         pollWindowUs: 50,
         logLevel: 'info',
@@ -218,6 +219,7 @@ describe('settings', () => {
        cache_dir_size = "20GiB"
        guest_writeback = true
        dirty_expire = "1m30s"
+       dirty_max = "64MiB"
        request_queues = 64
        poll_window = "0"
        log_level = "silent"
@@ -237,6 +239,7 @@ describe('settings', () => {
       cacheDir: '/var/cache/ovfsd',
       cacheDirSizeBytes: 20 * 2 ** 30,
       dirtyExpireMs: 90_000,
+      dirtyMaxBytes: 64 * 2 ** 20,
       requestQueues: 64,
       pollWindowUs: 0,
       logLevel: 'silent',

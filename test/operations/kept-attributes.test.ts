@@ -293,7 +293,7 @@ for (const type of ['s3', 'swift'] as const) {
           guestCache: 'auto' as const,
         },
       }
-      const settings = { writeBack: false, dirtyExpireMs: 60_000, reloadGraceMs: 1000 }
+      const settings = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 1000 }
       const switchTo = async (keepAttributes: boolean): Promise<void> => {
         const change = {
           before: { ...mounted, keepAttributes: !keepAttributes },

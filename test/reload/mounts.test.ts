@@ -36,7 +36,7 @@ function mountOf(name: string, type: string, change: Partial<ServerMount> = {}):
 
 function reload(served: Served, change: Partial<ServerChange>, reloadGraceMs = LONG_MS): Promise<string[]> {
   return served.server.reload({
-    settings: { writeBack: false, dirtyExpireMs: 60_000, reloadGraceMs },
+    settings: { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs },
     added: [],
     removed: [],
     changed: [],

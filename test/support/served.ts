@@ -62,6 +62,7 @@ const DEFAULT_SETTINGS = {
   cacheDir: null,
   cacheDirSizeBytes: 64 << 20,
   dirtyExpireMs: 60_000,
+  dirtyMaxBytes: null,
   requestQueues: 2,
   guestWriteback: false,
   // Polling would only keep the front-end, which lives in the same process, from being heard.
