@@ -1,6 +1,6 @@
 /**
- * The daemon is killed, and a new one started: what a close or fsync had acknowledged is there. A host directory is the
- * store; OVFSD_SEED repeats a run.
+ * The daemon is killed, and a new one started: what a close or fsync had acknowledged is there. On a host directory, and
+ * at random moments on real servers too; OVFSD_SEED repeats a run.
  */
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -13,6 +13,8 @@ import type { FuseClient } from '../frontend/fuse-client.js'
 import { GuestFs } from '../frontend/guest-fs.js'
 import { Random } from '../model/random.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
+import { cephStore, hdfsStore, swiftStore } from '../support/server-stores.js'
+import type { PreparedStore } from '../support/store.js'
 
 const WRITE_BACK = 'enabled_cache_write_back = true'
 /** Long enough that nothing is committed by age while a test runs. */
@@ -33,8 +35,14 @@ afterEach(async () => {
   for (const path of [directory, cacheDirectory]) rmSync(path, { recursive: true, force: true })
 })
 
-async function start(settings: string): Promise<GuestFs> {
-  const daemon = Daemon.ovfsd(directory, settings)
+async function start(settings: string, store: PreparedStore | null = null): Promise<GuestFs> {
+  const daemon =
+    store === null
+      ? Daemon.ovfsd(directory, settings)
+      : Daemon.ovfsdWith(
+          { test: { ...store.options, type: store.type, mount_point: OVFSD_MOUNT_POINT } },
+          settings,
+        )
   const client = await daemon.mount()
   running = { daemon, client, fs: new GuestFs(client, { base: OVFSD_MOUNT_POINT }) }
   return running.fs
@@ -173,6 +181,8 @@ interface State {
 interface Worker {
   acknowledged: State | null
   pending: State | null
+  /** What was under way when the daemon was killed: a server may do what it had been sent some time later. */
+  late: State | null
 }
 
 const WORKERS = 6
@@ -234,13 +244,16 @@ async function killAtRandom(
   settings: string,
   usesFsync: boolean,
   rounds: number,
+  store: PreparedStore | null = null,
 ): Promise<void> {
   const seed = Number(process.env['OVFSD_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
   t.diagnostic(`seed ${seed}`)
   const random = new Random(seed)
-  const workers: Worker[] = Array.from({ length: WORKERS }, () => ({ acknowledged: null, pending: null }))
+  const workers: Worker[] = Array.from({ length: WORKERS }, () => ({
+    ...{ acknowledged: null, pending: null, late: null },
+  }))
   for (let round = 0; round < rounds; round++) {
-    const fs = await start(settings)
+    const fs = await start(settings, store)
     await verify(fs, workers, `seed ${seed}, round ${round}`)
     let left = 1 + random.below(60)
     await new Promise<void>((resolve) => {
@@ -256,15 +269,15 @@ async function killAtRandom(
     })
     await stop('SIGKILL')
   }
-  await verify(await start(settings), workers, `seed ${seed}, the end`)
+  await verify(await start(settings, store), workers, `seed ${seed}, the end`)
 }
 
 /** Each file is as it was acknowledged, or as the step makes it that was under way; from here on as it was found. */
 async function verify(fs: GuestFs, workers: Worker[], when: string): Promise<void> {
   const names = await fs.list()
   for (const worker of workers) {
-    const { acknowledged, pending } = worker
-    const allowed = [acknowledged, pending].filter((state) => state !== null)
+    const { acknowledged, pending, late } = worker
+    const allowed = [acknowledged, pending, late].filter((state) => state !== null)
     const found = []
     for (const { path } of allowed)
       if (names.includes(path)) found.push({ path, data: await fs.readFile(path) })
@@ -274,6 +287,7 @@ async function verify(fs: GuestFs, workers: Worker[], when: string): Promise<voi
     )
     assert.ok(match !== undefined, `${when}: ${acknowledged?.path ?? ''} is not as it was acknowledged`)
     worker.acknowledged = match
+    worker.late = pending
     worker.pending = null
   }
 }
@@ -292,3 +306,22 @@ describe('a daemon that is killed at random moments under load loses nothing', (
   it('that a close has acknowledged, with write-back and cache_dir', (t) =>
     killAtRandom(t, [WRITE_BACK, CONSTANTLY, cacheDir()].join('\n'), false, 8))
 })
+
+for (const kind of [cephStore, swiftStore, hdfsStore]) {
+  const title = `a daemon on ${kind.name} that is killed at random moments under load loses nothing`
+  describe(title, { skip: kind.problem ?? false }, () => {
+    let store: PreparedStore
+    beforeEach(async () => {
+      store = await kind.prepare()
+    })
+    afterEach(async () => {
+      await stop()
+      await store.dispose()
+    })
+
+    it('that a close has acknowledged, without write-back', (t) => killAtRandom(t, '', false, 3, store))
+
+    it('that a close has acknowledged, with write-back and cache_dir', (t) =>
+      killAtRandom(t, [WRITE_BACK, CONSTANTLY, cacheDir()].join('\n'), false, 3, store))
+  })
+}
