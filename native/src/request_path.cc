@@ -184,6 +184,9 @@ uint32_t RequestPath::push_zeros(uint32_t index, uint32_t length_bytes) noexcept
 
 namespace {
 
+/// Beyond, an offset would be negative: -1 stands for the descriptor's own position.
+constexpr uint64_t kMaxOffset = INT64_MAX - UINT32_MAX;
+
 /// What one system call takes; the rest is left to the next one.
 struct Pieces {
   iovec vectors[IOV_MAX];
@@ -201,6 +204,7 @@ struct Pieces {
 int64_t RequestPath::read_file(uint32_t index, int fd, uint64_t offset, uint32_t length_bytes) noexcept {
   RequestSlot& slot = arena_.slot(index);
   if (slot.state != RequestSlot::State::kInFlight) return -EIO;
+  if (offset > kMaxOffset) return -EINVAL;
   const uint32_t before = slot.pushed_bytes;
   for (;;) {
     const uint32_t done = slot.pushed_bytes - before;
@@ -219,6 +223,7 @@ int64_t RequestPath::write_file(uint32_t index, uint64_t payload_offset, int fd,
                                 bool append) noexcept {
   RequestSlot& slot = arena_.slot(index);
   if (slot.state != RequestSlot::State::kInFlight || is_broken(slot)) return -EIO;
+  if (offset > kMaxOffset) return -EINVAL;
   const Pieces pieces(slot.readable, slot.read_cursor, payload_offset, length_bytes);
   const int flags = RWF_NOWAIT | (append ? RWF_APPEND : 0);
   const ssize_t put = pwritev2(fd, pieces.vectors, pieces.count, static_cast<off_t>(offset), flags);

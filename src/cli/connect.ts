@@ -1,4 +1,5 @@
 /** `--check --connect`: whether each mount's storage can be reached with the options given. */
+import { opendir } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import { createBackend } from '../backends/create-backend.js'
@@ -49,6 +50,10 @@ async function tryMount(mount: MountSettings): Promise<StorageError | undefined>
  * and only a listing shows whether they let us in; that of the root itself may be endless.
  */
 async function probe(mount: MountSettings): Promise<void> {
+  if (mount.type === 'passthrough') {
+    await (await opendir(mount.options['root'] ?? '/')).close()
+    return
+  }
   const backend = createBackend(mount)
   const stat = await backend.stat('')
   if (stat === null) throw new StorageError('ENOENT', 'the root is missing')

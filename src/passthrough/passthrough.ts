@@ -18,10 +18,10 @@ import type { HostFile } from './files.js'
 const RESERVED_DESCRIPTORS = 1024
 /** Where the limit is low: this part of it. */
 const RESERVED_SHARE = 0.25
-/** As many threads as libuv has where nobody says otherwise. */
+/** Threads of libuv where UV_THREADPOOL_SIZE does not say otherwise. */
 const DEFAULT_THREADS = 4
-/** Threads left to the rest of the daemon: a disk that hangs must not keep it from its own files. */
-const RESERVED_THREADS = 2
+/** Left to the rest of the daemon: a disk that hangs must not keep it from its own files. */
+const RESERVED_THREADS = 1
 /** How often a removal looks whether the guest has closed its files. */
 const POLL_MS = 20
 

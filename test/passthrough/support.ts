@@ -1,8 +1,8 @@
 /** A pass-through mount of a new directory of the host. */
-import { constants } from 'node:os'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { FuseError } from '../frontend/fuse-client.js'
 import type { Store } from '../support/store.js'
 
 export interface PassthroughSpec {
@@ -45,7 +45,6 @@ export function hostCodeOf(call: () => unknown): string {
   } catch (error) {
     const { errno } = error as { readonly errno?: number }
     if (errno === undefined) throw error
-    const names = Object.entries(constants.errno)
-    return names.find(([, number]) => number === Math.abs(errno))?.[0] ?? String(errno)
+    return new FuseError(Math.abs(errno), '').code
   }
 }
