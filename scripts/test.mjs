@@ -26,6 +26,7 @@ const DAEMON_FOLDERS = [
   'model',
   'operations',
   'packaging',
+  'passthrough',
   'reload',
   'servers',
 ]

@@ -6,8 +6,8 @@ export class DescriptorBudget {
 
   constructor(readonly limit: number) {}
 
-  get isSpent(): boolean {
-    return this.used >= this.limit
+  hasRoomFor(count: number): boolean {
+    return this.used + count <= this.limit
   }
 }
 

@@ -39,6 +39,8 @@ const HOST_FLAGS = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC
 /** fuse_write_in.write_flags: the guest's page cache writes, not a program. */
 const WRITE_CACHE = 1 << 0
 const IS_ROOT = process.geteuid?.() === 0
+/** The inode's and the handle's. */
+const DESCRIPTORS_OF_A_NEW_FILE = 2
 /** A name that comes and goes: looked at so often, then left to the guest to try again. */
 const CREATE_TRIES = 8
 
@@ -117,6 +119,7 @@ export function create(
   caller: Caller,
 ): CreatedFile {
   requireNewName(directory, name)
+  pt.requireRoom(DESCRIPTORS_OF_A_NEW_FILE)
   const { bytes, start, length } = name
   const hostFlags = hostFlagsOf(pt, directory.mount, flags)
   for (let tries = 0; tries < CREATE_TRIES; tries++) {
@@ -154,6 +157,7 @@ export function createUnnamed(
 ): CreatedFile {
   requireDirectory(directory)
   requireWritable(directory.mount)
+  pt.requireRoom(DESCRIPTORS_OF_A_NEW_FILE)
   const hostFlags = hostFlagsOf(pt, directory.mount, flags) & ~O_TRUNC
   // Without O_EXCL: it could not be given a name then.
   const fd = checked(pt.calls.createUnnamed(pt.fdOf(directory), hostFlags, mode, uid, gid))

@@ -94,6 +94,7 @@ export function makeDirectory(
   { uid, gid }: Caller,
 ): HostInode {
   requireNewName(directory, name)
+  pt.requireRoom(1)
   const { bytes, start, length } = name
   checked(pt.calls.makeDirectory(pt.fdOf(directory), bytes, start, length, mode, uid, gid))
   return made(pt, directory, name)
@@ -109,6 +110,7 @@ export function makeNode(
   { uid, gid }: Caller,
 ): HostInode {
   requireNewName(directory, name)
+  pt.requireRoom(1)
   const { bytes, start, length } = name
   checked(pt.calls.makeNode(pt.fdOf(directory), bytes, start, length, mode, rdev, uid, gid))
   return made(pt, directory, name)
@@ -123,6 +125,7 @@ export function makeSymlink(
   { uid, gid }: Caller,
 ): HostInode {
   requireNewName(directory, name)
+  pt.requireRoom(1)
   if (target.length >= PATH_MAX_BYTES) throw new FsError('ENAMETOOLONG')
   const { bytes, start, length } = name
   checked(
@@ -141,6 +144,7 @@ export function link(pt: Passthrough, inode: HostInode, directory: HostInode, na
   checked(pt.calls.link(pt.fdOf(inode), pt.fdOf(directory), name.bytes, name.start, name.length))
 }
 
+/** The errors that a new name may meet before the host is asked. */
 export function requireNewName(directory: HostInode, name: NameBytes): void {
   requireDirectory(directory)
   requireWritable(directory.mount)

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { lstatSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Semaphore } from '../backends/semaphore.js'
 import { FsError } from '../fs/fs-error.js'
@@ -28,6 +29,8 @@ const POLL_MS = 20
 export interface PassthroughOptions {
   /** The guest's kernel collects writes: it then appends by itself, and reads by handles that were opened for writing only. */
   readonly guestWriteback: boolean
+  /** Default: the process's limit, less what the rest of the daemon needs. */
+  readonly maxDescriptors?: number
 }
 
 /** What it holds at one moment. */
@@ -47,13 +50,15 @@ export class Passthrough {
   readonly stat = new Uint32Array(STAT_WORDS)
   readonly threads = new Semaphore(threadsForUs())
   private readonly mounts = new Map<Inode, HostMount>()
-  private readonly budget = new DescriptorBudget(descriptorsForUs())
+  private readonly budget: DescriptorBudget
   private loadedCalls: HostCalls | null = null
 
   constructor(
     readonly options: PassthroughOptions,
     private readonly logger: Logger,
-  ) {}
+  ) {
+    this.budget = new DescriptorBudget(options.maxDescriptors ?? descriptorsForUs())
+  }
 
   get calls(): HostCalls {
     return (this.loadedCalls ??= hostCalls())
@@ -84,6 +89,25 @@ export class Passthrough {
         'a directory of the host cannot be opened; requests to it will try again',
       )
     }
+  }
+
+  /** Warn of a mount that cannot be seen, since a directory on the way to it is not on the host. `place` is in the tree. */
+  warnIfHidden(place: Mount): void {
+    const way: string[] = []
+    let above = place.root.parent
+    for (; above !== null && this.mounts.get(above) === undefined; above = above.parent) {
+      // Another kind of mount has its own directories.
+      if (above.mount.root === above) return
+      way.unshift(above.name)
+    }
+    const root = above === null ? undefined : this.mounts.get(above)?.options.root
+    if (root === undefined) return
+    const missing = join(root, ...way)
+    if (lstatSync(missing, { throwIfNoEntry: false })?.isDirectory() === true) return
+    this.logger.warn(
+      { mount: place.options.name, missing },
+      'a mount is not visible: a directory on the way to it is missing on the host',
+    )
   }
 
   change(place: Mount, options: HostMountOptions): void {
@@ -132,11 +156,17 @@ export class Passthrough {
 
   // ---- descriptors
 
+  /** ENFILE unless the guest may have so many more. For what would be made before it shows. */
+  requireRoom(count: number): void {
+    if (!this.budget.hasRoomFor(count))
+      throw new FsError('ENFILE', `the guest holds ${this.budget.limit} files of the host`)
+  }
+
   /** ENFILE when the guest has as many as it may have. Closes `fd` then. */
   hold(fd: number): Descriptor {
-    if (this.budget.isSpent) {
+    if (!this.budget.hasRoomFor(1)) {
       this.calls.close(fd)
-      throw new FsError('ENFILE', `the guest holds ${this.budget.limit} files of the host`)
+      this.requireRoom(1)
     }
     return new Descriptor(this.calls, this.budget, fd)
   }

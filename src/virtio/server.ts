@@ -163,6 +163,7 @@ export class Server {
       const place = table.find(mount.name)
       if (isPassthrough(mount) && place !== undefined) passthrough.add(place, hostOptionsOf(mount))
     }
+    for (const place of table.mounts) passthrough.warnIfHidden(place)
     const session = new Session(fs, passthrough)
     const device: NativeDevice = new native.Device({
       requestQueues: settings.requestQueues,
@@ -239,6 +240,7 @@ export class Server {
     try {
       fs.mounts.attach(mount)
       if (isPassthrough(settings)) this.passthrough.add(mount, hostOptionsOf(settings))
+      this.passthrough.warnIfHidden(mount)
     } catch (error) {
       logger.error({ mount: settings.name, err: error }, 'a mount could not be added')
       return false

@@ -117,6 +117,7 @@ describe('pass-through mounts in the tree', () => {
     )
     assert.equal(await codeOf(server.client.lookup(1, 'way')), 'ENOENT')
     assert.deepEqual(await server.guestFs('').list(), [])
+    assert.ok(server.log.some((line) => line.includes('is missing on the host')))
     host.mkdirSync(join(server.hostDirectory, 'way'))
     assert.deepEqual(await server.guestFs('').list('way'), ['memory'])
     await server.guestFs('way/memory').writeFile('file', 'x')
