@@ -116,7 +116,7 @@ const SWIFT_OPTIONS = {
  */
 const PASSTHROUGH: Service = {
   required: [['root']],
-  options: { root: 'string', xattr: 'boolean', direct_io: 'boolean' },
+  options: { root: 'string', xattr: 'boolean', direct_io: 'boolean', announce_submounts: 'boolean' },
   refusedKeys: [
     {
       names: ['uid', 'gid', 'file_mode', 'dir_mode', 'keep_attributes'],

@@ -26,7 +26,9 @@ export class HostInode {
   point: Inode | null = null
   /** The next one with the same `inoOf` in the mount's index. */
   next: HostInode | null = null
-  private readonly identity: readonly number[]
+  /** It is where another file system of the host begins, and its mount is to say so. */
+  isSubmount = false
+  private identity: readonly number[]
 
   /** `stat`: of `descriptor`. null: a mount's root that could not be opened yet. */
   constructor(
@@ -53,6 +55,16 @@ export class HostInode {
       identity[4] === stat[ATTR_WORDS + 2] &&
       identity[5] === stat[ATTR_WORDS + 3]
     )
+  }
+
+  /** A mount's root is known only when it is opened. */
+  identify(stat: Uint32Array): void {
+    this.identity = [...identityOf(stat)]
+  }
+
+  /** Whether both are of one file system, by one mount of the host. */
+  isBeside({ identity }: HostInode): boolean {
+    return this.identity.slice(2).every((word, index) => word === identity[index + 2])
   }
 
   /** As `inoOf` of its stat. */

@@ -9,6 +9,8 @@ export interface HostMountOptions {
   readonly xattr: boolean
   /** O_DIRECT is handed on to the host. */
   readonly directIo: boolean
+  /** The guest is told where another file system of the host begins. */
+  readonly announceSubmounts: boolean
 }
 
 const MODE_WORD = 15

@@ -72,11 +72,17 @@ function find(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode
   if (looked === -ENOENT) return null
   checked(looked)
   const known = directory.mount.find(stat)
-  if (known !== null) return known
+  if (known !== null) return noted(known, directory)
   const opened = calls.openName(fd, name.bytes, name.start, name.length, stat)
   // Removed since.
   if (opened === -ENOENT) return null
-  return pt.adopt(directory.mount, checked(opened))
+  return noted(pt.adopt(directory.mount, checked(opened)), directory)
+}
+
+function noted(inode: HostInode, directory: HostInode): HostInode {
+  if (directory.mount.options.announceSubmounts)
+    inode.isSubmount = inode.isDirectory && !inode.isBeside(directory)
+  return inode
 }
 
 /** What was just made by this name. Somebody of the host may have been quicker to take it away. */

@@ -126,6 +126,12 @@ export class Passthrough {
     return false
   }
 
+  /** There is a mount that tells where other file systems begin. */
+  get announcesSubmounts(): boolean {
+    for (const mount of this.mounts.values()) if (mount.options.announceSubmounts) return true
+    return false
+  }
+
   /**
    * The mount has left the tree: what is open of it may be used until `graceMs` are over or `hurry` is aborted, then it is closed
    * from our side.
@@ -178,6 +184,9 @@ export class Passthrough {
     if (mount.isRemoved || inode !== mount.root) throw new FsError('EIO', 'its mount was removed')
     const fd = checked(this.calls.openRoot(Buffer.from(mount.options.root)))
     inode.descriptor = this.hold(fd)
+    const stat = new Uint32Array(STAT_WORDS)
+    checked(this.calls.stat(fd, stat))
+    inode.identify(stat)
     return inode.descriptor
   }
 

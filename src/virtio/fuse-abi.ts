@@ -75,6 +75,7 @@ export const InitFlags = {
   WRITEBACK_CACHE: 1 << 16,
   PARALLEL_DIROPS: 1 << 18,
   MAX_PAGES: 1 << 22,
+  SUBMOUNTS: 1 << 27,
 } as const
 
 export const SetattrValid = {
@@ -88,6 +89,9 @@ export const SetattrValid = {
   ATIME_NOW: 1 << 7,
   MTIME_NOW: 1 << 8,
 } as const
+
+/** fuse_attr.flags. */
+export const ATTR_SUBMOUNT = 1 << 0
 
 export const FOPEN_DIRECT_IO = 1 << 0
 export const FOPEN_KEEP_CACHE = 1 << 1

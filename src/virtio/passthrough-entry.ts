@@ -6,10 +6,12 @@ import type { HostMount } from '../passthrough/host-mount.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { MOUNT_POINT_EXPIRATION_MS } from '../fs/mount.js'
 import { putDuration } from './encode.js'
-import { ATTR_OUT_BYTES, ENTRY_OUT_BYTES } from './fuse-abi.js'
+import { ATTR_OUT_BYTES, ATTR_SUBMOUNT, ENTRY_OUT_BYTES } from './fuse-abi.js'
 import type { Request } from './request.js'
 
 const TWO_TO_32 = 2 ** 32
+/** fuse_entry_out.attr.flags. */
+const ENTRY_FLAGS_WORD = 31
 
 function putStat(words: Uint32Array, word: number, stat: Uint32Array): void {
   for (let index = 0; index < ATTR_WORDS; index++) words[word + index] = stat[index] as number
@@ -30,6 +32,7 @@ export function putHostEntry(
   putDuration(words, word + 4, word + 8, nameTtlMs)
   putDuration(words, word + 6, word + 9, inode.mount.timeToLiveMs)
   putStat(words, word + 10, pt.stat)
+  if (inode.isSubmount) words[word + ENTRY_FLAGS_WORD] = ATTR_SUBMOUNT
 }
 
 export function replyHostEntry(pt: Passthrough, request: Request, inode: HostInode): void {

@@ -339,6 +339,7 @@ function hostOptionsOf({ options }: ServerMount): HostMountOptions {
     root: options['root'] ?? '/',
     xattr: options['xattr'] === 'true',
     directIo: options['direct_io'] === 'true',
+    announceSubmounts: options['announce_submounts'] === 'true',
   }
 }
 

@@ -68,10 +68,17 @@ export class Session {
       request,
       Math.min(minor, FUSE_KERNEL_MINOR_VERSION),
       request.u32(8),
-      request.u32(12) &
-        (this.fs.options.guestWriteback ? WANTED_FLAGS | InitFlags.WRITEBACK_CACHE : WANTED_FLAGS),
+      request.u32(12) & this.wantedFlags,
     )
     this.fs.logger.info({ minor }, 'guest mounted')
+  }
+
+  private get wantedFlags(): number {
+    return (
+      WANTED_FLAGS |
+      (this.fs.options.guestWriteback ? InitFlags.WRITEBACK_CACHE : 0) |
+      (this.passthrough.announcesSubmounts ? InitFlags.SUBMOUNTS : 0)
+    )
   }
 
   private reply(request: Request, minor: number, maxReadAheadBytes: number, flags: number): void {

@@ -1,5 +1,6 @@
 /** Pass-through mounts in a Linux guest: a whole system's tree at "/", and other mounts in it. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
@@ -45,14 +46,26 @@ const KEPT: MountUnderTest = {
 
 describe('a Linux guest with pass-through mounts', { skip: isReferenceDaemon }, () => {
   before(() => {
-    for (const name of ['system/mnt', 'system/work', 'kept', 'frozen'])
+    for (const name of ['system/mnt', 'system/work', 'system/volume', 'kept', 'frozen'])
       mkdirSync(folderOf(name), { recursive: true })
     writeFileSync(folderOf('frozen/file'), 'cannot change\n')
+  })
+  before(() => {
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', folderOf('system/volume')])
+  })
+  after(() => {
+    execFileSync('umount', ['--lazy', folderOf('system/volume')])
   })
   const suite = new GuestSuite(() => ({
     [TAG]: {
       profiles: {
-        system: { type: 'passthrough', mount_point: '/', root: folderOf('system'), xattr: true },
+        system: {
+          type: 'passthrough',
+          mount_point: '/',
+          root: folderOf('system'),
+          xattr: true,
+          announce_submounts: true,
+        },
         scratch: { type: 'memory', mount_point: 'mnt/scratch' },
         frozen: { type: 'passthrough', mount_point: 'frozen', root: folderOf('frozen'), read_only: true },
       },
@@ -71,7 +84,7 @@ describe('a Linux guest with pass-through mounts', { skip: isReferenceDaemon }, 
 
   it('the mounts lie in the tree, and stay there', async () => {
     await suite.sh(`cd ${ROOT}
-      same "$(ls | tr '\\n' ' ')" 'frozen mnt work '; same "$(ls mnt)" scratch
+      same "$(ls | tr '\\n' ' ')" 'frozen mnt volume work '; same "$(ls mnt)" scratch
       same "$(cat frozen/file)" 'cannot change'
       refuses EROFS create frozen/new; refuses EROFS chmod frozen/file 600
       refuses EBUSY rmdir frozen; refuses EBUSY rename mnt other; refuses EEXIST mkdir frozen; refuses EBUSY rmdir mnt/scratch
@@ -147,6 +160,14 @@ describe('a Linux guest with pass-through mounts', { skip: isReferenceDaemon }, 
     echo a > a; echo b > b; refuses EEXIST rename-noreplace a b; fscalls rename-exchange a b; same "$(cat a b | tr '\\n' ' ')" 'b a '
     same "$(fscalls unlinked-file gone)" 'beforeAFTER! 9'; fscalls fsync-directory .`,
   )
+
+  it('a file system of the host below the root is one of its own, with its own device number', async () => {
+    await suite.sh(`cd ${ROOT}; echo x > volume/file; mkdir volume/dir; echo y > volume/dir/file
+      [ "$(stat -c %d volume)" != "$(stat -c %d .)" ]; same "$(stat -c %d volume/dir/file)" "$(stat -c %d volume)"
+      same "$(stat -c %d work)" "$(stat -c %d .)"
+      if mv volume/file work/file 2>&1 && [ ! -e volume/file ]; then same "$(cat work/file)" x; rm work/file; else exit 1; fi
+      sync -f volume/dir; same "$(find . -xdev -path ./volume/dir)" ''; rm -r volume/dir; umount volume`)
+  })
 
   it('what the host does is seen within a second', async () => {
     writeFileSync(host('from-host'), 'one')

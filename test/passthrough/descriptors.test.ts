@@ -40,7 +40,7 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
     },
     new EmptyBackend(),
   )
-  pt.add(place, { root, xattr: false, directIo: false })
+  pt.add(place, { root, xattr: false, directIo: false, announceSubmounts: false })
   const mount = pt.find(place.root)
   assert.ok(mount !== undefined)
   const look = (name: string): HostInode => {

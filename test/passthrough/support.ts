@@ -8,6 +8,7 @@ import type { Store } from '../support/store.js'
 export interface PassthroughSpec {
   readonly xattr?: boolean
   readonly directIo?: boolean
+  readonly announceSubmounts?: boolean
   /** Default: a new directory, removed in the end. */
   readonly root?: string
 }
@@ -21,6 +22,7 @@ export function passthroughStore(spec: PassthroughSpec = {}): Pick<Store, 'prepa
         options: {
           root,
           ...(spec.xattr === undefined ? {} : { xattr: String(spec.xattr) }),
+          ...(spec.announceSubmounts === true ? { announce_submounts: 'true' } : {}),
           ...(spec.directIo === undefined ? {} : { direct_io: String(spec.directIo) }),
         },
         view: null,

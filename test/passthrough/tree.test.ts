@@ -1,15 +1,16 @@
 /** Pass-through mounts in the tree of mounts: at the root, beside and below others, added and removed while a guest works. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import * as host from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { it, describe, type TestContext } from 'node:test'
 import type { ServerChange, ServerMount } from '../../src/virtio/server.js'
-import { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, OpenFlags } from '../frontend/abi.js'
+import { ATTR_SUBMOUNT, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, OpenFlags } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { eventually, serve, type MountSpec, type Served } from '../support/served.js'
 import { directoryStore, memoryStore } from '../support/stores.js'
-import { passthroughStore } from './support.js'
+import { NOT_ROOT, passthroughStore } from './support.js'
 
 async function served(t: TestContext, ...mounts: MountSpec[]): Promise<Served> {
   const started = await serve({ mounts })
@@ -268,6 +269,34 @@ describe('pass-through mounts in the tree', () => {
     await file.write(0, 'what is open goes on')
     await file.close()
     assert.equal(host.readFileSync(join(root, 'file'), 'utf8'), 'what is open goes on')
+  })
+
+  it('file systems of the host below the root are announced', { skip: NOT_ROOT }, async (t) => {
+    const root = host.mkdtempSync(join(tmpdir(), 'ovfsd-passthrough-'))
+    for (const name of ['other', 'plain']) host.mkdirSync(join(root, name))
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(root, 'other')])
+    t.after(() => {
+      // The daemon may still have it open.
+      execFileSync('umount', ['--lazy', join(root, 'other')])
+      host.rmSync(root, { recursive: true })
+    })
+    host.mkdirSync(join(root, 'other/below'))
+    const server = await served(
+      t,
+      { store: passthroughStore({ root, announceSubmounts: true }), mountPoint: ['told'] },
+      { store: passthroughStore({ root }), mountPoint: ['untold'] },
+    )
+    assert.ok(server.client.has('SUBMOUNTS'))
+    const flagsOf = async (path: string): Promise<number> => {
+      const { nodeid } = await server.client.lookup(await server.nodeid(dirname(path)), basename(path))
+      await server.client.forget(nodeid)
+      return (await server.client.lookup(await server.nodeid(dirname(path)), basename(path))).attr.flags
+    }
+    assert.equal(await flagsOf('told/other'), ATTR_SUBMOUNT)
+    for (const path of ['told/plain', 'told/other/below', 'untold/other'])
+      assert.equal(await flagsOf(path), 0, path)
+    await server.guestFs('told/other').writeFile('file', 'x')
+    assert.equal(host.readFileSync(join(root, 'other/file'), 'utf8'), 'x')
   })
 
   it('without xattr, no mount has them, and the guest need not ask again', async (t) => {
