@@ -27,7 +27,7 @@ function folder(t: TestContext): string {
 }
 
 function reload(server: Served, change: Partial<ServerChange>, reloadGraceMs = 120_000): Promise<string[]> {
-  const settings = { writeBack: false, dirtyExpireMs: 60_000, reloadGraceMs }
+  const settings = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs }
   return server.server.reload({ settings, added: [], removed: [], changed: [], ...change })
 }
 
