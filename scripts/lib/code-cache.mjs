@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 
 const { CODE_CACHE, compile, start } = createRequire(import.meta.url)('../../bin/ovfsd.cjs')
 
@@ -35,6 +36,8 @@ process.stderr.write = (text, ...rest) => {
   if (!String(text).includes(LISTENING)) return write(text, ...rest)
   // The rest of the start, up to watching the configuration.
   setImmediate(() => {
+    // The cache notes V8's flags, and the daemon has changed one (src/cli/heap.ts): a start has it as it was.
+    setFlagsFromString('--heap-growing-percent=0')
     writeFileSync(CODE_CACHE, script.createCachedData())
     process.kill(process.pid, 'SIGTERM')
   })
