@@ -56,11 +56,13 @@ bool keep_passing_permissions() noexcept {
 CallerScope::CallerScope(Caller caller) noexcept {
   // The umask is shared with the other threads, which make files of their own, unless it is unshared. That costs nothing when
   // it is done already; but threads that were started since share it again.
-  if (unshare(CLONE_FS) != 0) {
-    error_ = errno;
+  // Some containers forbid it; then only a process that has no umask can do without.
+  const int refusal = unshare(CLONE_FS) == 0 ? 0 : errno;
+  umask_ = umask(0);
+  if (refusal != 0 && umask_ != 0) {
+    error_ = refusal;
     return;
   }
-  umask_ = umask(0);
   error_ = take(caller);
 }
 

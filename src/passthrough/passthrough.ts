@@ -226,14 +226,18 @@ export class Passthrough {
     this.inodes.forgetAll()
   }
 
-  /** What has been written to all mounts is on the host's disks. Rejects with the first error. */
+  /** What has been written to all mounts is on the host's disks. A root that was never opened has nothing to be written. */
   async sync(): Promise<void> {
-    for (const mount of this.mounts.values()) {
-      const descriptor = this.descriptorOf(mount.root)
-      await this.inThread(descriptor, () =>
-        this.calls.run(HostOperation.SYNC_FILE_SYSTEM, descriptor.fd, -1, 0, 0, 0),
-      )
-    }
+    const descriptors = [...this.mounts.values()].map(({ root }) => root.descriptor)
+    await Promise.all(
+      descriptors
+        .filter((descriptor) => descriptor !== null)
+        .map((descriptor) =>
+          this.inThread(descriptor, () =>
+            this.calls.run(HostOperation.SYNC_FILE_SYSTEM, descriptor.fd, -1, 0, 0, 0),
+          ),
+        ),
+    )
   }
 
   /** When no request is under way any more. */

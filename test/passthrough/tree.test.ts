@@ -209,6 +209,7 @@ describe('pass-through mounts in the tree', () => {
     )
     assert.equal(await codeOf(server.client.lookup(1, 'p')), 'ENOENT')
     await server.guestFs('m').writeFile('file', 'works')
+    await server.client.syncfs()
     host.mkdirSync(root)
     await server.guestFs('p').writeFile('file', 'works')
     assert.equal(host.readFileSync(join(root, 'file'), 'utf8'), 'works')
