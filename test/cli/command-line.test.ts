@@ -76,6 +76,24 @@ timeout = 30
     assert.deepEqual(await runOvfsd(`--config-file=${file}`), expected)
   })
 
+  it('looks whether the directory of a pass-through mount is there', async (test) => {
+    const profile = (name: string, root: string): string =>
+      `[profiles.${name}]\ntype = "passthrough"\nmount_point = "${name}"\nroot = ${JSON.stringify(root)}\n`
+    const text = '[ovfsd_settings]\nsocket_path = "/tmp/none.sock"\n'
+    const here = temporaryFile(test, 'here.toml', '')
+    const file = temporaryFile(
+      test,
+      'ovfsd.toml',
+      text + profile('good', dirname(here)) + profile('missing', `${here}.not`) + profile('file', here),
+    )
+    const { code, stdout } = await runOvfsd('--check', '--connect', `--config-file=${file}`)
+    assert.equal(code, 1)
+    const lines = stdout.trimEnd().split('\n')
+    assert.equal(lines[0], 'good (passthrough) at /good: ok')
+    assert.match(lines[1] ?? '', /^missing \(passthrough\) at \/missing: ENOENT: /)
+    assert.match(lines[2] ?? '', /^file \(passthrough\) at \/file: ENOTDIR: /)
+  })
+
   it('explains a file that can not be read', async (test) => {
     const file = temporaryFile(test, 'ovfsd.toml', GOOD)
     const check = async (name: string): Promise<string> => {
