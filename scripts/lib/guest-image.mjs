@@ -147,6 +147,7 @@ async function buildImage(stampFile, key) {
     kernelVersion: version,
     kernel: path.join(kernelDir, 'boot', `vmlinuz-${version}`),
     initramfs,
+    tree,
   }
   writeFileSync(guestManifest, `${JSON.stringify(manifest, null, 2)}\n`)
   writeStamp(stampFile, key)

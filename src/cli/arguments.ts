@@ -218,6 +218,7 @@ function remarksOnMissingDirectory(asked: VirtiofsdArguments): string[] {
     asked.guestCache !== undefined && '--cache',
     asked.xattr === true && '--xattr',
     asked.directIo === true && '--allow-direct-io',
+    asked.announceSubmounts === true && '--announce-submounts',
   ].filter((name) => name !== false)
   return given.map((name) => `${name} has no effect: it is about --shared-dir, which is not given`)
 }

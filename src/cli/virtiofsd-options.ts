@@ -29,6 +29,7 @@ export interface VirtiofsdArguments {
   guestCache?: GuestCache
   xattr?: boolean
   directIo?: boolean
+  announceSubmounts?: boolean
 }
 
 /** An option that was accepted and does nothing. */
@@ -150,15 +151,8 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
     },
   ],
   ['thread-pool-size', idleNumber('thread-pool-size', THREADS)],
-  [
-    'announce-submounts',
-    idle(
-      'announce-submounts',
-      'nothing',
-      'the guest sees the mounts of the host below the directory as directories',
-    ),
-  ],
-  ['no-announce-submounts', GRANTED],
+  ['announce-submounts', flag((asked) => (asked.announceSubmounts = true))],
+  ['no-announce-submounts', flag((asked) => (asked.announceSubmounts = false))],
   [
     'sandbox',
     idle(
@@ -341,5 +335,6 @@ function notOneOf(choices: readonly string[], text: string): ValueError {
 /** The options that are about the shared directory alone, by their names, and what they make of it. */
 export function sharedDirectoryOf(asked: VirtiofsdArguments): Omit<SharedDirectory, 'root'> {
   const { guestCache = 'auto', xattr = false, directIo = false, readOnly = false } = asked
-  return { guestCache, xattr, directIo, readOnly }
+  const { announceSubmounts = false } = asked
+  return { guestCache, xattr, directIo, announceSubmounts, readOnly }
 }

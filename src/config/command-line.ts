@@ -11,6 +11,7 @@ export interface SharedDirectory {
   readonly guestCache: GuestCache
   readonly xattr: boolean
   readonly directIo: boolean
+  readonly announceSubmounts: boolean
   readonly readOnly: boolean
 }
 
@@ -36,7 +37,8 @@ export const SHARED_PROFILE = 'shared-dir'
 const EXPIRATION: Readonly<Record<GuestCache, string>> = { none: '0', auto: '1s', always: '24h' }
 
 /** The profile of a shared directory, as a file would write it. */
-export function sharedProfile({ root, guestCache, xattr, directIo, readOnly }: SharedDirectory): Table {
+export function sharedProfile(shared: SharedDirectory): Table {
+  const { root, guestCache, xattr, directIo, announceSubmounts, readOnly } = shared
   return {
     type: 'passthrough',
     mount_point: '/',
@@ -47,6 +49,7 @@ export function sharedProfile({ root, guestCache, xattr, directIo, readOnly }: S
     read_only: readOnly,
     xattr,
     direct_io: directIo,
+    announce_submounts: announceSubmounts,
   }
 }
 

@@ -8,6 +8,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { ROOT_NODEID } from '../frontend/abi.js'
 import { Daemon } from '../frontend/daemon.js'
 import { FuseClient } from '../frontend/fuse-client.js'
+import { inheriting } from '../support/inherited-socket.js'
 import { MAIN, Program, runOvfsd, temporaryFile } from './process.js'
 
 const LISTENING = 'Waiting for vhost-user socket connection'
@@ -25,29 +26,8 @@ function ovfsd(...args: readonly string[]): Program {
   return new Program(MAIN, args)
 }
 
-/**
- * Kata's and libvirt's way: the parent listens and hands the socket down as descriptor `fd`. Node can't without accepting on it
- * itself, so Python does. `QUIET` puts standard input, output and error on /dev/null first.
- */
-const INHERIT = `
-import os, socket, sys
-path, fd, quiet, *command = sys.argv[1:]
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(path)
-listener.listen(1)
-os.dup2(listener.fileno(), int(fd))
-os.set_inheritable(int(fd), True)
-if quiet == 'quiet':
-    null = os.open('/dev/null', os.O_RDWR)
-    for stdio in 0, 1, 2: os.dup2(null, stdio)
-os.execv(command[0], command)
-`
-
-function inheriting(fd: number, loudness: 'quiet' | 'loud', ...args: readonly string[]): Daemon {
-  return new Daemon((socketPath) => [
-    ...['python3', '-c', INHERIT, socketPath, String(fd), loudness],
-    ...[process.execPath, MAIN, ...args],
-  ])
+function inheritingDaemon(fd: number, loudness: 'quiet' | 'loud', ...args: readonly string[]): Daemon {
+  return new Daemon((socketPath) => inheriting(socketPath, fd, loudness, [process.execPath, MAIN, ...args]))
 }
 
 /** A daemon that was started for one machine shows it the directory, and ends with it. */
@@ -66,7 +46,7 @@ async function assertServesOnce(daemon: Daemon, shared: string): Promise<void> {
 describe('ovfsd in place of virtiofsd', () => {
   it("serves Kata's runtime in Go, without any standard stream", async (test) => {
     const shared = temporaryDirectory(test)
-    const daemon = inheriting(
+    const daemon = inheritingDaemon(
       3,
       'quiet',
       ...['--syslog', '--cache=auto', `--shared-dir=${shared}`, '--fd=3'],
@@ -100,7 +80,7 @@ describe('ovfsd in place of virtiofsd', () => {
   it('serves libvirt', async (test) => {
     const shared = temporaryDirectory(test)
     const list = `source=${shared},cache=always,sandbox=chroot,xattr,no_flock`
-    const daemon = inheriting(25, 'loud', '--fd=25', '-o', list, '-d')
+    const daemon = inheritingDaemon(25, 'loud', '--fd=25', '-o', list, '-d')
     test.after(() => daemon.stop('SIGKILL'))
     await assertServesOnce(daemon, shared)
     assert.match(daemon.stderr, /"socketFd":25/)

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { parseArguments, UsageError, type RunArguments } from '../../src/cli/arguments.js'
 
 /** What a shared directory is without further options. */
-const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, readOnly: false }
+const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, announceSubmounts: false, readOnly: false }
 
 function run(...args: readonly string[]): RunArguments {
   const command = parseArguments(args)
@@ -20,8 +20,6 @@ function shared(...args: readonly string[]): RunArguments {
 const SANDBOX =
   '--sandbox has no effect: every path is looked up below its root, and what else the process may reach is for the service manager to limit'
 const SECCOMP = '--seccomp has no effect: the service manager limits system calls (SystemCallFilter)'
-const SUBMOUNTS =
-  '--announce-submounts has no effect: the guest sees the mounts of the host below the directory as directories'
 const THREADS = '--thread-pool-size has no effect: one event loop answers all requests'
 
 describe("a starter's arguments", () => {
@@ -31,11 +29,15 @@ describe("a starter's arguments", () => {
       kind: 'run',
       overrides: {
         socketInherited: true,
-        sharedDirectory: { root: '/run/kata-containers/shared/sandboxes/1/shared', ...PLAIN },
+        sharedDirectory: {
+          root: '/run/kata-containers/shared/sandboxes/1/shared',
+          ...PLAIN,
+          announceSubmounts: true,
+        },
       },
       socketFd: 3,
       syslog: true,
-      remarks: [THREADS, SUBMOUNTS],
+      remarks: [THREADS],
     })
   })
 
@@ -67,7 +69,11 @@ describe("a starter's arguments", () => {
     }
     assert.deepEqual(run(...args, '--thread-pool-size=1', '-o', 'announce_submounts'), {
       ...expected,
-      remarks: [THREADS, SUBMOUNTS],
+      overrides: {
+        ...expected.overrides,
+        sharedDirectory: { ...expected.overrides.sharedDirectory, announceSubmounts: true },
+      },
+      remarks: [THREADS],
     })
     const newer = ['--sandbox', 'none', '--seccomp', 'none', '--inode-file-handles', 'never', '--xattr']
     assert.deepEqual(run(...args, ...newer), {
@@ -137,7 +143,14 @@ describe('an option of virtiofsd', () => {
       socketPath: '/s',
       readOnly: true,
       guestWriteback: true,
-      sharedDirectory: { root: '/srv', guestCache: 'auto', xattr: true, directIo: true, readOnly: true },
+      sharedDirectory: {
+        root: '/srv',
+        guestCache: 'auto',
+        xattr: true,
+        directIo: true,
+        announceSubmounts: false,
+        readOnly: true,
+      },
     })
     assert.equal(rlimitNofile, 4096)
   })

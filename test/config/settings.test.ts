@@ -25,6 +25,7 @@ describe('the command line', () => {
     guestCache: 'always',
     xattr: true,
     directIo: false,
+    announceSubmounts: false,
     readOnly: false,
   } as const
   const overrides = { socketPath: '/s', sharedDirectory: SHARED } as const
@@ -41,7 +42,9 @@ describe('the command line', () => {
     assert.deepEqual(mount.mountPoint, [])
     assert.equal(mount.guestCache, 'always')
     assert.equal(mount.expirationMs, 86_400_000)
-    assert.deepEqual(mount.options, { root: '/srv/${x}', xattr: 'true', direct_io: 'false' })
+    assert.deepEqual(mount.options, {
+      ...{ root: '/srv/${x}', xattr: 'true', direct_io: 'false', announce_submounts: 'false' },
+    })
   })
 
   it("puts its directory beside a file's profiles, whichever are enabled", () => {

@@ -10,10 +10,12 @@ import { ManagedProcess } from './process.js'
 import { connectSocket, QmpClient } from './qmp.js'
 
 /** What scripts/lib/guest-image.mjs wrote: absolute paths. */
-interface GuestManifest {
+export interface GuestManifest {
   readonly kernelVersion: string
   readonly kernel: string
   readonly initramfs: string
+  /** What the initramfs was made of: a Debian tree without its package manager. */
+  readonly tree: string
 }
 
 /** One vhost-user-fs device of the guest. */
@@ -33,6 +35,8 @@ export interface GuestOptions {
   /** MiB of memory; 2048 if left out. */
   readonly memoryMiB?: number
   readonly cpus?: number
+  /** The tag of the device whose tree becomes the root file system; an initramfs if left out. */
+  readonly root?: string
 }
 
 export interface RunOptions {
@@ -213,7 +217,7 @@ export class Guest {
   }
 }
 
-function readManifest(): GuestManifest {
+export function readManifest(): GuestManifest {
   // dist/test/guest/ -> the repository's root
   const root = fileURLToPath(new URL('../../../', import.meta.url))
   const cacheFolder = process.env.OVFSD_CACHE ?? path.join(root, '.cache')
@@ -222,6 +226,7 @@ function readManifest(): GuestManifest {
 
 function qemuArguments(options: GuestOptions, qmpPath: string, agentPath: string): string[] {
   const manifest = readManifest()
+  const root = options.root === undefined ? '' : ` ovfsd.root=${options.root}`
   const memory = `${options.memoryMiB ?? DEFAULT_MEMORY_MIB}M`
   const devices = options.devices.flatMap((device, index) => [
     '-chardev',
@@ -237,7 +242,7 @@ function qemuArguments(options: GuestOptions, qmpPath: string, agentPath: string
     ...['-kernel', manifest.kernel, '-initrd', manifest.initramfs],
     // no_timer_check: on a busy host the emulated timer is so late that the kernel takes it for broken, and hangs.
     // panic=-1: a panic reboots at once, which ends QEMU because of -no-reboot.
-    ...['-append', 'console=ttyS0 panic=-1 no_timer_check quiet loglevel=4 random.trust_cpu=on'],
+    ...['-append', `console=ttyS0 panic=-1 no_timer_check quiet loglevel=4 random.trust_cpu=on${root}`],
     ...['-serial', 'stdio', '-qmp', `unix:${qmpPath},server=on,wait=off`],
     ...['-device', 'virtio-serial-pci', '-chardev', `socket,id=agent,path=${agentPath},server=on,wait=off`],
     ...['-device', 'virtserialport,chardev=agent,name=ovfsd.agent'],
