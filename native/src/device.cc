@@ -73,7 +73,7 @@ Device::Device(const DeviceConfig& config, std::shared_ptr<SlabMemory> pool, Dev
     : config_(config),
       host_(host),
       pool_(std::move(pool)),
-      requests_(config.slots),
+      requests_(config.slots, pool_.get()),
       poll_window_(config.poll_window_us),
       seen_trips_(SigbusGuard::trip_count()) {}
 

@@ -29,8 +29,11 @@ enum MetaWord : uint32_t {
   kMetaError = 3,
   kMetaReplyBytes = 4,
   kMetaFlags = 5,
+  kMetaDataLow = 6,
+  kMetaDataHigh = 7,
 };
 constexpr uint32_t kReplyFlagNone = 1;
+constexpr uint32_t kReplyFlagData = 2;
 
 /// A request in flight, the part that is the addon's own: nothing JavaScript or the guest writes can change it.
 struct RequestSlot {

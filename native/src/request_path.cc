@@ -103,12 +103,28 @@ void RequestPath::complete_slot(uint32_t index, std::vector<Vring>* vrings) noex
     arena_.release(index);
     return;
   }
+  push_reply_data(index);
   const uint32_t* meta = arena_.meta(index);
   uint32_t written = 0;
   if ((meta[kMetaFlags] & kReplyFlagNone) == 0) {
     written = write_reply(slot, {static_cast<int32_t>(meta[kMetaError]), arena_.reply(index), meta[kMetaReplyBytes]});
   }
   end_request((*vrings)[slot.vring], index, written);
+}
+
+/// Data that JavaScript has only named: copied here, it costs no call.
+void RequestPath::push_reply_data(uint32_t index) noexcept {
+  uint32_t* meta = arena_.meta(index);
+  if ((meta[kMetaFlags] & kReplyFlagData) == 0) return;
+  const uint64_t offset = (uint64_t{meta[kMetaDataHigh]} << 32) | meta[kMetaDataLow];
+  const uint32_t length = meta[kMetaReplyBytes];
+  meta[kMetaReplyBytes] = 0;
+  if (static_cast<int32_t>(meta[kMetaError]) != 0) return;
+  if (pool_->holds(offset, length)) {
+    push(index, pool_->data() + offset, length);
+  } else {
+    meta[kMetaError] = static_cast<uint32_t>(-EIO);  // a defect of the host's
+  }
 }
 
 void RequestPath::end_request(Vring& vring, uint32_t index, uint32_t written_bytes) noexcept {

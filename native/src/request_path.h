@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "request_arena.h"
+#include "slab_memory.h"
 #include "sigbus_guard.h"
 #include "vring.h"
 
@@ -20,7 +21,8 @@ struct RequestCounters {
 /// Vring 0 is the hiprio queue, the others are request queues.
 class RequestPath {
  public:
-  explicit RequestPath(uint32_t slots) : arena_(slots) {}
+  /// @param pool where replies' data may lie; the owner keeps it as long as `complete` gets vrings.
+  RequestPath(uint32_t slots, const SlabMemory* pool) : arena_(slots), pool_(pool) {}
 
   RequestArena& arena() noexcept { return arena_; }
   const RequestArena& arena() const noexcept { return arena_; }
@@ -69,6 +71,7 @@ class RequestPath {
   uint32_t pushed_bytes(uint32_t slot) const noexcept { return arena_.slot(slot).pushed_bytes; }
 
  private:
+  void push_reply_data(uint32_t index) noexcept;
   bool is_broken(const RequestSlot& slot) const noexcept;
   void collect_from(std::vector<Vring>& vrings, uint32_t vring_index, Collected& collected);
   bool fill_slot(Vring& vring, uint32_t vring_index, uint32_t slot_index, uint16_t head);
@@ -76,6 +79,7 @@ class RequestPath {
   void end_request(Vring& vring, uint32_t index, uint32_t written_bytes) noexcept;
 
   RequestArena arena_;
+  const SlabMemory* pool_;
   RequestCounters counters_;
   const uint64_t first_trips_ = SigbusGuard::trip_count();
   uint32_t turn_ = 0;  // rotates the request queues when slots are short

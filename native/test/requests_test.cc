@@ -235,6 +235,43 @@ TEST("requests: pull and push keep within the chain, whatever is asked for") {
   CHECK_EQ(driver.take_used(1).at(0).len, 60u);
 }
 
+TEST("requests: data that is only named is copied when its slot is completed") {
+  struct Case {
+    uint64_t offset;
+    uint32_t length;
+    int32_t error;
+    uint32_t used_length;
+    int32_t seen;
+  };
+  const uint64_t end = TestBed().pool->size_bytes();
+  for (const Case& c : {Case{100, 4000, 0, 16 + 8 + 4000, 0}, Case{end - 10, 10, 0, 16 + 8 + 10, 0},
+                        Case{0, 100'000, 0, 8192, 0}, Case{100, 4000, -ENOENT, 16, -ENOENT},
+                        Case{end - 10, 11, 0, 16, -EIO}, Case{UINT64_MAX, 1, 0, 16, -EIO}}) {
+    TestBed bed;
+    bed.host.hold = true;
+    MockDriver driver = bed.connect();
+    driver.set_up();
+    const uint32_t length = write_request(driver.memory(), kRequest, FUSE_READ, 3, std::vector<uint8_t>(40));
+    driver.add_chain(1, {{kRequest, length}}, {{kReply, 8192}});
+    driver.publish(1);
+    driver.pump();
+    const uint32_t slot = bed.host.held.at(0);
+    bed.device->requests().push_zeros(slot, 8);  // it comes behind what was pushed
+    uint32_t* meta = bed.device->requests().arena().meta(slot);
+    meta[kMetaFlags] = kReplyFlagData;
+    meta[kMetaReplyBytes] = c.length;
+    meta[kMetaDataLow] = static_cast<uint32_t>(c.offset);
+    meta[kMetaDataHigh] = static_cast<uint32_t>(c.offset >> 32);
+    meta[kMetaError] = static_cast<uint32_t>(c.error);
+    if (bed.pool->holds(c.offset, 1)) std::memset(bed.pool->data() + c.offset, 0x5a, 10);
+    put_done(*bed.device, {slot});
+    bed.device->complete(1);
+    CHECK_EQ(driver.take_used(1).at(0).len, c.used_length);
+    CHECK_EQ(read_reply(driver.memory(), kReply).error, c.seen);
+    if (c.seen == 0) CHECK_EQ(*driver.memory().at(kReply + 16 + 8), 0x5au);
+  }
+}
+
 TEST("requests: a reply that does not fit becomes EIO, or nothing") {
   struct Case {
     uint32_t writable;

@@ -44,6 +44,8 @@ export class SlabPool {
   readonly sizeBytes: number
   leasedBytes = 0
   leasedSlabs = 0
+  /** Told before memory that was in use is given out again, for whoever has still to read what it held. */
+  beforeLease: (() => void) | null = null
   private readonly state: Uint8Array
   private readonly next: Int32Array
   private readonly previous: Int32Array
@@ -64,6 +66,7 @@ export class SlabPool {
 
   /** Byte offset of a slab, or -1 when none of this class can be had. The contents are whatever was there before. */
   lease(sizeClass: number): number {
+    this.beforeLease?.()
     let from = sizeClass
     while (from < SIZE_CLASSES && this.heads[from] === NONE) from++
     if (from === SIZE_CLASSES) return NONE

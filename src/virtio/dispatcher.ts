@@ -10,6 +10,7 @@ import type { Arena } from './arena.js'
 import { Opcode } from './fuse-abi.js'
 import { handlers, opcodesWithoutReply, type HandlerContext } from './handlers.js'
 import { passthroughHandlers } from './passthrough-handlers.js'
+import { NamedData } from './named-data.js'
 import { META_ERROR, META_FLAGS, META_REPLY_BYTES, REPLY_FLAG_NONE, type NativeDevice } from './native.js'
 import { Request } from './request.js'
 import type { Session } from './session.js'
@@ -18,6 +19,7 @@ import type { Session } from './session.js'
 export class Dispatcher {
   private readonly requests: Request[] = []
   private readonly context: HandlerContext
+  private readonly named: NamedData
   private doneCount = 0
   private isInBurst = false
   private isFlushScheduled = false
@@ -32,15 +34,22 @@ export class Dispatcher {
     slots: number,
   ) {
     this.context = { fs, session, passthrough }
-    for (let slot = 0; slot < slots; slot++) this.requests.push(new Request(slot, arena, device))
+    this.named = new NamedData(arena, device, slots)
+    for (let slot = 0; slot < slots; slot++) this.requests.push(new Request(slot, arena, device, this.named))
+    // A slab that is given out again would change under a reply that has only named it.
+    fs.cache.pool.beforeLease = () => {
+      this.named.copyNow()
+    }
   }
 
   /** The device's `onRequests`: handle a burst; returns how many slots are finished. */
   onRequests(readyCount: number): number {
     this.isInBurst = true
     beginBurst()
+    this.named.beginBurst()
     for (let i = 0; i < readyCount; i++) this.handle(this.requests[this.arena.ready[i] as number] as Request)
     endBurst()
+    this.named.endBurst()
     this.isInBurst = false
     const finished = this.doneCount
     this.doneCount = 0
@@ -77,6 +86,8 @@ export class Dispatcher {
   }
 
   private finishLater(request: Request, opcode: number, pending: Promise<void>): void {
+    // It is not completed with the burst, so nothing of it may stay named.
+    this.named.copyNow()
     pending.then(
       () => {
         this.finish(request)

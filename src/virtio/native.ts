@@ -27,8 +27,13 @@ export const META_ERROR = 3
 export const META_REPLY_BYTES = 4
 /** Bit set of REPLY_FLAG_*. */
 export const META_FLAGS = 5
+/** With REPLY_FLAG_DATA: where the data lies in the pool, two words, the low one first. */
+export const META_DATA_LOW = 6
+export const META_DATA_HIGH = 7
 /** The request has no reply (FORGET, BATCH_FORGET, INTERRUPT): the used element has length 0. */
 export const REPLY_FLAG_NONE = 1
+/** The reply is data of the pool, copied when the slot is completed; META_REPLY_BYTES is its length then. It comes behind what was pushed. */
+export const REPLY_FLAG_DATA = 2
 
 /** The pool's memory is seen from JavaScript through windows of this size; no slab crosses a window's border. */
 export const POOL_WINDOW_BYTES = 1 << 30

@@ -4,6 +4,7 @@ import type { HostData } from '../passthrough/files.js'
 import type { NameBytes } from '../passthrough/names.js'
 import { decodeName } from '../fs/names.js'
 import type { Arena } from './arena.js'
+import type { NamedData } from './named-data.js'
 import { IN_HEADER_BYTES, OUT_HEADER_BYTES } from './fuse-abi.js'
 import {
   META_ERROR,
@@ -39,6 +40,7 @@ export class Request implements ReadSink, WriteSource, HostData {
     readonly slot: number,
     private readonly arena: Arena,
     private readonly device: NativeDevice,
+    private readonly named: NamedData,
   ) {
     this.words = arena.words
     this.headerWord = arena.requestWordOf(slot)
@@ -150,14 +152,18 @@ export class Request implements ReadSink, WriteSource, HostData {
 
   /** ReadSink: data of the reply out of the pool. What does not fit is the guest's loss; READ's size was checked. */
   push(poolOffset: number, lengthBytes: number): void {
+    if (this.named.name(this.slot, poolOffset, lengthBytes)) return
+    this.named.copyNow()
     this.device.push(this.slot, poolOffset, lengthBytes)
   }
 
   pushZeros(lengthBytes: number): void {
+    this.named.copyNow()
     this.device.pushZeros(this.slot, lengthBytes)
   }
 
   pushBytes(source: Uint8Array, lengthBytes: number): void {
+    this.named.copyNow()
     this.device.pushBytes(this.slot, source, lengthBytes)
   }
 
