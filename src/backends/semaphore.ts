@@ -9,7 +9,8 @@ export class Semaphore {
 
   /** Run `work` when `weight` of the capacity is free. A weight above the capacity counts as all of it. */
   async run<T>(weight: number, work: () => Promise<T>): Promise<T> {
-    await this.take(weight)
+    // At once where it can be: what is copied in `work` is of this moment then.
+    if (!this.takeNow(weight)) await this.take(weight)
     try {
       return await work()
     } finally {
@@ -19,12 +20,17 @@ export class Semaphore {
 
   /** Resolves when `weight` was free, and is the caller's until `give`. */
   take(weight: number): Promise<void> {
+    if (this.takeNow(weight)) return Promise.resolve()
+    return new Promise<void>((resolve) => {
+      this.queue.push({ weight: Math.min(weight, this.capacity), resolve })
+    })
+  }
+
+  private takeNow(weight: number): boolean {
     const share = Math.min(weight, this.capacity)
-    if (this.queue.length > 0 || this.free < share) {
-      return new Promise<void>((resolve) => this.queue.push({ weight: share, resolve }))
-    }
+    if (this.queue.length > 0 || this.free < share) return false
     this.free -= share
-    return Promise.resolve()
+    return true
   }
 
   give(weight: number): void {

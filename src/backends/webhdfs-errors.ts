@@ -57,7 +57,8 @@ const MEANING_OF_MESSAGE: readonly (readonly [RegExp, Meaning])[] = [
   [/is a directory or file under source/, { errno: 'EINVAL' }],
   [/out of the range \[0/, { errno: 'ESTALE', retryable: true }],
   [
-    /Blocklist for .* has changed|Could not obtain block|BlockMissing/,
+    // The last: DataNodes of a busy cluster have not told the NameNode yet of what they have written.
+    /Blocklist for .* has changed|Could not obtain block|BlockMissing|not have enough number of replicas/,
     { errno: 'EIO', retryable: true, again: true },
   ],
   [/could only be (written|replicated) to/, { errno: 'ENOSPC', retryable: true }],

@@ -587,11 +587,14 @@ export class FileContent {
 
   /** All that is dirty would survive this process. */
   get isSecure(): boolean {
-    return !this.hasUnsavedData || this.staged?.changes === this.changes
+    if (this.staged?.changes === this.changes) return true
+    // What a commit has taken is not marked as unsaved any more, and not in the store yet.
+    return !this.hasUnsavedData && this.committing === null
   }
 
   private async stageOrCommit(staging: Staging): Promise<void> {
     await this.commitsEnded()
+    if (this.isSecure) return
     // An upload has handed over bytes that are not in memory any more.
     if (this.upload !== null || this.committing !== null) return this.commit()
     try {

@@ -6,6 +6,7 @@ import { StorageError } from '../../src/backends/storage-error.js'
 import { BlockCache } from '../../src/cache/block-cache.js'
 import type { ContentSource, ReadSink, WriteSource } from '../../src/cache/content-source.js'
 import { FileContent } from '../../src/cache/file-content.js'
+import type { Staging } from '../../src/cache/staging.js'
 import { SlabPool } from '../../src/cache/slab-pool.js'
 import { StoreAccount } from '../../src/cache/store-account.js'
 import { heapMemory } from '../model/driver.js'
@@ -396,6 +397,36 @@ describe('FileContent', () => {
       assert.equal(backend.writers, 0)
     },
   )
+
+  it('takes nothing for safe that a commit has only begun to store', async () => {
+    const { backend, content, write } = setUp()
+    const records: string[] = []
+    const staging = {
+      write: () => Promise.resolve(`record ${records.push('record')}`),
+      forget: () => Promise.resolve(),
+    }
+    content.source.account.staging = staging as unknown as Staging
+    let storeNow = (): void => undefined
+    const mayStore = new Promise<void>((resolve) => {
+      storeNow = resolve
+    })
+    const put = backend.write.bind(backend)
+    backend.write = async (path, data) => {
+      await mayStore
+      return put(path, data)
+    }
+    await write(0, bytes(1000))
+    const committing = content.commit()
+    await new Promise(setImmediate)
+    assert.equal(content.isSecure, false)
+    const securing = content.secure()
+    assert.ok(securing !== undefined, 'there is something to wait for')
+    storeNow()
+    await Promise.all([committing, securing])
+    assert.ok(backend.data?.equals(bytes(1000)))
+    assert.equal(records.length, 0, 'the store has it')
+    assert.equal(content.secure(), undefined)
+  })
 
   it('makes writers wait for a full pool instead of failing them, and commits on the way', async () => {
     const { backend, content, pool, write } = setUp(bytes(8 << 20))

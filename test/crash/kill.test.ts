@@ -183,6 +183,8 @@ interface Worker {
   pending: State | null
   /** What was under way when the daemon was killed: a server may do what it had been sent some time later. */
   late: State | null
+  /** All that it ever was or was to become, to tell what went wrong. */
+  readonly history: State[]
 }
 
 const WORKERS = 6
@@ -202,6 +204,7 @@ async function work(
     if (before !== null && random.below(5) === 0) {
       const path = `file-${index}-${step}`
       worker.pending = { path, data: before.data }
+      worker.history.push(worker.pending)
       await fs.rename(before.path, path)
     } else {
       await changeFile(
@@ -233,6 +236,7 @@ async function changeFile(
   before.copy(data)
   piece.copy(data, offset)
   worker.pending = { path, data }
+  worker.history.push(worker.pending)
   const file = await fs.open(path, O_RDWR | O_CREAT)
   await file.write(offset, piece)
   if (usesFsync) await file.fsync()
@@ -250,7 +254,7 @@ async function killAtRandom(
   t.diagnostic(`seed ${seed}`)
   const random = new Random(seed)
   const workers: Worker[] = Array.from({ length: WORKERS }, () => ({
-    ...{ acknowledged: null, pending: null, late: null },
+    ...{ acknowledged: null, pending: null, late: null, history: [] },
   }))
   for (let round = 0; round < rounds; round++) {
     const fs = await start(settings, store)
@@ -285,11 +289,21 @@ async function verify(fs: GuestFs, workers: Worker[], when: string): Promise<voi
     const match = found.find(({ path, data }) =>
       allowed.some((state) => state.path === path && isState(data, state, acknowledged)),
     )
-    assert.ok(match !== undefined, `${when}: ${acknowledged?.path ?? ''} is not as it was acknowledged`)
+    assert.ok(match !== undefined, `${when}: ${whatIsWrong(worker, found)}`)
     worker.acknowledged = match
     worker.late = pending
     worker.pending = null
   }
+}
+
+/** Which steps are acknowledged, under way and found: the place in the worker's history of each. */
+function whatIsWrong({ acknowledged, pending, late, history }: Worker, found: readonly State[]): string {
+  const step = (state: State | null): string => {
+    if (state === null) return 'nothing'
+    const sameData = history.flatMap(({ data }, index) => (data.equals(state.data) ? [index] : []))
+    return `${state.path} with the data of step ${sameData.join('/') || 'none'}`
+  }
+  return `acknowledged ${step(acknowledged)}; under way ${step(pending)}; late ${step(late)}; found ${found.map(step).join(', ') || 'nothing'} of ${history.length}`
 }
 
 /** A file that was just made may be stored before its first write. */
