@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inRoot } from '../../scripts/lib/paths.mjs'
+import { RUST_VIRTIOFSD, rustVirtiofsdEnvironment } from '../../scripts/lib/rust-virtiofsd.mjs'
 import { SetupError } from '../../scripts/lib/steps.mjs'
 
 export const VIRTIOFSD = '/usr/lib/qemu/virtiofsd'
@@ -40,12 +41,16 @@ export function virtiofsdProblem() {
 export function startVirtiofsd(directory, work, threads, name = 'virtiofsd') {
   const socket = path.join(work, `${name}.sock`)
   const options = `source=${directory},cache=always,sandbox=chroot,log_level=warn`
-  return start(name, socket, '', VIRTIOFSD, [
-    `--socket-path=${socket}`,
-    `--thread-pool-size=${threads}`,
-    '-o',
-    options,
-  ])
+  const args = [`--socket-path=${socket}`, `--thread-pool-size=${threads}`, '-o', options]
+  return start(name, socket, '', VIRTIOFSD, args)
+}
+
+/** Rust's virtiofsd, once `ensureRustVirtiofsd` has built it; the parameters are those of `startVirtiofsd`. */
+export function startRustVirtiofsd(directory, work, threads, name = 'virtiofsd-rs') {
+  const socket = path.join(work, `${name}.sock`)
+  const args = [`--socket-path=${socket}`, `--shared-dir=${directory}`, `--thread-pool-size=${threads}`]
+  args.push('--cache=always', '--sandbox=none', '--log-level=warn')
+  return start(name, socket, '', RUST_VIRTIOFSD, args, rustVirtiofsdEnvironment)
 }
 
 /**
@@ -120,8 +125,8 @@ export function spawnDaemon(name, program, args, environment) {
 }
 
 /** @returns {Promise<RunningDaemon>} */
-async function start(name, socket, base, program, args) {
-  const { stop, untilReady, log, pid } = spawnDaemon(name, program, args)
+async function start(name, socket, base, program, args, environment) {
+  const { stop, untilReady, log, pid } = spawnDaemon(name, program, args, environment)
   await untilReady(`listened on ${socket}`, () => isListening(socket))
   return { name, socket, base, stop, log, pid }
 }

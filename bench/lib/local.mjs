@@ -1,4 +1,4 @@
-// `npm run bench -- local`: ovfsd beside Debian's virtiofsd, on the same directory and the same work, in turns.
+// `npm run bench -- local`: ovfsd beside both virtiofsds, on the same directory and the same work, in turns.
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline'
 import { inRoot } from '../../scripts/lib/paths.mjs'
 import { run, say, SetupError } from '../../scripts/lib/steps.mjs'
 import { setUp } from '../../scripts/setup.mjs'
-import { startOvfsd, startVirtiofsd, virtiofsdProblem } from './daemons.mjs'
-import { BENCH, buildGenerator } from './generator.mjs'
-import { flushNote, machine, summarize, table, versions } from './report.mjs'
+import { BENCH, buildGenerator, targetArguments } from './generator.mjs'
+import { LOCAL_DAEMONS, startLocalDaemons } from './local-daemons.mjs'
+import { compare, flushNote, machine, table, versions } from './report.mjs'
 import { withResources } from './resources.mjs'
 
 const USAGE = `usage: npm run bench -- [local] [options]
@@ -22,8 +22,8 @@ const USAGE = `usage: npm run bench -- [local] [options]
   --file-mib N          size of the file read and written (default 64)
   --directory DIR       where the tree of files is made (default: a temporary directory)
   --json FILE           where the results go (default: bench/build/results/DATE.json)
-  --virtiofsd-threads N virtiofsd's --thread-pool-size (default 0)
-  --no-virtiofsd        measure ovfsd alone
+  --daemons D,D         only these daemons: ${LOCAL_DAEMONS.join(', ')}
+  --virtiofsd-threads N --thread-pool-size of both virtiofsds (default 0)
   --setting 'K = V'     a line for ovfsd's [ovfsd_settings]; may be repeated
   --daemon-socket PATH  measure the daemon that listens there, and start none
   --base DIR            with --daemon-socket: work below this directory of its root
@@ -45,7 +45,7 @@ function parse(args) {
         directory: string,
         json: string,
         'virtiofsd-threads': { ...string, default: '0' },
-        'no-virtiofsd': boolean,
+        daemons: { ...string, default: LOCAL_DAEMONS.join(',') },
         setting: { ...string, multiple: true, default: [] },
         'daemon-socket': string,
         base: { ...string, default: '' },
@@ -58,34 +58,9 @@ function parse(args) {
   }
 }
 
-/** @returns {Promise<import('./daemons.mjs').RunningDaemon[]>} ovfsd first */
-async function startDaemons(options, directory, work, resources) {
-  if (options['daemon-socket'] !== undefined) {
-    const nothing = async () => {}
-    const socket = path.resolve(options['daemon-socket'])
-    return [{ name: 'daemon', socket, base: options.base, stop: nothing, log: () => '', pid: 0 }]
-  }
-  const started = (daemon) => resources.add(daemon, ({ stop }) => stop())
-  const daemons = [started(await startOvfsd({ type: 'fs', root: directory }, work, options.setting))]
-  const problem = options['no-virtiofsd'] ? 'not asked for' : virtiofsdProblem()
-  if (problem === null) {
-    daemons.push(started(await startVirtiofsd(directory, work, Number(options['virtiofsd-threads']))))
-  } else {
-    say(`virtiofsd is left out: ${problem}`)
-  }
-  return daemons
-}
-
 /** Run the generator; resolves to its samples. */
 async function generate(options, daemons) {
-  const args = daemons.flatMap(({ name, socket, base }) => [
-    '--target',
-    name,
-    '--socket',
-    socket,
-    '--base',
-    base,
-  ])
+  const args = targetArguments(daemons)
   for (const name of ['only', 'seconds', 'rounds', 'files', 'file-mib', 'halt-poll-us']) {
     if (options[name] !== undefined) args.push(`--${name}`, options[name])
   }
@@ -114,10 +89,12 @@ async function generate(options, daemons) {
 
 function report(options, samples, daemons, directory, loadBefore) {
   const targets = daemons.map(({ name }) => name)
-  const rows = summarize(samples, targets)
+  const comparisons = compare(samples, targets)
   const date = new Date().toISOString()
-  const load = { before: loadBefore, after: os.loadavg() }
-  const result = { date, machine: machine(directory), versions: versions(), load, options, rows, samples }
+  const result = {
+    ...{ date, machine: machine(directory), versions: versions() },
+    ...{ load: { before: loadBefore, after: os.loadavg() }, options, comparisons, samples },
+  }
   const file = path.resolve(
     options.json ?? inRoot('bench/build/results', `${date.slice(0, 19).replaceAll(':', '-')}.json`),
   )
@@ -128,10 +105,12 @@ function report(options, samples, daemons, directory, loadBefore) {
   const lines = [
     '',
     `${date.slice(0, 10)}; ${cpus} CPUs (${cpu}), ${memoryGiB} GiB, ${kernel}, Node.js ${process.version}; medians`,
-    '',
-    table(rows, targets),
-    '',
-    ...flushNote(rows, targets),
+    ...comparisons.flatMap((comparison) => [
+      '',
+      table(comparison.rows, comparison.targets),
+      '',
+      ...flushNote(comparison.rows, comparison.targets),
+    ]),
     `written to ${file}`,
   ]
   process.stdout.write(`${lines.join('\n')}\n`)
@@ -169,7 +148,7 @@ export async function benchLocal(args) {
       })
     const work = temporary(path.join(os.tmpdir(), 'ovfs-bench-'))
     const directory = temporary(path.join(parent, 'ovfs-bench-tree-'))
-    const daemons = await startDaemons(options, directory, work, resources)
+    const daemons = await startLocalDaemons(options, directory, work, resources)
     const samples = await generate(options, daemons)
     return report(options, samples, daemons, directory, loadBefore)
   })

@@ -5,8 +5,6 @@ import { describeWork, flushNote, median, table } from './report.mjs'
 import { requestTable, s3Table } from './s3-report.mjs'
 import { ratioBars } from './svg.mjs'
 
-const LOCAL_TARGETS = ['ovfsd', 'virtiofsd']
-
 /**
  * @param {readonly object[]} parts results of `benchLocal` and `benchS3`, each with its `kind`
  * @returns {Promise<Record<string, string>>} contents by file name
@@ -14,20 +12,22 @@ const LOCAL_TARGETS = ['ovfsd', 'virtiofsd']
 export async function performanceDocument(parts, options) {
   const local = parts.filter(({ kind }) => kind === 'local')
   const s3 = parts.filter(({ kind }) => kind === 's3')
-  const localRows = local.flatMap(({ rows }) => rows)
   const s3Rows = s3.flatMap(({ rows }) => rows)
   const text = [
     '# Performance',
     'Made by `npm run bench -- report`; [bench/README.md](../bench/README.md) says how it is measured.',
     conditions(parts, options),
     ...s3Section(s3Rows, s3, options),
-    ...localSection(localRows),
+    ...local.flatMap(localSection),
   ].join('\n\n')
   const file = inRoot('docs/PERFORMANCE.md')
   return {
     'PERFORMANCE.md': await format(text, { ...(await resolveConfig(file)), filepath: file }),
     'performance-s3.svg': ratioBars('S3: rate of ovfsd to the better peer (line: goal)', s3Bars(s3Rows)),
-    'performance-local.svg': ratioBars('Host directory: rate of ovfsd to virtiofsd', localBars(localRows)),
+    'performance-local.svg': ratioBars(
+      'Host directory: rate of ovfsd to the better virtiofsd',
+      localBars(local),
+    ),
   }
 }
 
@@ -39,10 +39,11 @@ function conditions(parts, { rounds }) {
   const dates = parts.map(({ date }) => date.slice(0, 10)).sort()
   const loads = parts.flatMap(({ load }) => [load.before[0], load.after[0]])
   const period = dates[0] === dates.at(-1) ? dates[0] : `${dates[0]} to ${dates.at(-1)}`
+  const rust = all.rustVirtiofsd === 'unknown' ? undefined : `Rust's ${all.rustVirtiofsd}`
   return [
     `- ${period}, ovfsd ${all.ovfsd}, commit ${all.commit}, Node.js ${all.node}`,
     `- ${cpus} CPUs (${cpu}), ${memoryGiB} GiB, ${kernel}`,
-    `- ${[all.virtiofsd, all.s3fs, all.rclone, all.ceph].filter(Boolean).join('; ')}`,
+    `- ${[all.virtiofsd, rust, all.s3fs, all.rclone, all.ceph].filter(Boolean).join('; ')}`,
     `- medians; rounds: ${rounds}; load of the machine between ${Math.min(...loads).toFixed(1)} and ${Math.max(...loads).toFixed(1)} (generator, daemons and servers share its CPUs: compare ratios)`,
   ].join('\n')
 }
@@ -71,20 +72,30 @@ function s3Bars(rows) {
     .map(({ title, toPeers, goals }) => ({ label: title, ratio: toPeers, goal: goals.peers }))
 }
 
-function localSection(rows) {
-  const ratios = rows.map(({ ratio }) => ratio).filter((ratio) => ratio !== null)
+function localSection({ comparisons }) {
+  const [objects, passthrough] = ['ovfsd', 'ovfsd-passthrough'].map((name) =>
+    comparisons.find(({ targets }) => targets[0] === name),
+  )
   return [
     '## On a directory of the host',
-    `Beside Debian's virtiofsd on the same directory; the median of the ratios is ${median(ratios).toFixed(2)}.`,
+    `Beside Debian's virtiofsd and Rust's ("virtiofsd-rs") on the same directory. The ratio is that to the better of the two in each round; the median of the ratios is ${medianOfRatios(objects)}.`,
     '![ratios on a host directory](performance-local.svg)',
-    table(rows, LOCAL_TARGETS),
-    ...flushNote(rows, LOCAL_TARGETS),
-    '`create` and `unlink` are slow on host directories: every file is fsynced before close returns, which virtiofsd does not do, and each takes a hop to a thread where virtiofsd makes a few system calls on the spot.',
+    ...comparisonTable(objects),
+    '`create` and `unlink` are slow on host directories of `type = "fs"`: every file is fsynced before close returns, which virtiofsd does not do, and each takes a hop to a thread where virtiofsd makes a few system calls on the spot.',
+    '### Pass-through',
+    `The same directory as \`type = "passthrough"\`, which keeps nothing in a cache of its own and, as virtiofsd, leaves it to the guest when data are fsynced. The median of the ratios is ${medianOfRatios(passthrough)}.`,
+    ...comparisonTable(passthrough),
   ].filter((text) => text !== '')
 }
 
-function localBars(rows) {
-  return rows
+const comparisonTable = ({ rows, targets }) => [table(rows, targets), ...flushNote(rows, targets)]
+
+const medianOfRatios = ({ rows }) =>
+  median(rows.map(({ ratio }) => ratio).filter((ratio) => ratio !== null)).toFixed(2)
+
+function localBars(parts) {
+  return parts
+    .flatMap(({ comparisons }) => comparisons[0].rows)
     .filter(({ ratio }) => ratio !== null && ratio > 0)
     .map(({ work, depth, ratio }) => ({ label: `${describeWork(work)}, depth ${depth}`, ratio }))
 }

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, statfsSync } from 'node:fs'
 import os from 'node:os'
 import { inRoot } from '../../scripts/lib/paths.mjs'
+import { RUST_VIRTIOFSD, rustVirtiofsdEnvironment } from '../../scripts/lib/rust-virtiofsd.mjs'
 import { VIRTIOFSD } from './daemons.mjs'
 
 /**
@@ -36,10 +37,25 @@ export function median(values) {
 }
 
 /**
- * Medians over the rounds, and the median of the rounds' ratios: both daemons of a round met the same machine.
+ * What is compared with what: each of ovfsd's ways to the same files with all the others' daemons.
  *
  * @param {readonly Sample[]} samples
- * @param {readonly string[]} targets the first is the one whose ratio to the second is given
+ * @param {readonly string[]} targets
+ * @returns {{ targets: string[], rows: object[] }[]} the first of `targets` is the one whose ratio to the others the rows give
+ */
+export function compare(samples, targets) {
+  const isOurs = (name) => name.startsWith('ovfsd')
+  const peers = targets.filter((name) => !isOurs(name))
+  const ours = targets.filter(isOurs)
+  const sets = ours.length === 0 ? [peers] : ours.map((name) => [name, ...peers])
+  return sets.map((set) => ({ targets: set, rows: summarize(samples, set) }))
+}
+
+/**
+ * Medians over the rounds, and the median of the rounds' ratios: all daemons of a round met the same machine.
+ *
+ * @param {readonly Sample[]} samples
+ * @param {readonly string[]} targets the first is the one whose ratio to the best of the others in each round is given
  */
 export function summarize(samples, targets) {
   const rows = new Map()
@@ -69,17 +85,32 @@ function summarizeRow({ work, depth, samples }, targets) {
             rounds: good.length,
           }
   }
-  const [first, second] = targets
-  const ratios = []
-  for (const sample of samples) {
-    const other = samples.find(({ target, round }) => target === second && round === sample.round)
-    if (sample.target !== first || sample.error !== undefined || !other?.perSecond) continue
-    ratios.push(sample.perSecond / other.perSecond)
-  }
-  return { work, depth, results, ratio: ratios.length > 0 ? median(ratios) : null }
+  const rateIn = (target, round) =>
+    samples.find((sample) => sample.target === target && sample.round === round)?.perSecond ?? null
+  const rounds = [...new Set(samples.map(({ round }) => round))]
+  const [first, ...others] = targets
+  return { work, depth, results, ratio: medianRatio(rounds, rateIn, first, others) }
 }
 
-/** A Markdown table: rates, the ratio (above 1 = the first is ahead), latencies where one request was in flight. */
+/**
+ * The median of the rounds' ratios of a target's rate to that of the best of the others; null where no round has both.
+ *
+ * @param {readonly number[]} rounds
+ * @param {(target: string, round: number) => number | null} rateIn null where it failed
+ */
+export function medianRatio(rounds, rateIn, target, others) {
+  const ratios = rounds.flatMap((round) => {
+    const rate = rateIn(target, round)
+    const best = Math.max(...others.map((other) => rateIn(other, round) ?? 0))
+    return rate === null || !(best > 0) ? [] : [rate / best]
+  })
+  return ratios.length === 0 ? null : median(ratios)
+}
+
+/**
+ * A Markdown table: rates, the first's ratio to the best of the others (above 1 = it is ahead), latencies where one request
+ * was in flight.
+ */
 export function table(rows, targets) {
   const paired = targets.length > 1
   const head = ['operations/s', 'depth', ...targets, ...(paired ? ['ratio'] : [])]
@@ -151,6 +182,7 @@ export function versions() {
     commit: commit(),
     node: process.version,
     virtiofsd: output(VIRTIOFSD, ['--version']).split(',')[0],
+    rustVirtiofsd: output(RUST_VIRTIOFSD, ['--version'], rustVirtiofsdEnvironment),
   }
 }
 
@@ -163,9 +195,9 @@ function commit() {
   return git('rev-parse', '--short', 'HEAD') + (isChanged ? '-dirty' : '')
 }
 
-function output(command, args) {
+function output(command, args, env = process.env) {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+    return execFileSync(command, args, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
       .trim()
       .replaceAll('\n', ', ')
   } catch {

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { peerEnvironment, RCLONE, S3FS } from '../../scripts/lib/bench-peers.mjs'
 import { packagesRoot } from '../../scripts/lib/servers.mjs'
-import { markdownTable, median } from './report.mjs'
+import { markdownTable, median, medianRatio } from './report.mjs'
 
 /** Every target of a table's columns; ovfsd with write-back stands in ovfsd's column. */
 const COLUMNS = ['ovfsd', 's3fs', 'rclone', 'raw']
@@ -41,16 +41,6 @@ export function summarizeS3(works, samples) {
       toRaw: work.raw ? ratioTo(['raw']) : null,
     }
   })
-}
-
-/** null where no round has both. */
-function medianRatio(rounds, rateIn, target, others) {
-  const ratios = rounds.flatMap((round) => {
-    const rate = rateIn(target, round)
-    const best = Math.max(...others.map((other) => rateIn(other, round) ?? 0))
-    return rate === null || !(best > 0) ? [] : [rate / best]
-  })
-  return ratios.length === 0 ? null : median(ratios)
 }
 
 export function s3Table(rows) {
