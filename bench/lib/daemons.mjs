@@ -18,7 +18,8 @@ const STOP_LIMIT_MS = 10_000
 /** The last lines a daemon said, shown when it fails. */
 const LOG_CHARACTERS = 4000
 
-/** @typedef {{ name: string, socket: string, base: string, stop: () => Promise<void>, log: () => string, pid: number }} RunningDaemon */
+/** @typedef {{ name: string, socket: string, base: string, stop: () => Promise<void>, log: () => string, pid: number,
+ *   exited: Promise<string> }} RunningDaemon `exited` resolves with a sentence; one that was started elsewhere has none */
 
 /** Why virtiofsd can't be started here, or null. */
 export function virtiofsdProblem() {
@@ -102,6 +103,11 @@ export function spawnDaemon(name, program, args, environment) {
     })
   }
   const running = () => child.exitCode === null && child.signalCode === null
+  const exited = new Promise((resolve) => {
+    child.once('exit', (code, signal) => {
+      resolve(`${name} ended with ${signal ?? `code ${code}`}`)
+    })
+  })
   const stop = async () => {
     if (!running()) return
     child.kill('SIGTERM')
@@ -121,14 +127,14 @@ export function spawnDaemon(name, program, args, environment) {
       await delay(LISTEN_POLL_MS)
     }
   }
-  return { stop, untilReady, log: () => log, pid: child.pid ?? 0 }
+  return { stop, untilReady, log: () => log, pid: child.pid ?? 0, exited }
 }
 
 /** @returns {Promise<RunningDaemon>} */
 async function start(name, socket, base, program, args, environment) {
-  const { stop, untilReady, log, pid } = spawnDaemon(name, program, args, environment)
+  const { untilReady, ...daemon } = spawnDaemon(name, program, args, environment)
   await untilReady(`listened on ${socket}`, () => isListening(socket))
-  return { name, socket, base, stop, log, pid }
+  return { name, socket, base, ...daemon }
 }
 
 /**

@@ -4,18 +4,23 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { inRoot } from '../../scripts/lib/paths.mjs'
 import { say, SetupError } from '../../scripts/lib/steps.mjs'
+import { benchGuest } from './guest.mjs'
 import { benchLocal } from './local.mjs'
 import { performanceDocument } from './performance-document.mjs'
 import { versions } from './report.mjs'
 import { inOwnMountNamespace } from './resources.mjs'
 import { benchS3 } from './s3.mjs'
 
+/** With three rounds the whole report takes some twelve minutes on two CPUs, a third of them each of its three kinds. */
+const DEFAULT_SECONDS = 0.7
+
 const USAGE = `usage: npm run bench -- report [options]
   --rounds N            measurements of each, in turns (default 3)
-  --seconds S           time of one local measurement (default 1)
+  --seconds S           time of one local measurement, and of one in the guest (default ${DEFAULT_SECONDS})
   --file-mib N          size of the large file on S3 (default 512)
   --files N             small files on S3 (default 500)
   --entries N           entries of the directory whose listing's requests are counted (default 10000)
+  --only K,K            measure only these (local, guest, s3) and write no document: what is finished is kept for the next run
   --fresh               measure everything, also what an interrupted run of this commit has finished
   --parts DIR           where finished parts are kept (default: bench/build/report)
   --output DIR          where PERFORMANCE.md and its plots go (default: docs)
@@ -33,10 +38,11 @@ function parse(args) {
       args,
       options: {
         rounds: number(3),
-        seconds: number(1),
+        seconds: number(DEFAULT_SECONDS),
         'file-mib': number(512),
         files: number(500),
         entries: number(10_000),
+        only: string,
         fresh: boolean,
         parts: { ...string, default: inRoot('bench/build/report') },
         output: { ...string, default: inRoot('docs') },
@@ -60,11 +66,12 @@ export async function benchReport(args) {
   if (options.fresh) rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
   const results = []
-  const parts = partsOf(options)
+  const parts = chosen(partsOf(options), options.only)
   for (const [index, part] of parts.entries()) {
     say(`part ${index + 1} of ${parts.length}: ${part.name}`)
     results.push({ kind: part.kind, ...(await finished(part, path.join(directory, `${part.name}.json`))) })
   }
+  if (options.only !== undefined) return
   const output = path.resolve(options.output)
   mkdirSync(output, { recursive: true })
   for (const [name, content] of Object.entries(await performanceDocument(results, options))) {
@@ -75,13 +82,23 @@ export async function benchReport(args) {
 
 function partsOf({ rounds, seconds, files, entries, 'file-mib': fileMib }) {
   const s3 = ['--rounds', rounds, '--file-mib', fileMib, '--files', files, '--entries', entries]
+  const timed = ['--rounds', rounds, '--seconds', seconds]
   return [
-    { kind: 'local', name: 'local', args: ['--rounds', rounds, '--seconds', seconds], run: benchLocal },
+    { kind: 'local', name: 'local', args: timed, run: benchLocal },
+    { kind: 'guest', name: 'guest', args: timed, run: benchGuest },
     ...S3_PARTS.map((only) => ({
       ...{ kind: 's3', name: `s3-${only.replace(',', '-')}`, run: benchS3 },
       args: [...s3, '--only', only],
     })),
   ]
+}
+
+function chosen(parts, only) {
+  if (only === undefined) return parts
+  const kinds = only.split(',')
+  const unknown = kinds.find((kind) => !parts.some((part) => part.kind === kind))
+  if (unknown !== undefined) throw new SetupError(`no such part of the report: ${unknown}\n\n${USAGE}`, 2)
+  return parts.filter(({ kind }) => kinds.includes(kind))
 }
 
 /** What an earlier run has finished with the same commit and options, or else what it gives now. */

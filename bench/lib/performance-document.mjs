@@ -6,11 +6,12 @@ import { requestTable, s3Table } from './s3-report.mjs'
 import { ratioBars } from './svg.mjs'
 
 /**
- * @param {readonly object[]} parts results of `benchLocal` and `benchS3`, each with its `kind`
+ * @param {readonly object[]} parts results of `benchLocal`, `benchGuest` and `benchS3`, each with its `kind`
  * @returns {Promise<Record<string, string>>} contents by file name
  */
 export async function performanceDocument(parts, options) {
   const local = parts.filter(({ kind }) => kind === 'local')
+  const guest = parts.filter(({ kind }) => kind === 'guest')
   const s3 = parts.filter(({ kind }) => kind === 's3')
   const s3Rows = s3.flatMap(({ rows }) => rows)
   const text = [
@@ -19,6 +20,7 @@ export async function performanceDocument(parts, options) {
     conditions(parts, options),
     ...s3Section(s3Rows, s3, options),
     ...local.flatMap(localSection),
+    ...guest.flatMap(guestSection),
   ].join('\n\n')
   const file = inRoot('docs/PERFORMANCE.md')
   return {
@@ -26,8 +28,9 @@ export async function performanceDocument(parts, options) {
     'performance-s3.svg': ratioBars('S3: rate of ovfsd to the better peer (line: goal)', s3Bars(s3Rows)),
     'performance-local.svg': ratioBars(
       'Host directory: rate of ovfsd to the better virtiofsd',
-      localBars(local),
+      comparisonBars(local),
     ),
+    'performance-guest.svg': ratioBars('In a guest: rate of ovfsd to virtiofsd', comparisonBars(guest)),
   }
 }
 
@@ -73,9 +76,7 @@ function s3Bars(rows) {
 }
 
 function localSection({ comparisons }) {
-  const [objects, passthrough] = ['ovfsd', 'ovfsd-passthrough'].map((name) =>
-    comparisons.find(({ targets }) => targets[0] === name),
-  )
+  const [objects, passthrough] = bothOf(comparisons)
   return [
     '## On a directory of the host',
     `Beside Debian's virtiofsd and Rust's ("virtiofsd-rs") on the same directory. The ratio is that to the better of the two in each round; the median of the ratios is ${medianOfRatios(objects)}.`,
@@ -88,12 +89,33 @@ function localSection({ comparisons }) {
   ].filter((text) => text !== '')
 }
 
+/** Those of ovfsd as `type = "fs"` and as `type = "passthrough"`. */
+const bothOf = (comparisons) =>
+  ['ovfsd', 'ovfsd-passthrough'].map((name) => comparisons.find(({ targets }) => targets[0] === name))
+
 const comparisonTable = ({ rows, targets }) => [table(rows, targets), ...flushNote(rows, targets)]
 
 const medianOfRatios = ({ rows }) =>
   median(rows.map(({ ratio }) => ratio).filter((ratio) => ratio !== null)).toFixed(2)
 
-function localBars(parts) {
+function guestSection({ comparisons, versions, options }) {
+  const [objects, passthrough] = bothOf(comparisons)
+  const { guestKernel, fio, qemu, accelerator } = versions
+  const processors =
+    accelerator === 'tcg'
+      ? "Its processors are emulated in software (TCG): absolute numbers are the emulator's, and its own work is most of each operation."
+      : `Its processors are virtualised (${accelerator}).`
+  return [
+    '## In a guest',
+    `The same kind of directory, mounted by Linux ${guestKernel} under ${qemu}, one device for each daemon. ${processors} ${fio} with O_DIRECT on a file of 64 MiB, ${options.seconds} s a job, psync at depth 1 and libaio at 16; before them a run like mdtest's over ${options.directories} directories of ${options.files} files, with the guest's caches dropped before each phase. Beside Debian's virtiofsd; the median of the ratios is ${medianOfRatios(objects)}.`,
+    '![ratios in a guest](performance-guest.svg)',
+    table(objects.rows, objects.targets),
+    `And \`type = "passthrough"\`; the median of the ratios is ${medianOfRatios(passthrough)}.`,
+    table(passthrough.rows, passthrough.targets),
+  ]
+}
+
+function comparisonBars(parts) {
   return parts
     .flatMap(({ comparisons }) => comparisons[0].rows)
     .filter(({ ratio }) => ratio !== null && ratio > 0)

@@ -25,6 +25,20 @@ const DESCRIPTIONS = {
   create: 'create + write 4 KiB + close',
   unlink: 'unlink',
   readdirplus: 'readdirplus, entries',
+  'metadata-create': 'create + write 4 KiB + close',
+  'metadata-stat': 'stat',
+  'metadata-read': 'open + read 4 KiB + close',
+  'metadata-readdir': 'readdir, entries',
+  'metadata-rename': 'rename',
+  'metadata-unlink': 'unlink',
+  'fio-read-4k': 'fio: read 4 KiB, sequential',
+  'fio-write-4k': 'fio: write 4 KiB, sequential',
+  'fio-random-read-4k': 'fio: read 4 KiB, random',
+  'fio-random-write-4k': 'fio: write 4 KiB, random',
+  'fio-read-1m': 'fio: read 1 MiB, sequential',
+  'fio-write-1m': 'fio: write 1 MiB, sequential',
+  'fio-random-read-1m': 'fio: read 1 MiB, random',
+  'fio-random-write-1m': 'fio: write 1 MiB, random',
 }
 
 export const describeWork = (work) => DESCRIPTIONS[work] ?? work

@@ -58,7 +58,7 @@ const DEFAULT_RUN_MS = 60_000
 /** Entries of each virtqueue: QEMU's limit for the device. */
 const QUEUE_SIZE = 1024
 /** Hardware virtualisation is not everywhere where tests run, and may hang where it is said to be: emulate unless told otherwise. */
-const ACCELERATOR = process.env.OVFSD_GUEST_ACCEL ?? 'tcg'
+export const ACCELERATOR = process.env.OVFSD_GUEST_ACCEL ?? 'tcg'
 
 /**
  * A Linux guest in QEMU, booted once and used for many scripts. Whatever goes wrong (the guest panics or hangs, QEMU or
