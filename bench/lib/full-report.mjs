@@ -11,7 +11,7 @@ import { versions } from './report.mjs'
 import { inOwnMountNamespace } from './resources.mjs'
 import { benchS3 } from './s3.mjs'
 
-/** With three rounds the whole report takes some twelve minutes on two CPUs, a third of them each of its three kinds. */
+/** With three rounds the whole report takes some thirteen minutes on two CPUs, a third of them for each of its three kinds. */
 const DEFAULT_SECONDS = 0.7
 
 const USAGE = `usage: npm run bench -- report [options]

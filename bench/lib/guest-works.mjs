@@ -1,4 +1,5 @@
 // What is run in the guest: fio's jobs, a run like mdtest's, and what their output says.
+import { SetupError } from '../../scripts/lib/steps.mjs'
 
 /** How a table calls a job, and fio's own words for it. */
 const PATTERNS = { read: 'read', write: 'write', 'random-read': 'randread', 'random-write': 'randwrite' }
@@ -12,6 +13,8 @@ const P50 = '50.000000'
 const P99 = '99.000000'
 const NS_PER_US = 1000
 const MS_PER_SECOND = 1000
+/** How much of an output that can't be read is shown. */
+const SHOWN_CHARACTERS = 2000
 
 export const FIO_WORKS = BLOCKS.flatMap((block) =>
   Object.keys(PATTERNS).flatMap((pattern) =>
@@ -49,8 +52,7 @@ export const fioFile = (target) => `fio-${target}`
  * @returns {import('./report.mjs').Sample[]}
  */
 export function fioSamples(output, round) {
-  const { jobs } = JSON.parse(output.slice(output.indexOf('{')))
-  return jobs.map((job) => {
+  return jobsOf(output).map((job) => {
     const [target, work, depth] = job.jobname.split('/')
     const sample = { target, work, depth: Number(depth), round }
     if (job.error !== 0) return { ...sample, error: `fio ended with errno ${job.error}` }
@@ -65,6 +67,14 @@ export function fioSamples(output, round) {
     // With several in flight a latency says how many they are.
     return sample.depth > 1 ? { ...sample, ...rates } : { ...sample, ...rates, ...percentiles(latency) }
   })
+}
+
+function jobsOf(output) {
+  try {
+    return JSON.parse(output.slice(output.indexOf('{'))).jobs
+  } catch {
+    throw new SetupError(`fio gave no results:\n${output.slice(-SHOWN_CHARACTERS)}`)
+  }
 }
 
 const percentiles = ({ percentile }) => ({

@@ -132,6 +132,13 @@ describe("the guest's works", () => {
     ])
   })
 
+  it('say what fio printed where that are no results', () => {
+    assert.throws(() => fioSamples('fio: engine libaio not loadable\n', 0), {
+      name: 'SetupError',
+      message: 'fio gave no results:\nfio: engine libaio not loadable\n',
+    })
+  })
+
   it('become samples of lines of phases', () => {
     const lines =
       '{"work":"create","operations":10,"seconds":0.5}\n{"work":"stat","operations":10,"seconds":2}\n'
