@@ -11,8 +11,11 @@ import { versions } from './report.mjs'
 import { inOwnMountNamespace } from './resources.mjs'
 import { benchS3 } from './s3.mjs'
 
-/** With three rounds the whole report takes some thirteen minutes on two CPUs, a third of them for each of its three kinds. */
-const DEFAULT_SECONDS = 0.7
+/**
+ * Shorter ones measure how long a daemon takes to touch its cache's pages for the first time. With three rounds the whole report takes
+ * some sixteen minutes on two CPUs, a third of them for each of its three kinds.
+ */
+const DEFAULT_SECONDS = 1
 
 const USAGE = `usage: npm run bench -- report [options]
   --rounds N            measurements of each, in turns (default 3)
