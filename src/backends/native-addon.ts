@@ -1,4 +1,7 @@
-/** What the addon offers beside the device: `native/src/addon.cc`. The device's part is `src/virtio/native.ts`. */
+/**
+ * The addon, and what stores use of it: `native/src/addon.cc`. The device's part is `src/virtio/native.ts`, that of pass-through
+ * mounts `src/passthrough/host-calls.ts`.
+ */
 import bindings from 'bindings'
 import { fileURLToPath } from 'node:url'
 import type { ExpectedVersion } from './backend.js'
@@ -24,11 +27,16 @@ export interface StorageAddon {
   discard(buffer: ArrayBuffer): void
 }
 
-let loaded: StorageAddon | null = null
+let loaded: unknown = null
 
-export function storageAddon(): StorageAddon {
+/** What `npm run build` (or npm's install script) compiled from `native/`, loaded at the first use. Each user knows its part. */
+export function loadAddon(): unknown {
   // dist/src/backends/ -> the package's root -> native/
   const root = fileURLToPath(new URL('../../../native', import.meta.url))
-  loaded ??= bindings({ bindings: 'ovfsd_native', module_root: root }) as StorageAddon
+  loaded ??= bindings({ bindings: 'ovfsd_native', module_root: root })
   return loaded
+}
+
+export function storageAddon(): StorageAddon {
+  return loadAddon() as StorageAddon
 }

@@ -6,7 +6,7 @@ import type { FileContent } from './file-content.js'
 import { weightOf } from './part-buffers.js'
 
 /** Bytes [start, end) of a file. */
-export interface Range {
+interface Range {
   readonly start: number
   readonly end: number
 }

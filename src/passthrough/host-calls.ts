@@ -1,6 +1,5 @@
 /** The addon's part for directories of the host that a guest sees as they are: `native/src/host_tree.h` and `host_tree_wrap.cc`. */
-import bindings from 'bindings'
-import { fileURLToPath } from 'node:url'
+import { loadAddon } from '../backends/native-addon.js'
 import { HostError } from '../fs/fs-error.js'
 
 /** What a stat writes: struct fuse_attr (22 words), then st_dev and the mount's id (2 words each). */
@@ -138,14 +137,9 @@ export interface HostCalls {
   run(operation: number, fd: number, otherFd: number, a: number, b: number, c: number): Promise<number>
 }
 
-let loaded: HostCalls | null = null
-
 /** The calls; the addon is loaded at the first use. */
 export function hostCalls(): HostCalls {
-  // dist/src/passthrough/ -> the package's root -> native/
-  const root = fileURLToPath(new URL('../../../native', import.meta.url))
-  loaded ??= (bindings({ bindings: 'ovfsd_native', module_root: root }) as { readonly host: HostCalls }).host
-  return loaded
+  return (loadAddon() as { readonly host: HostCalls }).host
 }
 
 /** The result of a call, unless it is an errno. */

@@ -121,7 +121,7 @@ function forget({ fs, passthrough }: HandlerContext, nodeid: number, count: numb
   else fs.inodes.forget(nodeid, count)
 }
 
-export function handleForget(context: HandlerContext, request: Request): void {
+function handleForget(context: HandlerContext, request: Request): void {
   const forgetInBytes = 8
   if (request.argumentBytes >= forgetInBytes) forget(context, request.nodeid, request.u64(0))
 }
@@ -131,7 +131,7 @@ const NANOSECONDS_PER_SECOND = 1e9
 /** Forgets in one request; a kernel sends a page's worth, so a larger count is a lie. */
 const MAX_FORGETS = 65_536
 
-export function handleBatchForget(context: HandlerContext, request: Request): void {
+function handleBatchForget(context: HandlerContext, request: Request): void {
   const batchHeaderBytes = 8
   if (request.argumentBytes < batchHeaderBytes) return
   const present = Math.floor((request.argumentBytes - batchHeaderBytes) / FORGET_ONE_BYTES)
@@ -301,7 +301,7 @@ function handleRead({ fs }: HandlerContext, request: Request): void | Promise<vo
   return read(fs.files.get(request.u64(0)), request.u64(8), sizeBytes, request)
 }
 
-function replyWrite(request: Request, written: number): void {
+export function replyWrite(request: Request, written: number): void {
   request.put32(request.beginReply(WRITE_OUT_BYTES), written)
 }
 
@@ -385,23 +385,23 @@ function handleFsyncdir({ fs }: HandlerContext, request: Request): void {
 }
 
 /** The guest's kernel knows all mounts as one file system. */
-export async function handleSyncfs({ fs, passthrough }: HandlerContext): Promise<void> {
+async function handleSyncfs({ fs, passthrough }: HandlerContext): Promise<void> {
   const [failed] = await Promise.all([fs.commitAll(() => undefined), passthrough.sync()])
   if (failed > 0) throw new FsError('EIO', `${failed} files could not be committed`)
 }
 
 // ---- session
 
-export function handleInit({ session }: HandlerContext, request: Request): void {
+function handleInit({ session }: HandlerContext, request: Request): void {
   session.init(request)
 }
 
-export function handleDestroy({ session }: HandlerContext): void {
+function handleDestroy({ session }: HandlerContext): void {
   session.end()
 }
 
 /** Requests are never given up half way: the guest waits for their end. */
-export function ignore(): void {
+function ignore(): void {
   // no reply
 }
 
@@ -416,9 +416,21 @@ function refuse(errno: 'EPERM' | 'EOPNOTSUPP'): Handler {
   }
 }
 
-const table: readonly (readonly [number, Handler])[] = [
-  [Opcode.LOOKUP, handleLookup],
+type Rows = readonly (readonly [number, Handler])[]
+
+/** What concerns the session or several mounts at once, whichever mount it comes to. */
+export const rowsOfAllMounts: Rows = [
   [Opcode.FORGET, handleForget], // no reply
+  [Opcode.INIT, handleInit],
+  [Opcode.INTERRUPT, ignore], // no reply
+  [Opcode.DESTROY, handleDestroy],
+  [Opcode.BATCH_FORGET, handleBatchForget], // no reply
+  [Opcode.SYNCFS, handleSyncfs],
+]
+
+const table: Rows = [
+  ...rowsOfAllMounts,
+  [Opcode.LOOKUP, handleLookup],
   [Opcode.GETATTR, handleGetattr],
   [Opcode.SETATTR, handleSetattr],
   [Opcode.SYMLINK, refuse('EPERM')],
@@ -435,21 +447,16 @@ const table: readonly (readonly [number, Handler])[] = [
   [Opcode.RELEASE, handleRelease],
   [Opcode.FSYNC, handleFsync],
   [Opcode.FLUSH, handleFlush],
-  [Opcode.INIT, handleInit],
   [Opcode.OPENDIR, handleOpendir],
   [Opcode.READDIR, readDirectory],
   [Opcode.RELEASEDIR, handleReleasedir],
   [Opcode.FSYNCDIR, handleFsyncdir],
   [Opcode.CREATE, handleCreate],
-  [Opcode.INTERRUPT, ignore], // no reply
-  [Opcode.DESTROY, handleDestroy],
-  [Opcode.BATCH_FORGET, handleBatchForget], // no reply
   [Opcode.FALLOCATE, handleFallocate],
   [Opcode.READDIRPLUS, readDirectoryPlus],
   [Opcode.RENAME2, handleRename2],
   [Opcode.LSEEK, handleLseek],
   [Opcode.COPY_FILE_RANGE, handleCopyFileRange],
-  [Opcode.SYNCFS, handleSyncfs],
   [Opcode.SETXATTR, refuseXattr],
   [Opcode.GETXATTR, refuseXattr],
   [Opcode.LISTXATTR, refuseXattr],
@@ -462,7 +469,7 @@ const table: readonly (readonly [number, Handler])[] = [
 export const handlers: readonly (Handler | undefined)[] = byOpcode(table)
 
 /** An array that is indexed by opcode. */
-export function byOpcode(pairs: readonly (readonly [number, Handler])[]): readonly (Handler | undefined)[] {
+export function byOpcode(pairs: Rows): readonly (Handler | undefined)[] {
   const indexed = new Array<Handler | undefined>(OPCODE_LIMIT).fill(undefined)
   for (const [opcode, handler] of pairs) indexed[opcode] = handler
   return indexed

@@ -7,8 +7,7 @@
  * copy first and validate the copy), and calls `onRequests` once with the number of ready slots. JavaScript answers
  * by writing into the arena and returns how many slots it finished; the rest are finished later with `complete`.
  */
-import bindings from 'bindings'
-import { fileURLToPath } from 'node:url'
+import { loadAddon } from '../backends/native-addon.js'
 
 /** Bytes of a request's readable part that are copied into the arena: fuse_in_header (40) + fuse_rename2_in (16) + two names of 255 bytes with their NULs (512), rounded up to 64. Longer payloads are fetched with `pull` or `pullBytes`. */
 export const REQUEST_STRIDE_BYTES = 640
@@ -158,9 +157,6 @@ export interface NativeAddon {
   limitOpenFiles(limit: number): void
 }
 
-/** Load the addon that `npm run build` (or npm's install script) compiled from `native/`. */
 export function loadNative(): NativeAddon {
-  // dist/src/virtio/ -> the package's root -> native/
-  const root = fileURLToPath(new URL('../../../native', import.meta.url))
-  return bindings({ bindings: 'ovfsd_native', module_root: root }) as NativeAddon
+  return loadAddon() as NativeAddon
 }

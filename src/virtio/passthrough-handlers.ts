@@ -52,14 +52,9 @@ import {
 } from './fuse-abi.js'
 import {
   byOpcode,
-  handleBatchForget,
-  handleDestroy,
-  handleForget,
-  handleInit,
-  handleSyncfs,
-  ignore,
   replyEntry,
-  type Handler,
+  replyWrite,
+  rowsOfAllMounts,
   type HandlerContext,
 } from './handlers.js'
 import { readHostDirectory, readHostDirectoryPlus } from './passthrough-directory-handlers.js'
@@ -355,10 +350,6 @@ function handleRead({ passthrough: pt }: HandlerContext, request: Request): void
   return read(pt, pt.files.get(request.u64(0)), request.u64(8), sizeBytes, request)
 }
 
-function replyWrite(request: Request, written: number): void {
-  request.put32(request.beginReply(WRITE_OUT_BYTES), written)
-}
-
 function handleWrite({ passthrough: pt }: HandlerContext, request: Request): void | Promise<void> {
   const writeInBytes = 40
   request.require(writeInBytes, WRITE_OUT_BYTES)
@@ -445,9 +436,10 @@ async function handleFsyncdir({ passthrough: pt }: HandlerContext, request: Requ
   await sync(pt, pt.directories.get(request.u64(0)), (request.u32(8) & FSYNC_FDATASYNC) !== 0)
 }
 
-const table: readonly (readonly [number, Handler])[] = [
+/** The handler of each opcode; undefined where there is none: ENOSYS. */
+export const passthroughHandlers = byOpcode([
+  ...rowsOfAllMounts,
   [Opcode.LOOKUP, handleLookup],
-  [Opcode.FORGET, handleForget], // no reply
   [Opcode.GETATTR, handleGetattr],
   [Opcode.SETATTR, handleSetattr],
   [Opcode.READLINK, handleReadlink],
@@ -469,23 +461,15 @@ const table: readonly (readonly [number, Handler])[] = [
   [Opcode.LISTXATTR, handleListxattr],
   [Opcode.REMOVEXATTR, handleRemovexattr],
   [Opcode.FLUSH, handleFlush],
-  [Opcode.INIT, handleInit],
   [Opcode.OPENDIR, handleOpendir],
   [Opcode.READDIR, readHostDirectory],
   [Opcode.RELEASEDIR, handleReleasedir],
   [Opcode.FSYNCDIR, handleFsyncdir],
   [Opcode.CREATE, handleCreate],
-  [Opcode.INTERRUPT, ignore], // no reply
-  [Opcode.DESTROY, handleDestroy],
-  [Opcode.BATCH_FORGET, handleBatchForget], // no reply
   [Opcode.FALLOCATE, handleFallocate],
   [Opcode.READDIRPLUS, readHostDirectoryPlus],
   [Opcode.RENAME2, handleRename2],
   [Opcode.LSEEK, handleLseek],
   [Opcode.COPY_FILE_RANGE, handleCopyFileRange],
-  [Opcode.SYNCFS, handleSyncfs],
   [Opcode.TMPFILE, handleTmpfile],
-]
-
-/** The handler of each opcode; undefined where there is none: ENOSYS. */
-export const passthroughHandlers: readonly (Handler | undefined)[] = byOpcode(table)
+])
