@@ -50,13 +50,7 @@ import {
   STATFS_OUT_BYTES,
   WRITE_OUT_BYTES,
 } from './fuse-abi.js'
-import {
-  byOpcode,
-  replyEntry,
-  replyWrite,
-  rowsOfAllMounts,
-  type HandlerContext,
-} from './handlers.js'
+import { byOpcode, replyEntry, replyWrite, rowsOfAllMounts, type HandlerContext } from './handlers.js'
 import { readHostDirectory, readHostDirectoryPlus } from './passthrough-directory-handlers.js'
 import { putHostEntry, replyHostAttr, replyHostEntry } from './passthrough-entry.js'
 import type { Request } from './request.js'
