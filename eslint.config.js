@@ -1,8 +1,19 @@
 import tseslint from 'typescript-eslint'
 
 // The layer rule: data flows one way, imports point down (ARCHITECTURE.md).
-// Top to bottom: cli, config, virtio, passthrough, fs, cache, backends; observability is a leaf that any layer may import.
-const layers = ['cli', 'config', 'virtio', 'passthrough', 'fs', 'cache', 'backends', 'observability']
+// Top to bottom: cli, control, config, virtio, passthrough, fs, cache, backends, interpose; observability is a leaf that any layer may import.
+const layers = [
+  'cli',
+  'control',
+  'config',
+  'virtio',
+  'passthrough',
+  'fs',
+  'cache',
+  'backends',
+  'interpose',
+  'observability',
+]
 
 const layerRule = layers.map((layer, index) => {
   const above = layer === 'observability' ? layers.slice(0, -1) : layers.slice(0, index)

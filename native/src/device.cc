@@ -322,7 +322,8 @@ bool Device::serve_burst(bool slept) {
     requests_.publish(backend_->vrings());
     return collected.any_popped;
   }
-  poll_window_.note_arrival(now_ns(), slept);
+  const uint64_t arrived_ns = now_ns();
+  poll_window_.note_arrival(arrived_ns, slept);
   check_guest_memory();  // before the host sees requests that may be zeros out of thin air
   deliver_events();
   if (closed_) return true;
@@ -331,7 +332,11 @@ bool Device::serve_burst(bool slept) {
   in_burst_ = true;
   host_.on_requests(*this, collected.ready);
   in_burst_ = false;
-  poll_window_.note_answered(now_ns());
+  const uint64_t answered_ns = now_ns();
+  poll_window_.note_answered(answered_ns);
+  double* times = requests_.arena().burst_times();
+  times[kBurstArrived] = static_cast<double>(arrived_ns);
+  times[kBurstAnswered] = static_cast<double>(answered_ns);
   return true;
 }
 

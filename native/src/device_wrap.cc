@@ -119,6 +119,7 @@ void DeviceWrap::define_arena(Napi::Env env, Napi::Object self) {
   set("metaOffset", layout.meta);
   set("readyOffset", layout.ready);
   set("doneOffset", layout.done);
+  set("burstOffset", layout.burst);
   offsets.Freeze();
   self.DefineProperties({
       Napi::PropertyDescriptor::Value("arena", buffer, napi_enumerable),

@@ -1,11 +1,11 @@
 // The requests in flight: what JavaScript sees of them (the arena) and what it does not (the slots).
 //
 //   arena, one block of memory, seen from JavaScript as one ArrayBuffer; every part starts at a multiple of 64 bytes
-//   +----------------------+----------------+-------------+-----------+-----------+
-//   | request copies       | reply args     | metadata    | ready     | done      |
-//   | slots * 640          | slots * 320    | slots * 32  | slots * 4 | slots * 4 |
-//   +----------------------+----------------+-------------+-----------+-----------+
-//     written by the addon   by JavaScript    both          addon       JavaScript
+//   +----------------------+----------------+-------------+-----------+-----------+-------+
+//   | request copies       | reply args     | metadata    | ready     | done      | burst |
+//   | slots * 640          | slots * 320    | slots * 32  | slots * 4 | slots * 4 | 16    |
+//   +----------------------+----------------+-------------+-----------+-----------+-------+
+//     written by the addon   by JavaScript    both          addon       JavaScript  addon
 #pragma once
 
 #include <cstddef>
@@ -32,6 +32,8 @@ enum MetaWord : uint32_t {
   kMetaDataLow = 6,
   kMetaDataHigh = 7,
 };
+/// Of the last burst, ns by CLOCK_MONOTONIC.
+enum BurstTime : uint32_t { kBurstArrived = 0, kBurstAnswered = 1, kBurstTimes = 2 };
 constexpr uint32_t kReplyFlagNone = 1;
 constexpr uint32_t kReplyFlagData = 2;
 
@@ -65,6 +67,7 @@ struct ArenaLayout {
   size_t meta;
   size_t ready;
   size_t done;
+  size_t burst;
   size_t total_bytes;
 
   explicit ArenaLayout(uint32_t slots) noexcept;
@@ -91,6 +94,7 @@ class RequestArena {
   uint8_t* reply(uint32_t index) noexcept { return memory_.get() + layout_.reply + size_t{index} * kReplyStrideBytes; }
   uint32_t* meta(uint32_t index) noexcept { return words(layout_.meta) + size_t{index} * kMetaStrideWords; }
   uint32_t* ready() noexcept { return words(layout_.ready); }
+  double* burst_times() noexcept { return reinterpret_cast<double*>(memory_.get() + layout_.burst); }
   const uint32_t* done() noexcept { return words(layout_.done); }
 
   /// Take a free slot (there must be one), emptied, in state kPopped. @return its index.

@@ -44,6 +44,10 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   waitForReconnect: false,
   shutdownTimeoutMs: false,
   reloadGraceMs: false,
+  requestMetrics: true,
+  metricsAddress: true,
+  controlSocket: true,
+  accessLog: false,
 }
 
 const SERVER_KEYS = Object.keys(NEEDS_RESTART) as (keyof ServerSettings)[]
@@ -68,7 +72,7 @@ export function diffSettings(before: Settings, after: Settings): SettingsDiff {
   }
   const removed = [...old.values()]
   const mountsNeedRestart = new Set([...added, ...removed].filter(isRoot).map(({ name }) => name))
-  const differing = SERVER_KEYS.filter((key) => before.settings[key] !== after.settings[key])
+  const differing = SERVER_KEYS.filter((key) => !isDeepStrictEqual(before.settings[key], after.settings[key]))
   return {
     added: added.filter(({ name }) => !mountsNeedRestart.has(name)),
     removed: removed.filter(({ name }) => !mountsNeedRestart.has(name)),

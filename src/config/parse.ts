@@ -202,6 +202,10 @@ function serverSettings(keys: ServerKeys): ServerSettings {
     waitForReconnect: keys.wait_for_reconnect,
     shutdownTimeoutMs: keys.shutdown_timeout,
     reloadGraceMs: keys.reload_grace,
+    requestMetrics: keys.request_metrics,
+    metricsAddress: keys.metrics_address ?? null,
+    controlSocket: keys.control_socket ?? null,
+    accessLog: keys.access_log ?? null,
   }
 }
 

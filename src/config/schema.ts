@@ -14,8 +14,10 @@ import {
   parseBoolean,
   parseDirectory,
   parseEnabledServices,
+  parseFile,
   parseGuestCache,
   parseInteger,
+  parseListenAddress,
   parseLogLevel,
   parseMode,
   parseSocketPath,
@@ -99,6 +101,18 @@ export const serverSchema = v.object({
   wait_for_reconnect: v.optional(boolean(), true),
   shutdown_timeout: v.optional(durationMs(SHUTDOWN_TIMEOUT_RANGE), '60s'),
   reload_grace: v.optional(durationMs(RELOAD_GRACE_RANGE), '10s'),
+  request_metrics: v.optional(boolean(), true),
+  metrics_address: v.optional(
+    setting(parseListenAddress, {
+      kind: 'text',
+      range: '`HOST:PORT` of the loopback interface, or `unix:PATH`',
+      absent: 'none',
+    }),
+  ),
+  control_socket: v.optional(
+    setting(parseSocketPath, { kind: 'text', range: `1 to ${SOCKET_PATH_BYTES_MAX} bytes`, absent: 'none' }),
+  ),
+  access_log: v.optional(setting(parseFile, { kind: 'text', range: 'an absolute path', absent: 'none' })),
 })
 
 /** ovfsd's keys of a `[profiles.NAME]`, without `type`; all others are the service's options. */

@@ -19,6 +19,10 @@ const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   waitForReconnect: 'wait_for_reconnect',
   shutdownTimeoutMs: 'shutdown_timeout',
   reloadGraceMs: 'reload_grace',
+  requestMetrics: 'request_metrics',
+  metricsAddress: 'metrics_address',
+  controlSocket: 'control_socket',
+  accessLog: 'access_log',
 }
 
 /** A setting as the configuration file calls it, for messages. */

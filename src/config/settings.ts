@@ -1,5 +1,6 @@
 /** Validated settings, with every default filled in: what the configuration file means. */
 import type { LogLevel } from '../observability/levels.js'
+import type { ListenAddress } from './values.js'
 
 /** `[ovfsd_settings]`. Milliseconds and bytes are whole numbers. */
 export interface ServerSettings {
@@ -32,6 +33,14 @@ export interface ServerSettings {
   readonly shutdownTimeoutMs: number
   /** How long the open files of mounts that a reload removes may go on. */
   readonly reloadGraceMs: number
+  /** Requests are counted and timed. */
+  readonly requestMetrics: boolean
+  /** Where Prometheus may ask; null: nowhere. */
+  readonly metricsAddress: ListenAddress | null
+  /** The Unix socket of `ovfsd status` and the like; null: none. */
+  readonly controlSocket: string | null
+  /** The file that a line for each request goes to; null: none. */
+  readonly accessLog: string | null
 }
 
 /** An enabled `[profiles.NAME]`. */

@@ -1,4 +1,5 @@
 /** The simpler kinds of values. Each function returns the value or throws a ValueError that says what would be right. */
+import { isIPv4 } from 'node:net'
 import path from 'node:path'
 import { isLogLevel, LOG_LEVELS, type LogLevel } from '../observability/levels.js'
 import { describeValue, listChoices, quote, ValueError } from './problem.js'
@@ -65,6 +66,38 @@ export function parseSocketPath(value: unknown): string {
     )
   }
   return value
+}
+
+/** Where an HTTP server listens: a TCP port of this host, or a Unix socket. */
+export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string }
+
+const UNIX_PREFIX = 'unix:'
+const PORT_MAX = 65_535
+
+/** "127.0.0.1:9464", "[::1]:9464", "localhost:9464" or "unix:/run/ovfsd/metrics.sock". Only what this host alone can reach: there is no log-in. */
+export function parseListenAddress(value: unknown): ListenAddress {
+  const expected = 'an address of this host such as "127.0.0.1:9464", or "unix:/run/ovfsd/metrics.sock"'
+  if (typeof value !== 'string') throw new ValueError(`expected ${expected}, found ${describeValue(value)}`)
+  if (value.startsWith(UNIX_PREFIX)) return { path: parseSocketPath(value.slice(UNIX_PREFIX.length)) }
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(value)
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  if (host === undefined || port > PORT_MAX)
+    throw new ValueError(`expected ${expected}, found ${quote(value)}`)
+  if (host !== 'localhost' && host !== '::1' && !(isIPv4(host) && host.startsWith('127.'))) {
+    throw new ValueError(
+      `${quote(host)} can be reached from elsewhere, and nobody would have to log in; use 127.0.0.1, or a Unix socket`,
+    )
+  }
+  return { host, port }
+}
+
+/** The absolute path of a file that the daemon writes. */
+export function parseFile(value: unknown): string {
+  if (typeof value === 'string' && path.isAbsolute(value) && !value.includes('\0')) return value
+  throw new ValueError(
+    `expected the absolute path of a file such as "/var/log/ovfsd/access.log", found ${describeValue(value)}`,
+  )
 }
 
 export const GUEST_CACHES = ['none', 'auto', 'always'] as const

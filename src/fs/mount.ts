@@ -2,6 +2,8 @@ import type { Backend } from '../backends/backend.js'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import type { Staging } from '../cache/staging.js'
 import { StoreAccount } from '../cache/store-account.js'
+import type { Interposer } from '../interpose/interposer.js'
+import { OperationCounters } from '../observability/operation-counters.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
 import { UnfinishedMoves } from './unfinished-moves.js'
@@ -42,6 +44,10 @@ export interface MountOptions {
 export class Mount {
   readonly guard = new PathGuard()
   readonly account = new StoreAccount()
+  /** The guest's requests to it. */
+  readonly operations = new OperationCounters()
+  /** What makes it slow or faulty on purpose. */
+  interposer: Interposer | null = null
   readonly unfinishedMoves = new UnfinishedMoves()
   /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
   readonly leftovers = new Set<string>()

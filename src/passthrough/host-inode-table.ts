@@ -26,7 +26,7 @@ export class HostInodeTable {
     return inode
   }
 
-  private find(nodeid: number): HostInode | undefined {
+  find(nodeid: number): HostInode | undefined {
     if (nodeid < PASSTHROUGH_NODEID_BASE) return this.rootMount?.root
     return this.inodes[nodeid - PASSTHROUGH_NODEID_BASE]
   }

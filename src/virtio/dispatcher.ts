@@ -1,4 +1,4 @@
-import { beginBurst, endBurst } from '../backends/clock.js'
+import { beginBurst, endBurst, monotonicMs } from '../backends/clock.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { errnoNumber, errnoOf } from '../fs/fs-error.js'
 import { FsError, HostError } from '../fs/fs-error.js'
@@ -7,13 +7,21 @@ import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Arena } from './arena.js'
-import { Opcode } from './fuse-abi.js'
+import { Opcode, OPCODE_LIMIT } from './fuse-abi.js'
 import { handlers, opcodesWithoutReply, type HandlerContext } from './handlers.js'
 import { passthroughHandlers } from './passthrough-handlers.js'
 import { NamedData } from './named-data.js'
+import { operationOf } from '../observability/operations.js'
+import type { RequestRecord, RequestWatcher } from '../observability/request-record.js'
+import type { Interposer, Verdict } from '../interpose/interposer.js'
+import type { Mount } from '../fs/mount.js'
+import { BurstCounts } from './burst-counts.js'
 import { META_ERROR, META_FLAGS, META_REPLY_BYTES, REPLY_FLAG_NONE, type NativeDevice } from './native.js'
 import { Request } from './request.js'
+import { RequestDetails } from './request-details.js'
 import type { Session } from './session.js'
+
+const US_PER_MS = 1000
 
 /** Takes bursts of requests from the device, has each handled, and hands the finished ones back. */
 export class Dispatcher {
@@ -24,6 +32,9 @@ export class Dispatcher {
   private isInBurst = false
   private isFlushScheduled = false
   private readonly knownUnsupported = new Set<number>()
+  private readonly details: RequestDetails
+  private readonly burst = new BurstCounts()
+  private readonly watchers = new Set<RequestWatcher>()
 
   constructor(
     private readonly fs: FileSystem,
@@ -32,7 +43,10 @@ export class Dispatcher {
     private readonly device: NativeDevice,
     private readonly arena: Arena,
     slots: number,
+    /** Whether requests are counted and timed. */
+    private readonly countsRequests: boolean,
   ) {
+    this.details = new RequestDetails(fs, passthrough)
     this.context = { fs, session, passthrough }
     this.named = new NamedData(arena, device, slots)
     for (let slot = 0; slot < slots; slot++) this.requests.push(new Request(slot, arena, device, this.named))
@@ -42,8 +56,18 @@ export class Dispatcher {
     }
   }
 
+  /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
+  watch(watcher: RequestWatcher): void {
+    this.watchers.add(watcher)
+  }
+
+  unwatch(watcher: RequestWatcher): void {
+    this.watchers.delete(watcher)
+  }
+
   /** The device's `onRequests`: handle a burst; returns how many slots are finished. */
   onRequests(readyCount: number): number {
+    if (this.countsRequests) this.settleCounts()
     this.isInBurst = true
     beginBurst()
     this.named.beginBurst()
@@ -56,26 +80,92 @@ export class Dispatcher {
     return finished
   }
 
+  /** Add the last burst to the counters, which is done at the next one or by who is about to read them. */
+  settleCounts(): void {
+    this.burst.settle(this.arena.burstUs)
+  }
+
   private handle(request: Request): void {
-    const { opcode } = request
     request.epoch = this.session.epoch
+    request.deliveredBytes = 0
+    if (this.countsRequests || this.watchers.size > 0) request.startMs = monotonicMs()
+    const mount = this.details.mountOf(request.nodeid)
+    request.counters = mount.operations
+    if (this.watchers.size > 0) this.handleWatched(request, mount)
+    else if (mount.interposer !== null) this.handleInterposed(request, mount.interposer)
+    else this.answer(request)
+  }
+
+  /** Let the request's handler answer it, now or later. */
+  private answer(request: Request, record: RequestRecord | null = null): void {
+    const { opcode } = request
     try {
-      const table = this.isPassthrough(request.nodeid) ? passthroughHandlers : handlers
-      const handler = this.session.isInitialized || opcode === Opcode.INIT ? table[opcode] : undefined
-      if (handler === undefined) this.refuse(request, opcode)
-      else {
-        const pending = handler(this.context, request)
-        if (pending !== undefined) {
-          this.finishLater(request, opcode, pending)
-          return
-        }
+      const pending = this.run(request)
+      if (pending !== undefined) {
+        this.finishLater(request, record, pending)
+        return
       }
     } catch (error) {
       this.fail(request, opcode, error)
     }
-    // INIT belongs to the session it begins.
-    if (opcodesWithoutReply.has(opcode)) this.setMeta(request, META_FLAGS, REPLY_FLAG_NONE)
-    this.finish(request)
+    this.finish(request, record)
+  }
+
+  private run(request: Request): void | Promise<void> {
+    const { opcode } = request
+    const table = this.isPassthrough(request.nodeid) ? passthroughHandlers : handlers
+    const handler = this.session.isInitialized || opcode === Opcode.INIT ? table[opcode] : undefined
+    if (handler !== undefined) return handler(this.context, request)
+    this.refuse(request, opcode)
+  }
+
+  /** For `watchers`, each request is timed by itself, and what it does runs in their context. */
+  private handleWatched(request: Request, mount: Mount): void {
+    request.startMs = performance.now()
+    const record = this.details.record(request, mount)
+    let work = (): void => {
+      if (mount.interposer === null) this.answer(request, record)
+      else this.handleInterposed(request, mount.interposer, record)
+    }
+    for (const watcher of this.watchers) {
+      const inner = work
+      if (watcher.within !== undefined) work = () => watcher.within?.(record, inner)
+    }
+    work()
+  }
+
+  private handleInterposed(
+    request: Request,
+    interposer: Interposer,
+    record: RequestRecord | null = null,
+  ): void {
+    const { opcode } = request
+    const sizeBytes = this.details.ioBytes(request)
+    const verdict = interposer.decide({
+      operation: operationOf(opcode),
+      sizeBytes,
+      path: () => this.details.pathInMount(request),
+    })
+    if (verdict === null) {
+      this.answer(request, record)
+      return
+    }
+    const carryOut = (): void | Promise<void> => this.carryOut(request, verdict)
+    const settled = (): void => {
+      const unusedBytes = sizeBytes - request.dataBytes
+      if (sizeBytes > 0 && unusedBytes > 0) interposer.giveBack(operationOf(opcode), unusedBytes)
+    }
+    const pending = (verdict.wait ?? Promise.resolve()).then(carryOut).finally(settled)
+    this.finishLater(request, record, pending)
+  }
+
+  private carryOut(request: Request, verdict: Verdict): void | Promise<void> {
+    if (verdict.errno !== 0) {
+      request.refuse(verdict.errno)
+      return
+    }
+    if (this.details.ioBytes(request) > verdict.sizeBytes) request.shorten(verdict.sizeBytes)
+    return this.run(request)
   }
 
   private isPassthrough(nodeid: number): boolean {
@@ -85,16 +175,17 @@ export class Dispatcher {
     )
   }
 
-  private finishLater(request: Request, opcode: number, pending: Promise<void>): void {
+  private finishLater(request: Request, record: RequestRecord | null, pending: Promise<void>): void {
+    const { opcode } = request
     // It is not completed with the burst, so nothing of it may stay named.
     this.named.copyNow()
     pending.then(
       () => {
-        this.finish(request)
+        this.finish(request, record)
       },
       (error: unknown) => {
         this.fail(request, opcode, error)
-        this.finish(request)
+        this.finish(request, record)
       },
     )
   }
@@ -128,7 +219,12 @@ export class Dispatcher {
     this.arena.words[this.arena.metaWordOf(request.slot) + index] = value
   }
 
-  private finish(request: Request): void {
+  private finish(request: Request, record: RequestRecord | null): void {
+    const { opcode } = request
+    // INIT belongs to the session it begins.
+    if (opcodesWithoutReply.has(opcode)) this.setMeta(request, META_FLAGS, REPLY_FLAG_NONE)
+    if (this.countsRequests) this.count(request, opcode)
+    if (record !== null) this.tellWatchers(request, record)
     this.arena.done[this.doneCount++] = request.slot
     if (this.isInBurst || this.isFlushScheduled) return
     // One crossing for all that the same turn of the loop finishes.
@@ -136,6 +232,23 @@ export class Dispatcher {
     queueMicrotask(() => {
       this.flush()
     })
+  }
+
+  private count(request: Request, opcode: number): void {
+    const { counters, errno } = request
+    if (counters === null) return
+    // A number that no kernel sends would have no place in the counters.
+    const known = opcode < OPCODE_LIMIT ? opcode : 0
+    if (errno !== 0) counters.addError(known, errno)
+    if (this.isInBurst) this.burst.add(counters, known, request.dataBytes)
+    else counters.add(known, 1, (performance.now() - request.startMs) * US_PER_MS, request.dataBytes)
+  }
+
+  private tellWatchers(request: Request, record: RequestRecord): void {
+    // Data that is only named would be copied after this.
+    this.named.copyNow()
+    this.details.complete(record, request, performance.now())
+    for (const watcher of this.watchers) watcher.onReply(record)
   }
 
   private flush(): void {

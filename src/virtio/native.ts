@@ -62,6 +62,8 @@ export interface ArenaLayout {
   readonly readyOffset: number
   /** Uint32 per slot: the slots that JavaScript has finished, in the order in which they are to be completed. */
   readonly doneOffset: number
+  /** Two Float64: when the last burst had arrived and when it was answered, data copied and all, ns of the same clock as performance.now(). Written when the burst is over. */
+  readonly burstOffset: number
 }
 
 export type DeviceEvent =

@@ -5,7 +5,8 @@ import type { NameBytes } from '../passthrough/names.js'
 import { decodeName } from '../fs/names.js'
 import type { Arena } from './arena.js'
 import type { NamedData } from './named-data.js'
-import { IN_HEADER_BYTES, OUT_HEADER_BYTES } from './fuse-abi.js'
+import type { OperationCounters } from '../observability/operation-counters.js'
+import { IN_HEADER_BYTES, Opcode, OUT_HEADER_BYTES } from './fuse-abi.js'
 import {
   META_ERROR,
   META_READABLE_BYTES,
@@ -17,6 +18,9 @@ import {
 
 const TWO_TO_32 = 2 ** 32
 const NUL = 0
+
+/** struct fuse_read_in.size and fuse_write_in.size. */
+const SIZE_OFFSET = 16
 
 /** WRITE's payload stands behind the header and fuse_write_in (40 bytes). */
 const WRITE_PAYLOAD_OFFSET = IN_HEADER_BYTES + 40
@@ -30,6 +34,12 @@ const WRITE_PAYLOAD_OFFSET = IN_HEADER_BYTES + 40
 export class Request implements ReadSink, WriteSource, HostData {
   /** The session that the request belongs to; see Session. */
   epoch = 0
+  /** Whose counters it goes into. */
+  counters: OperationCounters | null = null
+  /** Monotonic ms at which it came. */
+  startMs = 0
+  /** Bytes of data that the reply has so far. */
+  deliveredBytes = 0
   private readonly words: Uint32Array
   private readonly argsWord: number
   private readonly headerWord: number
@@ -68,6 +78,11 @@ export class Request implements ReadSink, WriteSource, HostData {
 
   get gid(): number {
     return this.words[this.headerWord + 7] as number
+  }
+
+  /** The process's, in the guest. */
+  get pid(): number {
+    return this.words[this.headerWord + 8] as number
   }
 
   // ---- arguments
@@ -152,17 +167,20 @@ export class Request implements ReadSink, WriteSource, HostData {
 
   /** ReadSink: data of the reply out of the pool. What does not fit is the guest's loss; READ's size was checked. */
   push(poolOffset: number, lengthBytes: number): void {
+    this.deliveredBytes += lengthBytes
     if (this.named.name(this.slot, poolOffset, lengthBytes)) return
     this.named.copyNow()
     this.device.push(this.slot, poolOffset, lengthBytes)
   }
 
   pushZeros(lengthBytes: number): void {
+    this.deliveredBytes += lengthBytes
     this.named.copyNow()
     this.device.pushZeros(this.slot, lengthBytes)
   }
 
   pushBytes(source: Uint8Array, lengthBytes: number): void {
+    this.deliveredBytes += lengthBytes
     this.named.copyNow()
     this.device.pushBytes(this.slot, source, lengthBytes)
   }
@@ -170,11 +188,15 @@ export class Request implements ReadSink, WriteSource, HostData {
   // ---- HostData: between files of the host and the request's memory
 
   readFile(fd: number, offset: number, lengthBytes: number): number {
-    return this.device.readFile(this.slot, fd, offset, lengthBytes)
+    const result = this.device.readFile(this.slot, fd, offset, lengthBytes)
+    if (result > 0) this.deliveredBytes += result
+    return result
   }
 
-  readFileLater(fd: number, offset: number, lengthBytes: number): Promise<number> {
-    return this.device.readFileLater(this.slot, fd, offset, lengthBytes)
+  async readFileLater(fd: number, offset: number, lengthBytes: number): Promise<number> {
+    const result = await this.device.readFileLater(this.slot, fd, offset, lengthBytes)
+    if (result > 0) this.deliveredBytes += result
+    return result
   }
 
   writeFile(fd: number, from: number, offset: number, lengthBytes: number, append: boolean): number {
@@ -214,5 +236,30 @@ export class Request implements ReadSink, WriteSource, HostData {
 
   put32(word: number, value: number): void {
     this.words[word] = value
+  }
+
+  // ---- for those who look at it from outside
+
+  /** The errno that it is answered with, positive; 0: none. */
+  get errno(): number {
+    return (0 - (this.words[this.metaWord + META_ERROR] as number)) | 0
+  }
+
+  /** The reply's word, once its handling is over. */
+  replyWordAt(index: number): number {
+    return this.words[this.replyWord + index] as number
+  }
+
+  /** What it has read or written of a file's data; its handling is over. */
+  get dataBytes(): number {
+    const { opcode } = this
+    if (this.errno !== 0) return 0
+    if (opcode === Opcode.READ) return this.deliveredBytes
+    return opcode === Opcode.WRITE || opcode === Opcode.COPY_FILE_RANGE ? this.replyWordAt(0) : 0
+  }
+
+  /** READ and WRITE: make it one of fewer bytes. */
+  shorten(sizeBytes: number): void {
+    this.words[this.argsWord + SIZE_OFFSET / 4] = sizeBytes
   }
 }

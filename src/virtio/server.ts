@@ -13,6 +13,8 @@ import { Mount, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { Logger } from '../observability/logger.js'
+import type { OperationTotals } from '../observability/operation-counters.js'
+import type { RequestWatcher } from '../observability/request-record.js'
 import type { HostMountOptions } from '../passthrough/host-mount.js'
 import { Passthrough, type PassthroughStats } from '../passthrough/passthrough.js'
 import { Arena } from './arena.js'
@@ -51,6 +53,8 @@ export interface ServerSettings {
   readonly requestQueues: number
   readonly guestWriteback: boolean
   readonly pollWindowUs: number
+  /** Requests are counted and timed. */
+  readonly requestMetrics: boolean
 }
 
 /** A mount with its store. */
@@ -87,6 +91,12 @@ export interface ServerOptions {
   readonly onFrontEndGone?: () => void
 }
 
+export interface MountOperations {
+  readonly mount: string
+  readonly type: string
+  readonly operations: readonly OperationTotals[]
+}
+
 /** What the server holds at one moment: after a guest has gone, all of it is back to where it started. */
 export interface ServerStats {
   readonly device: DeviceStats
@@ -113,6 +123,7 @@ export class Server {
     private readonly fs: FileSystem,
     private readonly passthrough: Passthrough,
     private readonly device: NativeDevice,
+    private readonly dispatcher: Dispatcher,
     private readonly pool: NativePool,
     private readonly stores: Stores,
     private readonly directory: CacheDirectory | null,
@@ -178,7 +189,10 @@ export class Server {
         onFrontEndGone?.()
       },
     })
-    const dispatcher = new Dispatcher(fs, passthrough, session, device, new Arena(device, SLOTS), SLOTS)
+    const dispatcher: Dispatcher = new Dispatcher(
+      ...([fs, passthrough, session, device, new Arena(device, SLOTS), SLOTS] as const),
+      settings.requestMetrics,
+    )
     try {
       listen(device, settings, socket)
     } catch (error) {
@@ -186,7 +200,27 @@ export class Server {
       pool.close()
       throw error
     }
-    return new Server(fs, passthrough, device, pool, stores, directory, logger)
+    return new Server(fs, passthrough, device, dispatcher, pool, stores, directory, logger)
+  }
+
+  /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
+  watch(watcher: RequestWatcher): void {
+    this.dispatcher.watch(watcher)
+  }
+
+  unwatch(watcher: RequestWatcher): void {
+    this.dispatcher.unwatch(watcher)
+  }
+
+  /** What the guest's requests came to, by mount, since the mount was made; directories above the mounts are a mount too. */
+  operations(): MountOperations[] {
+    this.dispatcher.settleCounts()
+    const { mounts } = this.fs
+    const all = new Set([mounts.root.mount, ...mounts.mounts])
+    return [...all].map(({ options, operations }) => ({
+      ...{ mount: options.name, type: options.type },
+      operations: operations.totals(),
+    }))
   }
 
   /** Walks the whole tree: not for a hot path. */

@@ -105,6 +105,10 @@ describe('CONFIGURATION.md', () => {
       wait_for_reconnect: 'false',
       shutdown_timeout: '"1s"',
       reload_grace: '"1s"',
+      request_metrics: 'false',
+      metrics_address: '"127.0.0.1:1"',
+      control_socket: '"/c"',
+      access_log: '"/a"',
     }
     for (const [key, cells] of serverRows) {
       // Which profiles are mounted shows in the mounts, not in a setting.

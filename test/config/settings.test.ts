@@ -171,6 +171,10 @@ name_node = "hdfs://127.0.0.1:9000"
         waitForReconnect: true,
         shutdownTimeoutMs: 60_000,
         reloadGraceMs: 10_000,
+        requestMetrics: true,
+        metricsAddress: null,
+        controlSocket: null,
+        accessLog: null,
       },
       mounts: [
         {
@@ -229,6 +233,10 @@ describe('settings', () => {
        wait_for_reconnect = false
        shutdown_timeout = "2m"
        reload_grace = "3s"
+       request_metrics = false
+       metrics_address = "127.0.0.1:9464"
+       control_socket = "/tmp/c"
+       access_log = "/tmp/a"
        ${MEMORY}`,
       'f.toml',
     )
@@ -250,6 +258,10 @@ describe('settings', () => {
       waitForReconnect: false,
       shutdownTimeoutMs: 120_000,
       reloadGraceMs: 3_000,
+      requestMetrics: false,
+      metricsAddress: { host: '127.0.0.1', port: 9464 },
+      controlSocket: '/tmp/c',
+      accessLog: '/tmp/a',
     })
   })
 

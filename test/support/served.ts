@@ -67,6 +67,7 @@ const DEFAULT_SETTINGS = {
   guestWriteback: false,
   // Polling would only keep the front-end, which lives in the same process, from being heard.
   pollWindowUs: 0,
+  requestMetrics: true,
 }
 
 /** A running server and the client that has mounted it. */

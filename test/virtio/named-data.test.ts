@@ -21,6 +21,7 @@ describe('named data', () => {
   const layout = {
     ...{ requestOffset: 0, replyOffset: SLOTS * 640, metaOffset: SLOTS * 960 },
     ...{ readyOffset: SLOTS * 960 + META_BYTES, doneOffset: SLOTS * 960 + META_BYTES + SLOTS * 4 },
+    burstOffset: 0,
   }
   let arena: Arena
   let pool: SlabPool

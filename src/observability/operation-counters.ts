@@ -1,0 +1,88 @@
+import { OPERATION_LIMIT, OPERATION_NAMES, operationOf } from './operations.js'
+
+/**
+ * Bounds of the latency histogram: 1 us, 2 us, 4 us ... 2^26 us (67 s, past the deadline of any call), and what is longer. Doubling
+ * tells a quantile to a factor of two at the worst and costs one logarithm a burst.
+ */
+export const LATENCY_BOUNDS = 27
+const BUCKETS = LATENCY_BOUNDS + 1
+
+/** The upper bound of bucket `index`, us; Infinity for the last. */
+export function latencyBoundUs(index: number): number {
+  return index < LATENCY_BOUNDS ? 2 ** index : Infinity
+}
+
+/** The bucket of a latency: the first whose bound is not below it. */
+export function latencyBucket(latencyUs: number): number {
+  if (latencyUs <= 1) return 0
+  return Math.min(Math.ceil(Math.log2(latencyUs)), LATENCY_BOUNDS)
+}
+
+/** What one operation of a mount came to since the daemon started. */
+export interface OperationTotals {
+  readonly operation: string
+  readonly count: number
+  readonly totalUs: number
+  /** Of READ: what the guest got; of WRITE: what was taken. Bytes of data only. */
+  readonly bytes: number
+  /** Requests by bucket, not cumulative; see latencyBoundUs. */
+  readonly buckets: readonly number[]
+  readonly errors: readonly { readonly errno: number; readonly count: number }[]
+}
+
+/** Counts the requests of one mount. Allocates nothing for a request that succeeds. */
+export class OperationCounters {
+  private readonly buckets = new Float64Array(OPERATION_LIMIT * BUCKETS)
+  private readonly sumsUs = new Float64Array(OPERATION_LIMIT)
+  private readonly bytes = new Float64Array(OPERATION_LIMIT)
+  /** opcode -> positive errno -> count. */
+  private readonly errors = new Map<number, Map<number, number>>()
+
+  /** `count` requests of one operation that took `latencyUs` each. `opcode` < OPERATION_LIMIT. */
+  add(opcode: number, count: number, latencyUs: number, bytes: number): void {
+    const index = opcode * BUCKETS + latencyBucket(latencyUs)
+    this.buckets[index] = (this.buckets[index] as number) + count
+    this.sumsUs[opcode] = (this.sumsUs[opcode] as number) + count * latencyUs
+    this.bytes[opcode] = (this.bytes[opcode] as number) + bytes
+  }
+
+  addError(opcode: number, errno: number): void {
+    let byErrno = this.errors.get(opcode)
+    if (byErrno === undefined) {
+      byErrno = new Map<number, number>()
+      this.errors.set(opcode, byErrno)
+    }
+    byErrno.set(errno, (byErrno.get(errno) ?? 0) + 1)
+  }
+
+  /** Of the operations that there were, opcodes of one name as one. */
+  totals(): OperationTotals[] {
+    const found: OperationTotals[] = []
+    for (const operation of [...OPERATION_NAMES, operationOf(0)]) {
+      const totals = this.totalsOf(operation)
+      if (totals.count > 0) found.push(totals)
+    }
+    return found
+  }
+
+  private totalsOf(operation: string): OperationTotals {
+    const buckets = new Array<number>(BUCKETS).fill(0)
+    const errors = new Map<number, number>()
+    let [totalUs, bytes] = [0, 0]
+    for (let opcode = 0; opcode < OPERATION_LIMIT; opcode++) {
+      if (operationOf(opcode) !== operation) continue
+      for (let i = 0; i < BUCKETS; i++) {
+        buckets[i] = (buckets[i] as number) + (this.buckets[opcode * BUCKETS + i] as number)
+      }
+      totalUs += this.sumsUs[opcode] as number
+      bytes += this.bytes[opcode] as number
+      for (const [errno, count] of this.errors.get(opcode) ?? [])
+        errors.set(errno, (errors.get(errno) ?? 0) + count)
+    }
+    const count = buckets.reduce((sum, value) => sum + value, 0)
+    return {
+      ...{ operation, count, totalUs, bytes, buckets },
+      errors: [...errors].map(([errno, errorCount]) => ({ errno, count: errorCount })),
+    }
+  }
+}
