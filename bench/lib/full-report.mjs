@@ -23,7 +23,7 @@ const USAGE = `usage: npm run bench -- report [options]
   --file-mib N          size of the large file on S3 (default 512)
   --files N             small files on S3 (default 500)
   --entries N           entries of the directory whose listing's requests are counted (default 10000)
-  --only K,K            measure only these (local, guest, s3) and write no document: what is finished is kept for the next run
+  --only K,K            measure only these (local, write-back, guest, s3) and write no document: what is finished is kept for the next run
   --fresh               measure everything, also what an interrupted run of this commit has finished
   --parts DIR           where finished parts are kept (default: bench/build/report)
   --output DIR          where PERFORMANCE.md and its plots go (default: docs)
@@ -88,6 +88,16 @@ function partsOf({ rounds, seconds, files, entries, 'file-mib': fileMib }) {
   const timed = ['--rounds', rounds, '--seconds', seconds]
   return [
     { kind: 'local', name: 'local', args: timed, run: benchLocal },
+    {
+      ...{ kind: 'write-back', name: 'local-write-back', run: benchLocal },
+      args: [
+        ...timed,
+        '--daemons',
+        'ovfsd-write-back,virtiofsd,virtiofsd-rs',
+        '--only',
+        'create@1,create@16',
+      ],
+    },
     { kind: 'guest', name: 'guest', args: timed, run: benchGuest },
     ...S3_PARTS.map((only) => ({
       ...{ kind: 's3', name: `s3-${only.replace(',', '-')}`, run: benchS3 },

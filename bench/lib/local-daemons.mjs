@@ -8,14 +8,18 @@ import { startOvfsd, startRustVirtiofsd, startVirtiofsd, virtiofsdProblem } from
 const DAEMONS = {
   ovfsd: { start: startOvfsdOn('fs') },
   'ovfsd-passthrough': { start: startOvfsdOn('passthrough') },
+  'ovfsd-write-back': { start: startOvfsdOn('fs', ['enabled_cache_write_back = true']) },
   virtiofsd: { problem: virtiofsdProblem, start: startPeer(startVirtiofsd) },
   'virtiofsd-rs': { problem: ensureRustVirtiofsd, start: startPeer(startRustVirtiofsd) },
 }
 
 export const LOCAL_DAEMONS = Object.keys(DAEMONS)
+/** Write-back changes only what is made: it is compared where that is. */
+export const USUAL_DAEMONS = LOCAL_DAEMONS.filter((name) => name !== 'ovfsd-write-back')
 
-function startOvfsdOn(type) {
-  return (name, directory, work, { setting }) => startOvfsd({ type, root: directory }, work, setting, name)
+function startOvfsdOn(type, own = []) {
+  return (name, directory, work, { setting }) =>
+    startOvfsd({ type, root: directory }, work, [...own, ...setting], name)
 }
 
 function startPeer(start) {

@@ -9,7 +9,7 @@ import { inRoot } from '../../scripts/lib/paths.mjs'
 import { run, say, SetupError } from '../../scripts/lib/steps.mjs'
 import { setUp } from '../../scripts/setup.mjs'
 import { BENCH, buildGenerator, targetArguments } from './generator.mjs'
-import { LOCAL_DAEMONS, startLocalDaemons } from './local-daemons.mjs'
+import { LOCAL_DAEMONS, startLocalDaemons, USUAL_DAEMONS } from './local-daemons.mjs'
 import { compare, flushNote, machine, table, versions } from './report.mjs'
 import { withResources } from './resources.mjs'
 
@@ -22,7 +22,7 @@ const USAGE = `usage: npm run bench -- [local] [options]
   --file-mib N          size of the file read and written (default 64)
   --directory DIR       where the tree of files is made (default: a temporary directory)
   --json FILE           where the results go (default: bench/build/results/DATE.json)
-  --daemons D,D         only these daemons: ${LOCAL_DAEMONS.join(', ')}
+  --daemons D,D         only these daemons: ${LOCAL_DAEMONS.join(', ')} (default: all but ovfsd-write-back)
   --virtiofsd-threads N --thread-pool-size of both virtiofsds (default 0)
   --setting 'K = V'     a line for ovfsd's [ovfsd_settings]; may be repeated
   --daemon-socket PATH  measure the daemon that listens there, and start none
@@ -45,7 +45,7 @@ function parse(args) {
         directory: string,
         json: string,
         'virtiofsd-threads': { ...string, default: '0' },
-        daemons: { ...string, default: LOCAL_DAEMONS.join(',') },
+        daemons: { ...string, default: USUAL_DAEMONS.join(',') },
         setting: { ...string, multiple: true, default: [] },
         'daemon-socket': string,
         base: { ...string, default: '' },

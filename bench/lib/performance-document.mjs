@@ -11,6 +11,7 @@ import { ratioBars } from './svg.mjs'
  */
 export async function performanceDocument(parts, options) {
   const local = parts.filter(({ kind }) => kind === 'local')
+  const writeBack = parts.filter(({ kind }) => kind === 'write-back')
   const guest = parts.filter(({ kind }) => kind === 'guest')
   const s3 = parts.filter(({ kind }) => kind === 's3')
   const s3Rows = s3.flatMap(({ rows }) => rows)
@@ -20,6 +21,7 @@ export async function performanceDocument(parts, options) {
     conditions(parts, options),
     ...s3Section(s3Rows, s3, options),
     ...local.flatMap(localSection),
+    ...writeBack.flatMap(writeBackSection),
     ...guest.flatMap(guestSection),
   ].join('\n\n')
   const file = inRoot('docs/PERFORMANCE.md')
@@ -87,6 +89,14 @@ function localSection({ comparisons }) {
     `The same directory as \`type = "passthrough"\`, which keeps nothing in a cache of its own and, as virtiofsd, leaves it to the guest when data are fsynced. The median of the ratios is ${medianOfRatios(passthrough)}.`,
     ...comparisonTable(passthrough),
   ].filter((text) => text !== '')
+}
+
+function writeBackSection({ comparisons: [{ rows, targets }] }) {
+  return [
+    '### With write-back',
+    'New files of `type = "fs"` with `enabled_cache_write_back`: close waits for no disk, and the cleaner stores them later, as it is with the others.',
+    table(rows, targets),
+  ]
 }
 
 /** Those of ovfsd as `type = "fs"` and as `type = "passthrough"`. */
