@@ -150,10 +150,11 @@ napi_value DeviceWrap::read_file_later(napi_env env, napi_callback_info info) {
 }
 
 napi_value DeviceWrap::write_file(napi_env env, napi_callback_info info) {
-  HotArguments<6> arguments(env, info);
+  HotArguments<7> arguments(env, info);
   const Transfer transfer = transfer_of(arguments);
   const int64_t payload_offset = arguments.i53();
   const bool append = arguments.u32() != 0;
+  const bool may_wait = arguments.u32() != 0;
   DeviceWrap* self = unwrap(env, arguments.receiver());
   if (!arguments.valid() || self == nullptr || transfer.offset < 0 || payload_offset < 0) {
     return throw_bad_argument(env);
@@ -161,7 +162,7 @@ napi_value DeviceWrap::write_file(napi_env env, napi_callback_info info) {
   RequestPath& requests = self->device_->requests();
   if (!requests.holds(transfer.slot)) return throw_bad_argument(env);
   return number(env, requests.write_file(transfer.slot, static_cast<uint64_t>(payload_offset), transfer.fd,
-                                         static_cast<uint64_t>(transfer.offset), transfer.length, append));
+                                         static_cast<uint64_t>(transfer.offset), transfer.length, append, may_wait));
 }
 
 napi_value DeviceWrap::write_file_later(napi_env env, napi_callback_info info) {

@@ -36,6 +36,7 @@ enum MetaWord : uint32_t {
 enum BurstTime : uint32_t { kBurstArrived = 0, kBurstAnswered = 1, kBurstTimes = 2 };
 constexpr uint32_t kReplyFlagNone = 1;
 constexpr uint32_t kReplyFlagData = 2;
+constexpr uint32_t kFlagWaited = 4;
 
 /// A request in flight, the part that is the addon's own: nothing JavaScript or the guest writes can change it.
 struct RequestSlot {

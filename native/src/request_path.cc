@@ -1,6 +1,7 @@
 #include "request_path.h"
 
 #include <linux/fuse.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -235,15 +236,28 @@ int64_t RequestPath::read_file(uint32_t index, int fd, uint64_t offset, uint32_t
   }
 }
 
+namespace {
+
+/// How often this thread has slept: unlike the time that a call takes, it tells waiting from having lost the processor.
+long times_slept() noexcept {
+  rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
+}  // namespace
+
 int64_t RequestPath::write_file(uint32_t index, uint64_t payload_offset, int fd, uint64_t offset, uint32_t length_bytes,
-                                bool append) noexcept {
+                                bool append, bool may_wait) noexcept {
   RequestSlot& slot = arena_.slot(index);
   if (slot.state != RequestSlot::State::kInFlight || is_broken(slot)) return -EIO;
   if (offset > kMaxOffset) return -EINVAL;
   const Pieces pieces(slot.readable, slot.read_cursor, payload_offset, length_bytes);
-  const int flags = RWF_NOWAIT | (append ? RWF_APPEND : 0);
+  const int flags = (may_wait ? 0 : RWF_NOWAIT) | (append ? RWF_APPEND : 0);
+  const long sleeps = may_wait ? times_slept() : 0;
   const ssize_t put = pwritev2(fd, pieces.vectors, pieces.count, static_cast<off_t>(offset), flags);
-  return put < 0 ? -errno : put;
+  const int64_t result = put < 0 ? -errno : put;
+  if (may_wait && times_slept() != sleeps) arena_.meta(index)[kMetaFlags] |= kFlagWaited;
+  return result;
 }
 
 }  // namespace ovfsd

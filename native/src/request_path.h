@@ -65,8 +65,9 @@ class RequestPath {
   /// before it counts (`pushed_bytes`).
   int64_t read_file(uint32_t slot, int fd, uint64_t offset, uint32_t length_bytes) noexcept;
   /// May write less than asked for.
+  /// @param may_wait it is no error to have to
   int64_t write_file(uint32_t slot, uint64_t payload_offset, int fd, uint64_t offset, uint32_t length_bytes,
-                     bool append) noexcept;
+                     bool append, bool may_wait) noexcept;
   /// Of the reply's data so far.
   uint32_t pushed_bytes(uint32_t slot) const noexcept { return arena_.slot(slot).pushed_bytes; }
 

@@ -91,12 +91,12 @@ TEST("file data: errors are errnos, and what is not in flight moves nothing") {
   const uint32_t slot = hold_request(bed, driver, {{kReply + 4096, 4096}});
   RequestPath& requests = bed.device->requests();
   CHECK_EQ(requests.read_file(slot, -1, 0, 10), int64_t{-EBADF});
-  CHECK_EQ(requests.write_file(slot, 40, -1, 0, 10, false), int64_t{-EBADF});
+  CHECK_EQ(requests.write_file(slot, 40, -1, 0, 10, false, false), int64_t{-EBADF});
   const UniqueFd fd = cached_file(4096);
   CHECK_EQ(requests.read_file(slot, fd.get(), UINT64_MAX, 10), int64_t{-EINVAL});
-  CHECK_EQ(requests.write_file(slot, 40, fd.get(), UINT64_MAX, 10, false), int64_t{-EINVAL});
+  CHECK_EQ(requests.write_file(slot, 40, fd.get(), UINT64_MAX, 10, false, false), int64_t{-EINVAL});
   CHECK_EQ(requests.read_file(slot + 1, fd.get(), 0, 10), int64_t{-EIO});
-  CHECK_EQ(requests.write_file(slot + 1, 40, fd.get(), 0, 10, false), int64_t{-EIO});
+  CHECK_EQ(requests.write_file(slot + 1, 40, fd.get(), 0, 10, false, false), int64_t{-EIO});
   put_done(*bed.device, {slot});
   bed.device->complete(1);
 }
@@ -109,10 +109,10 @@ TEST("file data: a payload is written from where the guest has it, at an offset 
   const UniqueFd fd(memfd_create("file-data", MFD_CLOEXEC));
   const uint32_t slot = hold_request(bed, driver, {}, 5000);
   RequestPath& requests = bed.device->requests();
-  const int64_t written = requests.write_file(slot, 40, fd.get(), 100, 5000, false);
+  const int64_t written = requests.write_file(slot, 40, fd.get(), 100, 5000, false, false);
   if (written != -EOPNOTSUPP) {
     CHECK_EQ(written, int64_t{5000});
-    CHECK_EQ(requests.write_file(slot, 40 + 4990, fd.get(), 0, 1000, true), int64_t{10});
+    CHECK_EQ(requests.write_file(slot, 40 + 4990, fd.get(), 0, 1000, true, false), int64_t{10});
     struct stat found;
     CHECK_EQ(fstat(fd.get(), &found), 0);
     CHECK_EQ(found.st_size, off_t{5110});
@@ -131,10 +131,10 @@ TEST("file data: guest memory that has vanished is an error, and no zeros reach 
   CHECK_EQ(::ftruncate(driver.memory().fd(), kRequest), 0);
   RequestPath& requests = bed.device->requests();
   CHECK_EQ(requests.read_file(slot, fd.get(), 0, 8192), int64_t{-EFAULT});
-  CHECK(requests.write_file(slot, 40, fd.get(), 0, 5000, false) < 0);
+  CHECK(requests.write_file(slot, 40, fd.get(), 0, 5000, false, false) < 0);
   // The kernel reports it; our own access trips the guard, after which there are zero pages.
   CHECK_EQ(requests.pull(slot, 40, bed.pool->data(), 100), 0u);
-  CHECK_EQ(requests.write_file(slot, 40, fd.get(), 0, 5000, false), int64_t{-EIO});
+  CHECK_EQ(requests.write_file(slot, 40, fd.get(), 0, 5000, false, false), int64_t{-EIO});
   uint8_t first[2];
   CHECK_EQ(pread(fd.get(), first, 2, 0), ssize_t{2});
   CHECK_EQ(first[1], uint8_t{1});

@@ -39,6 +39,8 @@ const HOST_FLAGS = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC
 /** fuse_write_in.write_flags: the guest's page cache writes, not a program. */
 const WRITE_CACHE = 1 << 0
 const IS_ROOT = process.geteuid?.() === 0
+/** Beyond this a thread costs little beside the copy, and the loop would be held up by it. */
+const BLIND_WRITE_BYTES = 64 << 10
 /** The inode's and the handle's. */
 const DESCRIPTORS_OF_A_NEW_FILE = 2
 /** A name that comes and goes: looked at so often, then left to the guest to try again. */
@@ -50,8 +52,17 @@ export interface HostData {
   readFile(fd: number, offset: number, lengthBytes: number): number
   /** The rest of it, in a thread. */
   readFileLater(fd: number, offset: number, lengthBytes: number): Promise<number>
-  /** From `from` on in the data; may be less than asked for. */
-  writeFile(fd: number, from: number, offset: number, lengthBytes: number, append: boolean): number
+  /** From `from` on in the data; may be less than asked for. Without `mayWait` it is an error to have to. */
+  writeFile(
+    fd: number,
+    from: number,
+    offset: number,
+    lengthBytes: number,
+    append: boolean,
+    mayWait: boolean,
+  ): number
+  /** Whether a `writeFile` has waited since this was asked last. */
+  takeWaited(): boolean
   writeFileLater(
     fd: number,
     from: number,
@@ -66,6 +77,8 @@ export class HostFile {
   /** False where each access waits for the disk, or the file system can't tell whether it would. */
   readsAtOnce: boolean
   writesAtOnce: boolean
+  /** The file system can't tell whether a write would wait; the page cache takes it, though, so few will. */
+  writesBlindly = false
 
   constructor(
     readonly inode: HostInode,
@@ -233,10 +246,21 @@ export function write(
     (openFlags & O_APPEND) !== 0 && (writeFlags & WRITE_CACHE) === 0 && !pt.options.guestWriteback
   let done = 0
   if (file.writesAtOnce) {
-    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, append)
+    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, append, false)
     requireGuestMemory(result)
     if (result === sizeBytes) return sizeBytes
-    if (result === -EOPNOTSUPP) file.writesAtOnce = false
+    if (result === -EOPNOTSUPP) {
+      file.writesAtOnce = false
+      file.writesBlindly = true
+    }
+    done = Math.max(0, result)
+  }
+  const { blindWrites } = file.inode.mount
+  if (file.writesBlindly && sizeBytes <= BLIND_WRITE_BYTES && blindWrites.mayTry()) {
+    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, append, true)
+    if (data.takeWaited()) blindWrites.pause()
+    requireGuestMemory(result)
+    if (result === sizeBytes) return sizeBytes
     done = Math.max(0, result)
   }
   return writeRest(pt, file, offset, sizeBytes, done, append, data)

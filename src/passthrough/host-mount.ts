@@ -1,5 +1,6 @@
 import type { GuestCache, Mount } from '../fs/mount.js'
 import { HostInode, inoOf, S_IFDIR } from './host-inode.js'
+import { BlindWrites } from './blind-writes.js'
 import { STAT_WORDS } from './host-calls.js'
 
 export interface HostMountOptions {
@@ -20,6 +21,7 @@ export class HostMount {
   readonly root: HostInode
   /** A reload took the mount away: nothing new begins on it. */
   isRemoved = false
+  readonly blindWrites = new BlindWrites()
   private readonly byIno = new Map<number, HostInode>()
 
   constructor(

@@ -31,6 +31,8 @@ export const META_DATA_LOW = 6
 export const META_DATA_HIGH = 7
 /** The request has no reply (FORGET, BATCH_FORGET, INTERRUPT): the used element has length 0. */
 export const REPLY_FLAG_NONE = 1
+/** The addon's: a `writeFile` that might wait has done so. */
+export const FLAG_WAITED = 4
 /** The reply is data of the pool, copied when the slot is completed; META_REPLY_BYTES is its length then. It comes behind what was pushed. */
 export const REPLY_FLAG_DATA = 2
 
@@ -127,7 +129,10 @@ export interface NativeDevice {
   readFile(slot: number, fd: number, offset: number, lengthBytes: number): number
   /** The same, less what is in the reply already, in a thread. Never rejects. `fd` and the slot stay until it is settled. */
   readFileLater(slot: number, fd: number, offset: number, lengthBytes: number): Promise<number>
-  /** From the readable part, `payloadOffset` bytes from its start. `append`: 1 writes at the file's end. Returns the bytes, perhaps fewer than asked for, or an errno below 0. */
+  /**
+   * From the readable part, `payloadOffset` bytes from its start. `append`: 1 writes at the file's end. `mayWait`: 0 is -EAGAIN or -EOPNOTSUPP
+   * where it would; 1 sets FLAG_WAITED then. Returns the bytes, perhaps fewer than asked for, or an errno below 0.
+   */
   writeFile(
     slot: number,
     fd: number,
@@ -135,6 +140,7 @@ export interface NativeDevice {
     lengthBytes: number,
     payloadOffset: number,
     append: 0 | 1,
+    mayWait: 0 | 1,
   ): number
   /** The same in a thread: fewer bytes than asked for only where an error came after some. Never rejects. */
   writeFileLater(

@@ -8,7 +8,9 @@ import type { NamedData } from './named-data.js'
 import type { OperationCounters } from '../observability/operation-counters.js'
 import { IN_HEADER_BYTES, Opcode, OUT_HEADER_BYTES } from './fuse-abi.js'
 import {
+  FLAG_WAITED,
   META_ERROR,
+  META_FLAGS,
   META_READABLE_BYTES,
   META_REPLY_BYTES,
   META_WRITABLE_BYTES,
@@ -199,9 +201,23 @@ export class Request implements ReadSink, WriteSource, HostData {
     return result
   }
 
-  writeFile(fd: number, from: number, offset: number, lengthBytes: number, append: boolean): number {
+  writeFile(
+    fd: number,
+    from: number,
+    offset: number,
+    lengthBytes: number,
+    append: boolean,
+    mayWait: boolean,
+  ): number {
     const payloadOffset = WRITE_PAYLOAD_OFFSET + from
-    return this.device.writeFile(this.slot, fd, offset, lengthBytes, payloadOffset, append ? 1 : 0)
+    const atEnd = append ? 1 : 0
+    return this.device.writeFile(this.slot, fd, offset, lengthBytes, payloadOffset, atEnd, mayWait ? 1 : 0)
+  }
+
+  takeWaited(): boolean {
+    const flags = this.words[this.metaWord + META_FLAGS] as number
+    this.words[this.metaWord + META_FLAGS] = flags & ~FLAG_WAITED
+    return (flags & FLAG_WAITED) !== 0
   }
 
   writeFileLater(
