@@ -169,12 +169,15 @@ export interface Backend {
   /** Remove what was left unfinished in the store, by a killed daemon or by this one; returns how many. Asked when the mount begins. */
   removeLeftovers?(): Promise<number>
   usage(): Promise<StorageUsage>
+  /** `listener` is told of each request that this backend's own client sends again from now on. Absent where it has no such client. */
+  reportRetries?(listener: () => void): void
 }
 
 /** Methods that answer without the store, at once; all others return promises. */
 const LOCAL_METHODS: readonly (string | symbol)[] = [
   'accepts',
   'copyChangesVersion',
+  'reportRetries',
 ] satisfies (keyof Backend)[]
 
 /** For those who stand in front of a backend: whether a member is to be passed on as it is. */

@@ -1,4 +1,5 @@
-import { isLocalMember, type Backend, type BackendWriter } from './backend.js'
+import type { Backend, BackendWriter } from './backend.js'
+import { interceptCalls } from './intercept.js'
 import { StorageError } from './storage-error.js'
 
 export interface CircuitOptions {
@@ -85,16 +86,9 @@ export class Circuit {
 
 /** The same store behind a circuit breaker. */
 export function withCircuit(backend: Backend, circuit: Circuit): Backend {
-  return new Proxy<Backend>(backend, {
-    get(target, key): unknown {
-      const value: unknown = Reflect.get(target, key, target)
-      // What can be said without the store.
-      if (typeof value !== 'function' || isLocalMember(key)) return value
-      const method = value as (...args: unknown[]) => Promise<unknown>
-      if (key !== 'createWriter') return (...args: unknown[]) => circuit.run(() => method.apply(target, args))
-      return async (...args: unknown[]) =>
-        watchWriter((await circuit.run(() => method.apply(target, args))) as BackendWriter, circuit)
-    },
+  return interceptCalls(backend, async (method, _, run) => {
+    const result = await circuit.run(run)
+    return method === 'createWriter' ? watchWriter(result as BackendWriter, circuit) : result
   })
 }
 

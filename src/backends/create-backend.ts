@@ -5,6 +5,7 @@ import { DirectoryServiceBackend } from './directory-service-backend.js'
 import { HttpBackend } from './http-backend.js'
 import { LocalDirectoryBackend } from './local-directory-backend.js'
 import { MemoryBackend } from './memory-backend.js'
+import { withObserver, type BackendObserver } from './observed.js'
 import { ObjectStoreBackend } from './object-store-backend.js'
 import { createOperator } from './operator.js'
 import { S3Backend } from './s3-backend.js'
@@ -71,14 +72,18 @@ function schemeOf(
   }
 }
 
-/** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. */
+/** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. `observer`: whose counters its calls count in. */
 export function createBackend(
   profile: BackendOptions,
   circuitChanged?: (error: StorageError | null) => void,
+  observer?: BackendObserver,
 ): Backend {
-  const backend = createStore(profile)
-  if (profile.circuit === undefined || isLocalType(profile.type)) return backend
-  return withCircuit(backend, new Circuit(profile.circuit, circuitChanged))
+  const store = createStore(profile)
+  const backend = observer === undefined ? store : withObserver(store, observer)
+  const hasCircuit = profile.circuit !== undefined && !isLocalType(profile.type)
+  const circuit = hasCircuit ? new Circuit(profile.circuit, circuitChanged) : null
+  if (observer !== undefined) observer.counters.circuit = circuit
+  return circuit === null ? backend : withCircuit(backend, circuit)
 }
 
 function createStore({ type, options, timeoutMs, keepAttributes }: BackendOptions): Backend {

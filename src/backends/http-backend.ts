@@ -16,6 +16,10 @@ export class HttpBackend extends DirectoryServiceBackend {
     this.client = new WebClient(options, timeoutMs)
   }
 
+  reportRetries(listener: () => void): void {
+    this.client.connections.onRetry = listener
+  }
+
   override stat(path: string): Promise<ObjectStat | null> {
     return path === '' ? Promise.resolve(DIRECTORY) : this.statExactly(path)
   }

@@ -13,7 +13,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { trustedContext } from './certificate-authorities.js'
 import { asDisposable } from './disposable.js'
-import { connectionError, timeoutError } from './http-error.js'
+import { connectionError, timeoutError, withRetries } from './http-error.js'
 import { StorageError } from './storage-error.js'
 
 /** Connections of one mount to one server: more than the cache and a rename of a tree have requests under way. */
@@ -59,6 +59,15 @@ export function placeOf({ method, origin, target }: HttpRequest): string {
 export class HttpConnections {
   private readonly http = new HttpAgent({ keepAlive: true, maxSockets: MAX_CONNECTIONS })
   private https: HttpsAgent | null = null
+  /** Told of each request that is sent again. */
+  onRetry: () => void = () => undefined
+
+  /** Run `work`, which sends a request, again after a failure that may pass: see {@link withRetries}. */
+  retrying<T>(work: (tries: number) => Promise<T>): Promise<T> {
+    return withRetries(work, () => {
+      this.onRetry()
+    })
+  }
 
   /**
    * Resolves with whatever status the server gives.

@@ -45,8 +45,8 @@ export function timeoutError(place: string, timeoutMs: number): HttpError {
   return new HttpError({ errno: 'ETIMEDOUT', retryable: true, again: true, unanswered: true }, message)
 }
 
-/** Run `work` again after a failure that may pass, unless it took all tries. `tries`: those before this one. */
-export async function withRetries<T>(work: (tries: number) => Promise<T>): Promise<T> {
+/** Run `work` again after a failure that may pass, unless it took all tries. `tries`: those before this one. `onRetry` is told before each but the first. */
+export async function withRetries<T>(work: (tries: number) => Promise<T>, onRetry: () => void): Promise<T> {
   for (let tries = 0; ; tries++) {
     try {
       return await work(tries)
@@ -58,5 +58,6 @@ export async function withRetries<T>(work: (tries: number) => Promise<T>): Promi
     // Not all at once after a failure that hit all.
     const longestMs = Math.min(RETRY_MIN_DELAY_MS * 2 ** (tries + 1), RETRY_MAX_DELAY_MS)
     await pause(longestMs * (0.5 + Math.random() / 2))
+    onRetry()
   }
 }

@@ -100,6 +100,10 @@ export class S3Backend extends ObjectStoreBackend {
     this.client = new S3Client(options, timeoutMs)
   }
 
+  reportRetries(listener: () => void): void {
+    this.client.connections.onRetry = listener
+  }
+
   // ---- attributes of objects
 
   protected override toStat(metadata: OpendalMetadata): ObjectStat {

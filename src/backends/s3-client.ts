@@ -8,7 +8,6 @@ import { copyTimeMs } from './copy-time.js'
 import { crc32c } from './crc32c.js'
 import type { Headers } from './file-attributes.js'
 import { HttpConnections, type HttpRequest, type HttpResponse } from './http-connection.js'
-import { withRetries } from './http-error.js'
 import { S3CredentialSource, type S3Credentials } from './s3-credentials.js'
 import { s3Error, S3Error } from './s3-errors.js'
 import { parseS3Options, type S3Options } from './s3-options.js'
@@ -53,7 +52,7 @@ function encodeStrictly(text: string): string {
 
 export class S3Client {
   readonly options: S3Options
-  private readonly connections = new HttpConnections()
+  readonly connections = new HttpConnections()
   private readonly credentials: S3CredentialSource
 
   /** @param timeoutMs of one try of one request */
@@ -194,7 +193,7 @@ export class S3Client {
    * @throws HttpError
    */
   private request(request: S3Request): Promise<HttpResponse> {
-    return withRetries(() => this.requestOnce(request))
+    return this.connections.retrying(() => this.requestOnce(request))
   }
 
   private async requestOnce(request: S3Request): Promise<HttpResponse> {

@@ -98,6 +98,10 @@ export class SwiftBackend implements Backend {
     }
   }
 
+  reportRetries(listener: () => void): void {
+    this.container.connections.onRetry = listener
+  }
+
   accepts(): boolean {
     return true
   }

@@ -1,5 +1,4 @@
 import { HttpConnections, type HttpHead, type HttpResponse } from './http-connection.js'
-import { withRetries } from './http-error.js'
 import { swiftError } from './swift-errors.js'
 import type { SwiftOptions } from './swift-options.js'
 import { SwiftSessions, type SwiftSession } from './swift-session.js'
@@ -46,7 +45,7 @@ export class SwiftContainer {
   readonly name: string
   /** Of all objects' names. */
   readonly prefix: string
-  private readonly connections = new HttpConnections()
+  readonly connections = new HttpConnections()
   private readonly sessions: SwiftSessions
   private readonly endpoint: string | undefined
   private knownLimits: SwiftLimits | null = null
@@ -71,7 +70,7 @@ export class SwiftContainer {
    * @throws StorageError
    */
   request(request: SwiftRequest): Promise<HttpResponse> {
-    return withRetries(() => this.requestOnce(request))
+    return this.connections.retrying(() => this.requestOnce(request))
   }
 
   private async requestOnce(request: SwiftRequest): Promise<HttpResponse> {

@@ -1,7 +1,7 @@
 /** Requests to a web server past OpenDAL, with the options of its services `http` and `webdav`. */
 import type { EntryKind, ObjectStat } from './backend.js'
 import { HttpConnections, placeOf, type HttpRequest, type HttpResponse } from './http-connection.js'
-import { HttpError, withRetries, type Meaning } from './http-error.js'
+import { HttpError, type Meaning } from './http-error.js'
 import { DIRECTORY } from './object-store.js'
 import { StorageError } from './storage-error.js'
 import { timestampOfRfc3339 } from './timestamp.js'
@@ -53,7 +53,7 @@ export function statOfWeb({ kind, sizeBytes, lastModified, etag }: WebStatus): O
 }
 
 export class WebClient {
-  private readonly connections = new HttpConnections()
+  readonly connections = new HttpConnections()
   protected readonly origin: string
   private readonly prefix: string
   private readonly authorization: Readonly<Record<string, string>>
@@ -108,7 +108,7 @@ export class WebClient {
       timeoutMs: this.timeoutMs,
       maxBodyBytes: MAX_ANSWER_BYTES,
     }
-    return withRetries(async () => {
+    return this.connections.retrying(async () => {
       const response = await this.connections.send(whole, body)
       if (!expected.includes(response.status)) throw refusal(whole, response)
       return response

@@ -28,6 +28,10 @@ export class WebdavBackend extends DirectoryServiceBackend {
     this.client = new WebdavClient(options, timeoutMs)
   }
 
+  reportRetries(listener: () => void): void {
+    this.client.connections.onRetry = listener
+  }
+
   override stat(path: string): Promise<ObjectStat | null> {
     return path === '' ? Promise.resolve(DIRECTORY) : this.statExactly(path)
   }

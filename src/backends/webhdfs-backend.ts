@@ -13,7 +13,7 @@ import {
 } from './backend.js'
 import { StorageError } from './storage-error.js'
 import { WebhdfsClient, type FileStatus } from './webhdfs-client.js'
-import { HttpError, withRetries } from './http-error.js'
+import { HttpError } from './http-error.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 import { WebhdfsWriter } from './webhdfs-writer.js'
 
@@ -77,6 +77,10 @@ export class WebhdfsBackend implements Backend {
     this.root = options.root
   }
 
+  reportRetries(listener: () => void): void {
+    this.client.connections.onRetry = listener
+  }
+
   accepts(path: string): boolean {
     // HDFS refuses ":" anywhere in a name.
     if (path.includes(':')) return false
@@ -129,7 +133,7 @@ export class WebhdfsBackend implements Backend {
 
   async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
     // Each try under a name of its own: an earlier one may still be under way.
-    const upload = await withRetries(async () => {
+    const upload = await this.client.connections.retrying(async () => {
       const name = this.newUpload()
       await this.client.create(this.absolute(name), data)
       return name

@@ -9,7 +9,7 @@ import {
   type HttpResponse,
   type HttpUpload,
 } from './http-connection.js'
-import { connectionError, HttpError, withRetries } from './http-error.js'
+import { connectionError, HttpError } from './http-error.js'
 import { refusal } from './webhdfs-errors.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 
@@ -74,7 +74,7 @@ function deleteCall(path: string): NameNodeCall {
 }
 
 export class WebhdfsClient {
-  private readonly connections = new HttpConnections()
+  readonly connections = new HttpConnections()
   private activeEndpoint = 0
   /** Unfinished uploads that could not be removed. */
   private readonly leftovers = new Set<string>()
@@ -127,7 +127,7 @@ export class WebhdfsClient {
       parameters: { offset, length: lengthBytes },
     }
     const limit = Math.max(lengthBytes, MAX_REPLY_BYTES)
-    return withRetries(async () => {
+    return this.connections.retrying(async () => {
       const dataNodeCall = await this.redirection(call, limit)
       const answer = await this.connections.send(dataNodeCall)
       if (answer.status !== 200) throw refusal(placeOf(dataNodeCall), answer)
@@ -165,7 +165,9 @@ export class WebhdfsClient {
 
   /** Start to store a new file. */
   async beginCreate(path: string): Promise<HttpUpload> {
-    const dataNodeCall = await withRetries(() => this.redirection(createCall(path), MAX_REPLY_BYTES))
+    const dataNodeCall = await this.connections.retrying(() =>
+      this.redirection(createCall(path), MAX_REPLY_BYTES),
+    )
     return this.connections.beginUpload(dataNodeCall, (answer) => refusal(placeOf(dataNodeCall), answer))
   }
 
@@ -178,7 +180,7 @@ export class WebhdfsClient {
   /** Sent once: a second time would append twice. */
   async append(path: string, data: Uint8Array): Promise<void> {
     const call: NameNodeCall = { method: 'POST', op: 'APPEND', path }
-    const dataNodeCall = await withRetries(() => this.redirection(call, MAX_REPLY_BYTES))
+    const dataNodeCall = await this.connections.retrying(() => this.redirection(call, MAX_REPLY_BYTES))
     await this.send(dataNodeCall, data, 200)
   }
 
@@ -271,7 +273,7 @@ export class WebhdfsClient {
 
   /** A request that the NameNode answers itself. All of them may be sent again. */
   private ask(call: NameNodeCall): Promise<Reply> {
-    return withRetries((tries) => this.askOnce(call, tries))
+    return this.connections.retrying((tries) => this.askOnce(call, tries))
   }
 
   private async askOnce(call: NameNodeCall, tries: number): Promise<Reply> {

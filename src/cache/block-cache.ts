@@ -78,6 +78,11 @@ export class BlockCache {
     return [...this.accounts].flatMap((account) => [...account.dirtyContents])
   }
 
+  /** Requests that wait for a slab. */
+  get waiterCount(): number {
+    return this.waiters.length
+  }
+
   /** Looks at every block. */
   private wastedBytes(): number {
     let bytes = 0
@@ -143,6 +148,7 @@ export class BlockCache {
         continue
       }
       this.evictions++
+      block.content.counters.evictions++
       const { sizeBytes } = block
       block.content.evicted(block)
       return sizeBytes

@@ -27,6 +27,8 @@ export class Block {
   isReferenced = true
   /** Has data that only it has; counted in its store's account. */
   isHeld = false
+  /** Of what was fetched here before anybody asked for it, bytes that nobody has read yet. */
+  aheadBytes = 0
   /** Links of the list of evictable blocks; `isListed` tells whether the block is on it. */
   isListed = false
   newer: Block | null = null

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import type { Backend } from '../backends/backend.js'
 import { shareDisposable } from '../backends/disposable.js'
+import { interceptCalls } from '../backends/intercept.js'
 import { classHolding, LARGEST_SLAB_BYTES, SlabPool } from './slab-pool.js'
 
 /**
@@ -43,6 +44,8 @@ export interface DiskTierStats {
   readonly objects: number
   readonly hits: number
   readonly misses: number
+  /** Pieces that were given up to make room. */
+  readonly evictions: number
 }
 
 /**
@@ -58,6 +61,7 @@ export class DiskTier {
   private pendingBytes = 0
   private hits = 0
   private misses = 0
+  private evictions = 0
   private isClosed = false
 
   /** `limitBytes` is rounded down to whole largest slabs, 64 MiB. */
@@ -78,10 +82,10 @@ export class DiskTier {
   }
 
   stats(): DiskTierStats {
-    const { hits, misses } = this
+    const { hits, misses, evictions } = this
     const { sizeBytes, leasedBytes } = this.slabs
     const [limitBytes, bytes] = [sizeBytes * SCALE, leasedBytes * SCALE]
-    return { limitBytes, bytes, objects: this.objects.size, hits, misses }
+    return { limitBytes, bytes, objects: this.objects.size, hits, misses, evictions }
   }
 
   /** [start, end) of the object's version; null where not all of it is here. Never rejects. */
@@ -195,6 +199,7 @@ export class DiskTier {
     let slab = this.slabs.lease(sizeClass)
     for (const oldest of this.extents) {
       if (slab >= 0) break
+      this.evictions++
       this.forget(oldest)
       slab = this.slabs.lease(sizeClass)
     }
@@ -254,11 +259,7 @@ export function withDiskTier(backend: Backend, tier: DiskTier, storeKey: string)
     void tier.keep(key, version, offset, data)
     return data
   }
-  return new Proxy<Backend>(backend, {
-    get(target, key): unknown {
-      if (key === 'read') return read
-      const value: unknown = Reflect.get(target, key)
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value
-    },
-  })
+  return interceptCalls(backend, (method, args, run) =>
+    method === 'read' ? read(...(args as Parameters<typeof read>)) : run(),
+  )
 }

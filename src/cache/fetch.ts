@@ -52,7 +52,9 @@ async function readInto(
     const data = await readBase(content, start, blocks.at(-1)?.end ?? 0, window)
     if (data === null) return
     for (const block of blocks) {
-      if (content.epoch === epoch && block.isAlive) fillBlock(content, block, start, data)
+      if (content.epoch !== epoch || !block.isAlive) continue
+      const filledBytes = fillBlock(content, block, start, data)
+      if (window !== null) countAhead(content, block, filledBytes)
     }
     dispose(data)
   } finally {
@@ -76,14 +78,20 @@ async function readBase(
   })
 }
 
-/** The base may have been cut while the read ran: what is past its limit now is zero. */
-function fillBlock(content: FileContent, block: Block, start: number, data: Uint8Array): void {
+/** The base may have been cut while the read ran: what is past its limit now is zero. Returns how many of the block's bytes were in `data`. */
+function fillBlock(content: FileContent, block: Block, start: number, data: Uint8Array): number {
   const dataEnd = Math.min(start + data.byteLength, content.baseLimit)
   const filled = Math.min(block.end, Math.max(block.offset, dataEnd))
   if (filled > block.offset) {
     content.fillGaps(block, block.offset, filled, data.subarray(block.offset - start))
   }
   if (filled < block.end) content.fillGaps(block, filled, block.end, null)
+  return filled - block.offset
+}
+
+function countAhead({ counters }: FileContent, block: Block, bytes: number): void {
+  counters.readAheadFetchedBytes += bytes
+  block.aheadBytes = bytes
 }
 
 function endFetch(content: FileContent, block: Block): void {

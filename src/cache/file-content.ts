@@ -4,6 +4,7 @@ import { StorageError } from '../backends/storage-error.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
 import type { BlockCache } from './block-cache.js'
+import type { CacheCounters } from './cache-counters.js'
 import { commitWhole, StreamingUpload } from './commit.js'
 import { readMissing } from './content-read.js'
 import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
@@ -57,6 +58,8 @@ export class FileContent {
   epoch = 0
   /** Monotonic ms at which the content became dirty; 0 when it is clean. */
   dirtySinceMs = 0
+  /** Of the store. */
+  readonly counters: CacheCounters
   private readonly streamStartBytes: number
   private committing: Promise<void> | null = null
   /** The size or the mere existence must be stored, whatever the blocks say. */
@@ -80,6 +83,7 @@ export class FileContent {
     this.storedSize = this.size
     this.baseLimit = this.size
     this.version = stored?.version ?? null
+    this.counters = source.account.counters
     this.streamStartBytes = StreamingUpload.startParts * source.backend.capabilities.partSizeBytes
     if (stored === null) this.setMustStore()
   }
@@ -139,10 +143,16 @@ export class FileContent {
     const block = this.pages.get(offset)
     if (block !== undefined && end <= block.end && block.isValid(offset, end)) {
       block.isReferenced = true
+      this.counters.hits++
+      if (block.aheadBytes > 0) this.useAhead(block, end - offset)
       sink.push(block.slabOffsetOf(offset), end - offset)
       return undefined
     }
-    if (!this.isInMemory(offset, end)) return readMissing(this, offset, end, sink)
+    if (!this.isInMemory(offset, end)) {
+      this.counters.misses++
+      return readMissing(this, offset, end, sink)
+    }
+    this.counters.hits++
     for (let position = offset; position < end;) position = this.pushPiece(position, end, sink)
     return undefined
   }
@@ -201,9 +211,17 @@ export class FileContent {
       sink.pushZeros(pieceEnd - position)
     } else {
       block.isReferenced = true
+      if (block.aheadBytes > 0) this.useAhead(block, pieceEnd - position)
       sink.push(block.slabOffsetOf(position), pieceEnd - position)
     }
     return pieceEnd
+  }
+
+  /** Somebody reads `lengthBytes` of what was fetched ahead. */
+  private useAhead(block: Block, lengthBytes: number): void {
+    const usedBytes = Math.min(block.aheadBytes, lengthBytes)
+    block.aheadBytes -= usedBytes
+    this.counters.readAheadUsedBytes += usedBytes
   }
 
   /**

@@ -1,6 +1,7 @@
 /** Bringing to its store what an earlier process had staged, before anybody uses the store. */
 import { open, type FileHandle } from 'node:fs/promises'
-import { isLocalMember, type Backend } from '../backends/backend.js'
+import type { Backend } from '../backends/backend.js'
+import { interceptCalls } from '../backends/intercept.js'
 import { StorageError, toStorageError } from '../backends/storage-error.js'
 import type { Logger } from '../observability/logger.js'
 import type { BlockCache } from './block-cache.js'
@@ -207,15 +208,8 @@ class RecoveredFile implements ContentSource {
 export function recoverFirst(backend: Backend, recovery: Recovery): Backend {
   if (recovery.isDone) return backend
   recovery.ready(backend).catch(() => undefined)
-  return new Proxy<Backend>(backend, {
-    get(target, key): unknown {
-      const value: unknown = Reflect.get(target, key)
-      if (typeof value !== 'function' || isLocalMember(key)) return value
-      const method = value as (...args: unknown[]) => unknown
-      return async (...args: unknown[]): Promise<unknown> => {
-        if (!recovery.isDone) await recovery.ready(target)
-        return method.apply(target, args)
-      }
-    },
+  return interceptCalls(backend, async (_method, _args, run) => {
+    if (!recovery.isDone) await recovery.ready(backend)
+    return run()
   })
 }

@@ -1,3 +1,4 @@
+import { CacheCounters } from './cache-counters.js'
 import type { FileContent } from './file-content.js'
 import { Semaphore } from '../backends/semaphore.js'
 import type { Staging } from './staging.js'
@@ -27,6 +28,17 @@ export class StoreAccount {
   staging: Staging | null = null
   /** A commit failed lately: the store is left alone for a moment. */
   isBackingOff = false
+  readonly counters = new CacheCounters()
+
+  /** How long the oldest unsaved data has waited, ms; 0: there is none. Looks at every file with some. */
+  dirtyAgeMs(): number {
+    const nowMs = performance.now()
+    let ageMs = 0
+    for (const { dirtySinceMs } of this.dirtyContents) {
+      if (dirtySinceMs > 0) ageMs = Math.max(ageMs, nowMs - dirtySinceMs)
+    }
+    return ageMs
+  }
 
   /** Whether the store has its full share of a pool of this size. */
   isAtLimit(poolBytes: number): boolean {

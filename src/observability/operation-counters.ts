@@ -1,4 +1,4 @@
-import { OPERATION_LIMIT, OPERATION_NAMES, operationOf } from './operations.js'
+import { OPERATION_BY_OPCODE } from './operations.js'
 
 /**
  * Bounds of the latency histogram: 1 us, 2 us, 4 us ... 2^26 us (67 s, past the deadline of any call), and what is longer. Doubling
@@ -30,15 +30,22 @@ export interface OperationTotals {
   readonly errors: readonly { readonly errno: number; readonly count: number }[]
 }
 
-/** Counts the requests of one mount. Allocates nothing for a request that succeeds. */
+/** Counts the requests of one mount, or the calls of its store. Allocates nothing for a request that succeeds. */
 export class OperationCounters {
-  private readonly buckets = new Float64Array(OPERATION_LIMIT * BUCKETS)
-  private readonly sumsUs = new Float64Array(OPERATION_LIMIT)
-  private readonly bytes = new Float64Array(OPERATION_LIMIT)
+  private readonly buckets: Float64Array
+  private readonly sumsUs: Float64Array
+  private readonly bytes: Float64Array
   /** opcode -> positive errno -> count. */
   private readonly errors = new Map<number, Map<number, number>>()
 
-  /** `count` requests of one operation that took `latencyUs` each. `opcode` < OPERATION_LIMIT. */
+  /** `names`: the operation of each opcode; opcodes below are indices of it. */
+  constructor(private readonly names: readonly string[] = OPERATION_BY_OPCODE) {
+    this.buckets = new Float64Array(names.length * BUCKETS)
+    this.sumsUs = new Float64Array(names.length)
+    this.bytes = new Float64Array(names.length)
+  }
+
+  /** `count` requests of one operation that took `latencyUs` each. */
   add(opcode: number, count: number, latencyUs: number, bytes: number): void {
     const index = opcode * BUCKETS + latencyBucket(latencyUs)
     this.buckets[index] = (this.buckets[index] as number) + count
@@ -58,7 +65,7 @@ export class OperationCounters {
   /** Of the operations that there were, opcodes of one name as one. */
   totals(): OperationTotals[] {
     const found: OperationTotals[] = []
-    for (const operation of [...OPERATION_NAMES, operationOf(0)]) {
+    for (const operation of new Set(this.names)) {
       const totals = this.totalsOf(operation)
       if (totals.count > 0) found.push(totals)
     }
@@ -69,8 +76,8 @@ export class OperationCounters {
     const buckets = new Array<number>(BUCKETS).fill(0)
     const errors = new Map<number, number>()
     let [totalUs, bytes] = [0, 0]
-    for (let opcode = 0; opcode < OPERATION_LIMIT; opcode++) {
-      if (operationOf(opcode) !== operation) continue
+    for (let opcode = 0; opcode < this.names.length; opcode++) {
+      if (this.names[opcode] !== operation) continue
       for (let i = 0; i < BUCKETS; i++) {
         buckets[i] = (buckets[i] as number) + (this.buckets[opcode * BUCKETS + i] as number)
       }

@@ -5,6 +5,7 @@ import type { BackendOptions } from '../backends/create-backend.js'
 import { EmptyBackend } from '../backends/empty-backend.js'
 import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
 import { CacheDirectory } from '../cache/cache-directory.js'
+import type { CacheCounters } from '../cache/cache-counters.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
 import { SlabPool } from '../cache/slab-pool.js'
 import { FileSystem } from '../fs/file-system.js'
@@ -12,6 +13,8 @@ import type { Inode } from '../fs/inode.js'
 import { Mount, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
+import type { BackendCounters } from '../observability/backend-counters.js'
+import type { BackendTracer } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
 import type { OperationTotals } from '../observability/operation-counters.js'
 import type { RequestWatcher } from '../observability/request-record.js'
@@ -97,6 +100,37 @@ export interface MountOperations {
   readonly operations: readonly OperationTotals[]
 }
 
+/** What a mount's store costs and what the cache does for it. */
+export interface MountGauges {
+  readonly mount: string
+  readonly type: string
+  /** null: pass-through, which has neither. */
+  readonly store: {
+    readonly cache: Readonly<CacheCounters>
+    readonly backend: BackendCounters
+    /** Blocks with unsaved data. */
+    readonly dirtyBytes: number
+    readonly dirtyFiles: number
+    readonly dirtyAgeMs: number
+  } | null
+}
+
+/** What can be told at any time without looking at every inode and block, for those who ask every second. */
+export interface ServerGauges {
+  readonly device: DeviceStats
+  readonly isConnected: boolean
+  /** Pass-through mounts included, as in the following. */
+  readonly inodes: number
+  readonly openFiles: number
+  readonly openDirectories: number
+  readonly cacheBytes: number
+  readonly cacheUsedBytes: number
+  readonly cacheWaiters: number
+  /** null: there is no second tier. */
+  readonly diskTier: DiskTierStats | null
+  readonly mounts: readonly MountGauges[]
+}
+
 /** What the server holds at one moment: after a guest has gone, all of it is back to where it started. */
 export interface ServerStats {
   readonly device: DeviceStats
@@ -128,6 +162,7 @@ export class Server {
     private readonly stores: Stores,
     private readonly directory: CacheDirectory | null,
     private readonly logger: Logger,
+    private readonly frontEnd: { readonly isConnected: boolean },
   ) {}
 
   /**
@@ -176,6 +211,7 @@ export class Server {
     }
     for (const place of table.mounts) passthrough.warnIfHidden(place)
     const session = new Session(fs, passthrough)
+    const frontEnd = { isConnected: false }
     const device: NativeDevice = new native.Device({
       requestQueues: settings.requestQueues,
       slots: SLOTS,
@@ -184,7 +220,9 @@ export class Server {
       onRequests: (readyCount) => dispatcher.onRequests(readyCount),
       onEvent: (event, detail, value) => {
         logEvent(logger, event, detail, value)
+        if (event === 'connect') frontEnd.isConnected = true
         if (event !== 'disconnect') return
+        frontEnd.isConnected = false
         session.end()
         onFrontEndGone?.()
       },
@@ -200,7 +238,7 @@ export class Server {
       pool.close()
       throw error
     }
-    return new Server(fs, passthrough, device, dispatcher, pool, stores, directory, logger)
+    return new Server(fs, passthrough, device, dispatcher, pool, stores, directory, logger, frontEnd)
   }
 
   /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
@@ -221,6 +259,44 @@ export class Server {
       ...{ mount: options.name, type: options.type },
       operations: operations.totals(),
     }))
+  }
+
+  /** Show it every call of a store from now on; null: nobody looks any more. One at a time. */
+  traceBackends(tracer: BackendTracer | null): void {
+    this.stores.tracing.tracer = tracer
+  }
+
+  gauges(): ServerGauges {
+    const { fs } = this
+    const { cache } = fs
+    const passthrough = this.passthrough.stats()
+    return {
+      device: this.device.stats(),
+      isConnected: this.frontEnd.isConnected,
+      inodes: fs.inodes.count + passthrough.inodes,
+      openFiles: fs.files.count + passthrough.openFiles,
+      openDirectories: fs.directories.count + passthrough.openDirectories,
+      cacheBytes: cache.pool.sizeBytes,
+      cacheUsedBytes: cache.pool.leasedBytes,
+      cacheWaiters: cache.waiterCount,
+      diskTier: this.directory?.tier.stats() ?? null,
+      mounts: [...fs.mounts.mounts].map((mount) => this.gaugesOf(mount)),
+    }
+  }
+
+  private gaugesOf({ options, account }: Mount): MountGauges {
+    const { name, type } = options
+    if (type === PASSTHROUGH_TYPE) return { mount: name, type, store: null }
+    return {
+      ...{ mount: name, type },
+      store: {
+        cache: account.counters,
+        backend: this.stores.countersOf(name),
+        dirtyBytes: account.heldBytes,
+        dirtyFiles: account.dirtyContents.size,
+        dirtyAgeMs: account.dirtyAgeMs(),
+      },
+    }
   }
 
   /** Walks the whole tree: not for a hot path. */
@@ -284,6 +360,7 @@ export class Server {
   }
 
   private makeMount(settings: ServerMount): Mount {
+    this.stores.forgetCounters(settings.name)
     const backend = this.stores.setUp(settings, (standIn, made) => {
       mount.replaceBackend(standIn, made)
     })

@@ -1,17 +1,24 @@
 import type { Backend } from '../backends/backend.js'
 import { createBackend, isLocalType } from '../backends/create-backend.js'
+import type { StorageError } from '../backends/storage-error.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import { withDiskTier } from '../cache/disk-tier.js'
 import { Recovery, recoverFirst } from '../cache/recovery.js'
 import type { Staging } from '../cache/staging.js'
 import { deferBackend } from '../fs/deferred-backend.js'
+import { BackendCounters } from '../observability/backend-counters.js'
+import type { BackendTracing } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
 import type { ServerMount } from './server.js'
 
 /** Makes the mounts' stores, with what the daemon puts in front of each. */
 export class Stores {
   private readonly recoveries = new Map<string, Recovery>()
+  /** By the mount's name. */
+  private readonly counters = new Map<string, BackendCounters>()
+  /** Who traces the calls of all stores. */
+  readonly tracing: BackendTracing = { tracer: null }
 
   /** `directory`: the cache's; null where there is none. */
   constructor(
@@ -27,14 +34,31 @@ export class Stores {
     return this.directory.stagingOf(storeKey)
   }
 
+  /** What was asked of the mount's store since the mount was made. */
+  countersOf(mount: string): BackendCounters {
+    let counters = this.counters.get(mount)
+    if (counters === undefined) {
+      counters = new BackendCounters()
+      this.counters.set(mount, counters)
+    }
+    return counters
+  }
+
+  /** A new mount counts anew, whatever had its name before. */
+  forgetCounters(mount: string): void {
+    this.counters.delete(mount)
+  }
+
   /** @throws StorageError when the options make no store */
   create(mount: ServerMount): Backend {
     const { logger, directory } = this
     const { name, storeKey } = mount
-    const backend = createBackend(mount, (error) => {
+    const circuitChanged = (error: StorageError | null): void => {
       if (error === null) logger.info({ mount: name }, 'the store answers again')
       else logger.error({ mount: name, err: error }, 'the store does not answer; requests to it fail at once')
-    })
+    }
+    const observer = { mount: name, counters: this.countersOf(name), tracing: this.tracing }
+    const backend = createBackend(mount, circuitChanged, observer)
     if (directory === null) return backend
     const staging = this.stagingOf(mount)
     const whole = staging === null ? backend : recoverFirst(backend, this.recoveryOf(storeKey, staging))
