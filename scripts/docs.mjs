@@ -8,4 +8,7 @@ await runMain(async () => {
   const { withKeyTables } = await import('./lib/key-tables.mjs')
   const file = inRoot('CONFIGURATION.md')
   writeFileSync(file, await withKeyTables(readFileSync(file, 'utf8')))
+  const { withMetricTables } = await import('./lib/metric-tables.mjs')
+  const metrics = inRoot('METRICS.md')
+  writeFileSync(metrics, await withMetricTables(readFileSync(metrics, 'utf8')))
 })

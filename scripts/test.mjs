@@ -17,6 +17,7 @@ const TEST_TIMEOUT_MS = 40 * 60_000
 /** These folders of test/ work on a running daemon; all others are units. */
 const DAEMON_FOLDERS = [
   'backends',
+  'control',
   'crash',
   'frontend',
   'guest',

@@ -48,7 +48,8 @@ function rows(schema) {
   })
 }
 
-function table(head, lines) {
+/** A table of Markdown, as prettier has it. @param {readonly string[]} head @param {readonly (readonly string[])[]} lines */
+export function table(head, lines) {
   const widths = head.map((cell, column) => Math.max(...[head, ...lines].map((line) => line[column].length)))
   const row = (cells) => `| ${cells.map((cell, column) => cell.padEnd(widths[column])).join(' | ')} |\n`
   return [row(head), row(widths.map((width) => '-'.repeat(width))), ...lines.map(row)].join('')

@@ -1,9 +1,10 @@
-// The storage servers of the tests: Ceph, OpenStack Swift and Apache httpd from Debian's packages, Apache Hadoop from Maven Central.
+// The servers of the tests: Ceph, OpenStack Swift, Apache httpd and Prometheus from Debian's packages, Apache Hadoop from Maven Central.
 // Nothing is installed: everything is unpacked into the cache and started from there by test/servers/.
 import path from 'node:path'
 import { fingerprint, readStamp, writeStamp } from './fingerprint.mjs'
 import { ensureHadoop } from './servers-hadoop.mjs'
 import { ensureHttpd } from './servers-httpd.mjs'
+import { ensurePrometheus } from './servers-prometheus.mjs'
 import { LEFT_OUT, unpackTree } from './package-tree.mjs'
 import { cacheDir } from './paths.mjs'
 import { run, SetupError, step } from './steps.mjs'
@@ -32,6 +33,7 @@ export const packagesRoot = path.join(serversDir, 'root')
 export async function ensureServers() {
   await ensureServerPackages()
   await ensureHttpd()
+  await ensurePrometheus()
   await ensureHadoop()
 }
 

@@ -15,6 +15,7 @@ import { limitHeapGrowth } from './heap.js'
 import { Lifecycle, type RunningServer } from './lifecycle.js'
 import { limitOpenFiles, syslogOf } from './host-process.js'
 import { groupId } from './group-id.js'
+import { serveMetrics } from './metrics.js'
 import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
 import { sharedDirectoryFault } from './shared-directory.js'
 import { Reloader, secretsOf, type ReloaderOptions } from './reloader.js'
@@ -71,6 +72,7 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
         if (!settings.settings.waitForReconnect) lifecycle.stop('the front-end has gone')
       },
     })
+    await serveMetrics(server, settings, logger, lifecycle)
     lifecycle.run(server)
     if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
       keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)

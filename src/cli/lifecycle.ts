@@ -33,6 +33,7 @@ export class Lifecycle {
   shutdownTimeoutMs: number
   #server: RunningServer | undefined
   #stopping = false
+  readonly #afterClose: (() => Promise<void>)[] = []
   /** Of a drain that succeeds. */
   #exitCode = EXIT_OK
 
@@ -59,6 +60,11 @@ export class Lifecycle {
   /** The server has started: from now on there is something to drain. */
   run(server: RunningServer): void {
     this.#server = server
+  }
+
+  /** `work` is done when the server has closed, before the process ends by itself. */
+  afterClose(work: () => Promise<void>): void {
+    this.#afterClose.push(work)
   }
 
   /** Drain and exit; at once if nothing has been started. Only the first call counts. */
@@ -97,6 +103,7 @@ export class Lifecycle {
     }, this.shutdownTimeoutMs)
     try {
       await server.close()
+      for (const work of this.#afterClose) await work()
     } catch (error) {
       this.#logger.error({ err: error }, 'closing failed')
       this.#giveUp('closing failed')

@@ -1,6 +1,6 @@
 /** Do what the command line asks. Everything heavier than the arguments is loaded only when it is needed. */
-import { readFileSync } from 'node:fs'
 import { HELP, parseArguments, UsageError, type Command, type RunArguments } from './arguments.js'
+import { packageVersion } from '../observability/package-version.js'
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-code.js'
 import { sharedDirectoryFault } from './shared-directory.js'
 
@@ -63,10 +63,4 @@ async function check({
     process.stderr.write(`${error.message}\n`)
     return EXIT_USAGE
   }
-}
-
-function packageVersion(): string {
-  // dist/src/cli/ -> the package's root
-  const file = new URL('../../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }

@@ -9,8 +9,10 @@ import type { ListenAddress } from '../config/values.js'
 
 /** Only who runs the daemon may ask it. */
 const SOCKET_UMASK = 0o177
-/** Whoever opens a connection and says nothing is cut off. */
-const HEADERS_TIMEOUT_MS = 10_000
+/** Whoever opens a connection and does not say what he wants is cut off. */
+const REQUEST_TIMEOUT_MS = 10_000
+/** How often it is looked whether somebody is too late. */
+const TIMEOUT_CHECK_MS = 1000
 /** All routes' arguments are in the address: a longer body is a mistake. */
 const BODY_BYTES_MAX = 4096
 /** More at a time would only be a leak of the client's. */
@@ -39,14 +41,21 @@ export class HttpEndpoint {
   /**
    * @param routes by method and path: "GET /metrics"
    * @param onError is told of routes that fail by a defect
+   * @param requestTimeoutMs for a whole request
    * @throws Error with `code` (EADDRINUSE, EACCES...)
    */
   static async listen(
     address: ListenAddress,
     routes: ReadonlyMap<string, Route>,
     onError: (error: unknown) => void,
+    requestTimeoutMs = REQUEST_TIMEOUT_MS,
   ): Promise<HttpEndpoint> {
-    const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS }, (request, response) => {
+    const timeouts = {
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(TIMEOUT_CHECK_MS, requestTimeoutMs),
+    }
+    const server = createServer(timeouts, (request, response) => {
       void answer(routes, request, response, onError)
     })
     server.maxConnections = CONNECTIONS_MAX
@@ -92,8 +101,9 @@ async function removeStale(path: string): Promise<void> {
       probe.destroy()
       resolve(true)
     })
-    probe.once('error', () => {
-      resolve(false)
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      // Whatever else it is (a full queue, no permission), somebody may be there.
+      resolve(error.code !== 'ECONNREFUSED')
     })
   })
   if (!isAlive) unlinkSync(path)
@@ -107,7 +117,7 @@ async function answer(
 ): Promise<void> {
   try {
     limitBody(request)
-    const url = new URL(request.url ?? '/', 'http://ovfsd')
+    const url = parseTarget(request.url ?? '/')
     const route = routes.get(`${request.method ?? ''} ${url.pathname}`)
     if (route === undefined) throw refusalOf(routes, url.pathname)
     await route(url, response, request)
@@ -118,6 +128,12 @@ async function answer(
     if (response.headersSent) response.destroy()
     else sendJson(response, { error: message }, status)
   }
+}
+
+function parseTarget(target: string): URL {
+  const base = 'http://ovfsd'
+  if (!URL.canParse(target, base)) throw new HttpRefusal(400, 'the address is none')
+  return new URL(target, base)
 }
 
 function limitBody(request: IncomingMessage): void {
@@ -132,7 +148,8 @@ function refusalOf(routes: ReadonlyMap<string, Route>, path: string): HttpRefusa
   const others = [...routes.keys()].map((route) => route.split(' ') as [string, string])
   const methods = others.filter(([, known]) => known === path).map(([method]) => method)
   if (methods.length > 0) return new HttpRefusal(405, `${path} takes ${methods.join(' and ')}`)
-  return new HttpRefusal(404, `there is no ${path}; there are ${others.map(([, known]) => known).join(', ')}`)
+  const paths = new Set(others.map(([, known]) => known))
+  return new HttpRefusal(404, `there is no ${path}; there are ${[...paths].join(', ')}`)
 }
 
 export function sendJson(response: ServerResponse, value: unknown, status = 200): void {

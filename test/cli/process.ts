@@ -57,6 +57,11 @@ export class Program {
     }
   }
 
+  /** What it has said on standard error. */
+  get stderr(): string {
+    return this.#stderr
+  }
+
   async outcome(): Promise<Outcome> {
     await this.#ended
     const { exitCode: code, signalCode: signal } = this.#child

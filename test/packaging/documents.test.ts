@@ -20,6 +20,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseArguments } from '../../src/cli/arguments.js'
 import { parseSettings } from '../../src/config/index.js'
+import { promtool } from '../servers/prometheus.js'
 
 // dist/test/packaging/ -> the package's root
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -78,6 +79,14 @@ const CHECKS: Readonly<Record<string, (text: string, test: TestContext) => void>
     if (!text.startsWith('# bad')) parseSettings(text, 'the document', { socketPath: '/s' })
   },
   ini: verifyDropIn,
+  yaml: checkPrometheusConfiguration,
+}
+
+function checkPrometheusConfiguration(text: string, test: TestContext): void {
+  const file = join(temporaryDirectory(test), 'prometheus.yml')
+  writeFileSync(file, text)
+  const { status, stdout, stderr } = spawnSync(promtool, ['check', 'config', file], { encoding: 'utf8' })
+  assert.equal(status, 0, `${stdout}${stderr}`)
 }
 
 /** A drop-in for the unit that comes with us. */

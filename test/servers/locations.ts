@@ -17,6 +17,9 @@ export const hadoopProblemFile = path.join(cacheDirectory, 'hadoop-problem')
 /** Apache httpd's unpacked packages, as below `packagesRoot`. */
 export const httpdDirectory = path.join(cacheDirectory, 'httpd')
 
+/** Prometheus's unpacked package. */
+export const prometheusDirectory = path.join(cacheDirectory, 'prometheus')
+
 /** The unpacked packages: a root directory with usr/bin and so on. */
 export const packagesRoot = path.join(cacheDirectory, 'servers/root')
 export const packagesLibraries = path.join(packagesRoot, 'usr/lib/x86_64-linux-gnu')

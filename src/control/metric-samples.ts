@@ -1,0 +1,116 @@
+/** The values of all metrics at one moment, of what the server counts. */
+import { latencyBoundUs, type OperationTotals } from '../observability/operation-counters.js'
+import { errnoName } from '../observability/errno-name.js'
+import type { MetricKey } from '../observability/metric-definitions.js'
+import type { MountGauges, MountOperations, ServerGauges } from '../virtio/server.js'
+
+const US_PER_SECOND = 1e6
+const MS_PER_SECOND = 1000
+
+/** A line of the exposition format. */
+export interface Sample {
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
+  /** Of a histogram: which of its series. */
+  readonly suffix?: '_bucket' | '_sum' | '_count'
+}
+
+export class Samples {
+  private readonly byMetric = new Map<MetricKey, Sample[]>()
+
+  of(metric: MetricKey): readonly Sample[] {
+    return this.byMetric.get(metric) ?? []
+  }
+
+  add(metric: MetricKey, value: number, labels: Sample['labels'] = {}, suffix?: Sample['suffix']): void {
+    let samples = this.byMetric.get(metric)
+    if (samples === undefined) {
+      samples = []
+      this.byMetric.set(metric, samples)
+    }
+    samples.push({ labels, value, ...(suffix !== undefined && { suffix }) })
+  }
+
+  /** Buckets are cumulative here: each holds those below it. */
+  addHistogram(metric: MetricKey, totals: OperationTotals, labels: Sample['labels']): void {
+    let below = 0
+    totals.buckets.forEach((count, index) => {
+      below += count
+      const bound = latencyBoundUs(index) / US_PER_SECOND
+      this.add(metric, below, { ...labels, le: bound === Infinity ? '+Inf' : String(bound) }, '_bucket')
+    })
+    this.add(metric, totals.totalUs / US_PER_SECOND, labels, '_sum')
+    this.add(metric, totals.count, labels, '_count')
+  }
+}
+
+export function addOperations(samples: Samples, mounts: readonly MountOperations[]): void {
+  for (const { mount, operations } of mounts) {
+    let [readBytes, writtenBytes] = [0, 0]
+    for (const totals of operations) {
+      const labels = { mount, operation: totals.operation }
+      samples.add('operations', totals.count, labels)
+      for (const { errno, count } of totals.errors)
+        samples.add('operationErrors', count, { ...labels, errno: errnoName(errno) })
+      samples.addHistogram('operationSeconds', totals, labels)
+      if (totals.operation === 'read') readBytes += totals.bytes
+      else writtenBytes += totals.bytes
+    }
+    samples.add('readBytes', readBytes, { mount })
+    samples.add('writtenBytes', writtenBytes, { mount })
+  }
+}
+
+export function addGauges(samples: Samples, gauges: ServerGauges): void {
+  samples.add('inFlight', gauges.device.slotsInFlight)
+  samples.add('bursts', gauges.device.bursts)
+  samples.add('isConnected', gauges.isConnected ? 1 : 0)
+  samples.add('inodes', gauges.inodes)
+  samples.add('openFiles', gauges.openFiles)
+  samples.add('openDirectories', gauges.openDirectories)
+  samples.add('cacheSize', gauges.cacheBytes)
+  samples.add('cacheUsed', gauges.cacheUsedBytes)
+  samples.add('cacheWaiters', gauges.cacheWaiters)
+  const { diskTier } = gauges
+  if (diskTier !== null) {
+    samples.add('diskSize', diskTier.limitBytes)
+    samples.add('diskUsed', diskTier.bytes)
+    samples.add('diskHits', diskTier.hits)
+    samples.add('diskMisses', diskTier.misses)
+    samples.add('diskEvictions', diskTier.evictions)
+  }
+  for (const mount of gauges.mounts) addMount(samples, mount)
+}
+
+function addMount(samples: Samples, { mount, type, store }: MountGauges): void {
+  samples.add('mountInfo', 1, { mount, type })
+  if (store === null) return
+  const { cache } = store
+  samples.add('cacheHits', cache.hits, { mount })
+  samples.add('cacheMisses', cache.misses, { mount })
+  samples.add('cacheEvictions', cache.evictions, { mount })
+  samples.add('readAheadFetched', cache.readAheadFetchedBytes, { mount })
+  samples.add('readAheadUsed', cache.readAheadUsedBytes, { mount })
+  samples.add('dirtyBytes', store.dirtyBytes, { mount })
+  samples.add('dirtyFiles', store.dirtyFiles, { mount })
+  samples.add('dirtyAge', store.dirtyAgeMs / MS_PER_SECOND, { mount })
+  addBackend(samples, mount, store)
+}
+
+function addBackend(samples: Samples, mount: string, { backend }: NonNullable<MountGauges['store']>): void {
+  let [readBytes, writtenBytes] = [0, 0]
+  for (const totals of backend.operations.totals()) {
+    const labels = { mount, operation: totals.operation }
+    samples.add('backendRequests', totals.count, labels)
+    for (const { errno, count } of totals.errors)
+      samples.add('backendErrors', count, { ...labels, errno: errnoName(errno) })
+    samples.addHistogram('backendSeconds', totals, labels)
+    if (totals.operation === 'read') readBytes += totals.bytes
+    else writtenBytes += totals.bytes
+  }
+  samples.add('backendReadBytes', readBytes, { mount })
+  samples.add('backendWrittenBytes', writtenBytes, { mount })
+  samples.add('backendInFlight', backend.inFlight, { mount })
+  samples.add('backendRetries', backend.retries, { mount })
+  samples.add('circuitOpen', backend.circuit?.isOpen === true ? 1 : 0, { mount })
+}
