@@ -59,7 +59,7 @@ function parse(args) {
 }
 
 /** Run the generator; resolves to its samples. */
-async function generate(options, daemons) {
+export async function generate(options, daemons) {
   const args = targetArguments(daemons)
   for (const name of ['only', 'seconds', 'rounds', 'files', 'file-mib', 'halt-poll-us']) {
     if (options[name] !== undefined) args.push(`--${name}`, options[name])
