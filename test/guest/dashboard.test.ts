@@ -103,12 +103,12 @@ describe("the dashboard of a guest's work", { skip: isReferenceDaemon }, () => {
   /** Work of every kind that a panel shows; `round` keeps names apart. */
   async function work(round: number): Promise<void> {
     await suite.sh(
-      `mkdir ${FILES}/dir-${round}; echo text > ${FILES}/dir-${round}/file
+      `mkdir ${FILES}/dir-${round}; dd if=/dev/zero of=${FILES}/dir-${round}/file bs=64k count=4 conv=fsync status=none
       cat ${FILES}/dir-${round}/file > /dev/null
       refuses ENOTEMPTY rmdir ${FILES}/dir-${round}
       stat ${WEB}/${STUMBLING}-${round} > /dev/null
       refuses EACCES unlink ${WEB}/${FORBIDDEN}-${round}
-      for file in a b c a b c; do dd if=${WEB}/$file of=/dev/null bs=128k iflag=direct status=none; done`,
+      for file in a b c a b c; do dd if=${WEB}/$file-${round} of=/dev/null bs=128k iflag=direct status=none; done`,
     )
   }
 

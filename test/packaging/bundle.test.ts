@@ -69,6 +69,17 @@ describe('the bundled daemon', () => {
     assert.equal((await program.outcome()).code, 0)
   })
 
+  it('serves metrics', async (test) => {
+    const { config } = configuration(test, `metrics_address = "127.0.0.1:0"\n${MEMORY}`)
+    const program = new Program(BIN, [`--config-file=${config}`])
+    await program.says('Waiting for vhost-user socket connection')
+    const address = /"address":"([^"]+)"/.exec(program.stderr)?.[1] ?? ''
+    const text = await (await fetch(`http://${address}/metrics`)).text()
+    assert.ok(text.includes(`ovfsd_build_info{version="${VERSION}"`), text)
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+  })
+
   it('signs requests with credentials that its environment has', async (test) => {
     let authorization = ''
     const store = createServer((request, response) => {
