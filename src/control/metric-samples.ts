@@ -1,19 +1,30 @@
 /** The values of all metrics at one moment, of what the server counts. */
-import { latencyBoundUs, type OperationTotals } from '../observability/operation-counters.js'
+import { LATENCY_BOUNDS, latencyBoundUs, type OperationTotals } from '../observability/operation-counters.js'
 import { errnoName } from '../observability/errno-name.js'
-import type { MetricKey } from '../observability/metric-definitions.js'
+import { METRICS, type MetricKey } from '../observability/metric-definitions.js'
 import type { MountGauges, MountOperations, ServerGauges } from '../virtio/server.js'
 
 const US_PER_SECOND = 1e6
 const MS_PER_SECOND = 1000
 
-/** A line of the exposition format. */
+export type Labels = Readonly<Record<string, string>>
+
+/** A line of the exposition format, as prom-client takes it. */
 export interface Sample {
-  readonly labels: Readonly<Record<string, string>>
+  /** Of a histogram: the metric's name with `_bucket`, `_sum` or `_count`. */
+  readonly metricName: string
+  readonly labels: Labels
+  /** Those that a histogram's lines have in common: prom-client formats them once. */
+  readonly sharedLabels: Labels
   readonly value: number
-  /** Of a histogram: which of its series. */
-  readonly suffix?: '_bucket' | '_sum' | '_count'
 }
+
+const NO_LABELS: Labels = {}
+/** The label of each bucket: most lines by far have one of these, so they are made once. */
+const BUCKET_LABELS: readonly Labels[] = Array.from({ length: LATENCY_BOUNDS + 1 }, (_, index) => {
+  const bound = latencyBoundUs(index) / US_PER_SECOND
+  return { le: bound === Infinity ? '+Inf' : String(bound) }
+})
 
 export class Samples {
   private readonly byMetric = new Map<MetricKey, Sample[]>()
@@ -22,25 +33,33 @@ export class Samples {
     return this.byMetric.get(metric) ?? []
   }
 
-  add(metric: MetricKey, value: number, labels: Sample['labels'] = {}, suffix?: Sample['suffix']): void {
+  add(metric: MetricKey, value: number, labels = NO_LABELS): void {
+    this.listOf(metric).push({ metricName: METRICS[metric].name, labels, sharedLabels: NO_LABELS, value })
+  }
+
+  /** Buckets are cumulative here: each holds those below it. */
+  addHistogram(metric: MetricKey, totals: OperationTotals, sharedLabels: Labels): void {
+    const samples = this.listOf(metric)
+    const { name } = METRICS[metric]
+    const [bucketName, sumName, countName] = [`${name}_bucket`, `${name}_sum`, `${name}_count`]
+    let below = 0
+    totals.buckets.forEach((count, index) => {
+      below += count
+      const labels = BUCKET_LABELS[index] as Labels
+      samples.push({ metricName: bucketName, labels, sharedLabels, value: below })
+    })
+    const [labels, sum] = [NO_LABELS, totals.totalUs / US_PER_SECOND]
+    samples.push({ metricName: sumName, labels, sharedLabels, value: sum })
+    samples.push({ metricName: countName, labels, sharedLabels, value: totals.count })
+  }
+
+  private listOf(metric: MetricKey): Sample[] {
     let samples = this.byMetric.get(metric)
     if (samples === undefined) {
       samples = []
       this.byMetric.set(metric, samples)
     }
-    samples.push({ labels, value, ...(suffix !== undefined && { suffix }) })
-  }
-
-  /** Buckets are cumulative here: each holds those below it. */
-  addHistogram(metric: MetricKey, totals: OperationTotals, labels: Sample['labels']): void {
-    let below = 0
-    totals.buckets.forEach((count, index) => {
-      below += count
-      const bound = latencyBoundUs(index) / US_PER_SECOND
-      this.add(metric, below, { ...labels, le: bound === Infinity ? '+Inf' : String(bound) }, '_bucket')
-    })
-    this.add(metric, totals.totalUs / US_PER_SECOND, labels, '_sum')
-    this.add(metric, totals.count, labels, '_count')
+    return samples
   }
 }
 

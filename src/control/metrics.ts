@@ -1,11 +1,12 @@
 /** All metrics as Prometheus reads them. */
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import type { Metric, Registry } from 'prom-client'
 import { METRICS, type MetricDefinition, type MetricKey } from '../observability/metric-definitions.js'
 import { packageVersion } from '../observability/package-version.js'
 import type { Server } from '../virtio/server.js'
-import { addGauges, addOperations, Samples } from './metric-samples.js'
+import { addGauges, addOperations, Samples, type Sample } from './metric-samples.js'
 
 /** A timer of this period, ms, tells how late the loop is: the kernel's own are often a millisecond late. */
 const LAG_RESOLUTION_MS = 20
@@ -13,6 +14,10 @@ const MS_PER_SECOND = 1000
 const US_PER_SECOND = 1e6
 const NS_PER_SECOND = 1e9
 const P99 = 99
+/** Lines that are formatted in one turn of the loop: a millisecond or two, in which guests wait. */
+const PORTION_LINES = 500
+
+const KEYS = Object.keys(METRICS) as MetricKey[]
 
 /** What metrics are made of. */
 export type MetricsSource = Pick<Server, 'operations' | 'gauges'>
@@ -24,8 +29,9 @@ export class Metrics {
   private readonly lag: IntervalHistogram
   private readonly startSeconds = Date.now() / MS_PER_SECOND - process.uptime()
   private readonly version = packageVersion()
-  private samples = new Samples()
   private registry: Promise<Registry> | null = null
+  /** What the metric that prom-client is about to ask has. */
+  private portion: readonly Sample[] = []
 
   constructor(private readonly server: MetricsSource) {
     this.lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS })
@@ -36,9 +42,23 @@ export class Metrics {
   async text(): Promise<string> {
     this.registry ??= this.makeRegistry()
     const registry = await this.registry
-    // prom-client asks every metric for its values before it waits for anything, so they are all of one moment.
-    this.samples = this.collect()
-    return registry.metrics()
+    const samples = this.collect()
+    const parts: string[] = []
+    for (const key of KEYS) parts.push(...(await this.format(registry, key, samples.of(key))), '')
+    return parts.join('\n')
+  }
+
+  /** A metric's lines, in portions, between which guests are served. */
+  private async format(registry: Registry, key: MetricKey, samples: readonly Sample[]): Promise<string[]> {
+    const parts: string[] = []
+    for (let first = 0; first === 0 || first < samples.length; first += PORTION_LINES) {
+      this.portion = samples.slice(first, first + PORTION_LINES)
+      // It asks the metric for its values before it waits for anything.
+      const text = await registry.getSingleMetricAsString(METRICS[key].name)
+      parts.push(first === 0 ? text : withoutHead(text))
+      if (samples.length > PORTION_LINES) await nextTurn()
+    }
+    return parts
   }
 
   close(): void {
@@ -49,20 +69,12 @@ export class Metrics {
   private async makeRegistry(): Promise<Registry> {
     const { Registry } = await import('prom-client')
     const registry = new Registry()
-    for (const key of Object.keys(METRICS) as MetricKey[]) {
-      const definition: MetricDefinition = METRICS[key]
-      const metric = { name: definition.name, get: () => this.valuesOf(key, definition) }
+    for (const key of KEYS) {
+      const { name, type, help }: MetricDefinition = METRICS[key]
+      const metric = { name, get: () => ({ name, type, help, values: this.portion, aggregator: 'sum' }) }
       registry.registerMetric(metric as unknown as Metric)
     }
     return registry
-  }
-
-  private valuesOf(key: MetricKey, { name, type, help }: MetricDefinition): object {
-    const values = this.samples.of(key).map(({ labels, value, suffix }) => ({
-      ...{ labels, value },
-      ...(suffix !== undefined && { metricName: `${name}${suffix}` }),
-    }))
-    return { name, type, help, values, aggregator: 'sum' }
   }
 
   private collect(): Samples {
@@ -93,4 +105,9 @@ export class Metrics {
     samples.add('loopLagMax', seconds(lag.max))
     lag.reset()
   }
+}
+
+/** Without the lines of HELP and TYPE, which a metric may have once. */
+function withoutHead(text: string): string {
+  return text.split('\n').slice(2).join('\n')
 }

@@ -98,6 +98,39 @@ describe('metrics', () => {
     assert.equal(status, 0, `${stdout}${stderr}`)
   })
 
+  it('are whole however many there are, and let others work meanwhile', async () => {
+    const operations = served.server.operations()
+    const many = Array.from({ length: 200 }, (_, index) =>
+      operations.map((mount) => ({ ...mount, mount: `${mount.mount}/${index}` })),
+    )
+    const manyMetrics = new Metrics({
+      operations: () => many.flat(),
+      gauges: () => served.server.gauges(),
+    })
+    let turns = 0
+    let isDone = false
+    const count = (): void => {
+      turns++
+      if (!isDone) setImmediate(count)
+    }
+    count()
+    const [text, other] = await Promise.all([manyMetrics.text(), metrics.text()])
+    isDone = true
+    manyMetrics.close()
+    const series = operations.reduce((sum, mount) => sum + mount.operations.length, 0) * many.length
+    const exposition = new Exposition(text)
+    assert.equal(exposition.all('ovfsd_operation_duration_seconds_count').length, series)
+    assert.equal(exposition.all('ovfsd_operation_duration_seconds_bucket').length, 28 * series)
+    assert.equal(text.split('# TYPE ovfsd_operation_duration_seconds ').length, 2)
+    assert.ok(turns > series / 50, `${turns} turns`)
+    assert.deepEqual([...new Exposition(other).types], [...exposition.types])
+    const { status, stdout, stderr } = spawnSync(promtool, ['check', 'metrics'], {
+      input: text,
+      encoding: 'utf8',
+    })
+    assert.equal(status, 0, `${stdout}${stderr}`)
+  })
+
   it('count requests, bytes and errors, and their histograms agree', async () => {
     const fs = served.guestFs('mem')
     await fs.writeFile('counted', Buffer.alloc(10_000))
