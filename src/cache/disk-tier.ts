@@ -211,9 +211,21 @@ export class DiskTier {
     extent.isForgotten = true
     this.extents.delete(extent)
     const { extents, key } = extent.object
-    extents.splice(extents.indexOf(extent), 1)
+    extents.splice(extents.lastIndexOf(extent), 1)
     if (extents.length === 0 && this.objects.get(key) === extent.object) this.objects.delete(key)
     if (extent.pins === 0) this.slabs.release(extent.slab)
+  }
+
+  /** Forget the object by this key, or all whose keys begin with it and "/". Looks at every key. */
+  forgetBelow(key: string): void {
+    const prefix = key.endsWith('/') ? key : `${key}/`
+    for (const object of [...this.objects.values()]) {
+      if (object.key !== key && !object.key.startsWith(prefix)) continue
+      // From the end, so that nothing has to move up.
+      for (const extent of [...object.extents].reverse()) this.forget(extent)
+      // What is still being written of it is of no use either.
+      this.objects.delete(object.key)
+    }
   }
 
   private unpin(extent: Extent): void {

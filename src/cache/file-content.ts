@@ -686,6 +686,30 @@ export class FileContent {
   }
 
   /**
+   * Forget what the store can tell again; what it does not have yet stays. A reader asks the store for what it lacks, and the
+   * guest's kernel keeps no pages over the next open. Returns the bytes of memory that were given back.
+   */
+  forgetStored(): number {
+    let bytes = 0
+    const isClean = !this.isBusy
+    for (const block of this.pages.blocksFrom(0)) {
+      if (!isClean && !this.isSpare(block)) continue
+      bytes += block.sizeBytes
+      this.dropBlock(block)
+    }
+    if (isClean) {
+      this.pages.clear()
+      this.epoch++
+    }
+    return bytes
+  }
+
+  /** Nothing but a copy of the stored bytes, and nobody waits for it or is storing it. */
+  private isSpare(block: Block): boolean {
+    return block.isListed && block.pins === 0 && block.flushing.isEmpty
+  }
+
+  /**
    * Replace the contents by what `copy` makes the store put at the file's path; no commit runs beside it. `copy` tells
    * its outcome to `adopt` while it holds the path.
    */

@@ -42,6 +42,10 @@ export class HandleTable<T extends object> {
     return this.entries.some((entry) => isOpen(entry) && isWanted(entry))
   }
 
+  forEach(visit: (entry: T) => void): void {
+    for (const entry of this.entries) if (isOpen(entry)) visit(entry)
+  }
+
   /** Take out what is wanted; the guest's use of those handles is answered with EIO until it gives them back. */
   revoke(isWanted: (entry: T) => boolean): T[] {
     const revoked: T[] = []

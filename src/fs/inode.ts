@@ -169,7 +169,7 @@ export class Inode {
     if (askedMs < this.validatedMs) return
     const isKnown = this.validatedMs > -Infinity
     this.validatedMs = askedMs
-    this.freshUntilMs = askedMs + this.mount.options.expirationMs
+    this.freshUntilMs = askedMs < this.mount.invalidatedMs ? 0 : askedMs + this.mount.options.expirationMs
     if (this.content?.isBusy === true) return
     if (stat.permissions !== undefined) this.adoptKept(stat.permissions, stat.mtime, isKnown)
     else if (!this.isKnownVersion(stat)) {
@@ -250,6 +250,14 @@ export class Inode {
   forgetMissing(): void {
     for (const [name, { change }] of this.negatives ?? []) {
       if (change === 0) this.negatives?.delete(name)
+    }
+  }
+
+  /** The store is asked again for whatever was missing. Removals made here stay known as such to answers that were under way. */
+  expireMissing(): void {
+    for (const [name, { change }] of this.negatives ?? []) {
+      if (change === 0) this.negatives?.delete(name)
+      else this.negatives?.set(name, { expiresMs: -Infinity, change })
     }
   }
 

@@ -88,6 +88,9 @@ async function listWalked(parent: Inode): Promise<void> {
   }
 }
 
+/** An answer to what was asked before the mount was invalidated is asked for anew, but not for ever. */
+const ASKED_AGAIN_MAX = 3
+
 /** What the store has by that name now, whatever we believe to be missing. */
 export function lookupStored(
   fs: FileSystem,
@@ -112,10 +115,11 @@ async function askStore(parent: Inode, name: string, kind: EntryKind | undefined
   const path = parent.pathOf(name)
   checkPathLength(path, mount.backend.capabilities.maxPathBytes)
   if (!mount.backend.accepts(path)) return null
-  for (;;) {
+  for (let asked = 1; ; asked++) {
     const change = mount.changeCount
     const askedMs = performance.now()
     const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name), kind))
+    if (askedMs < mount.invalidatedMs && asked <= ASKED_AGAIN_MAX) continue
     // Stored meanwhile and forgotten since: the answer may be of before, and nobody here knows better.
     if (parent.wasStoredSince(name, askedMs) && !parent.children?.has(name)) continue
     ;(parent.walk ??= new Walk()).looked(askedMs, stat === null || mount.backend.listsStats === true)
@@ -138,7 +142,8 @@ export function adoptEntry(
   if (child !== undefined && isNewer(child, change, askedMs)) return child
   if (stat === null) {
     if (child !== undefined) parent.removeChild(name, child)
-    parent.addNegative(name, askedMs, 0)
+    const { invalidatedMs, options } = parent.mount
+    parent.addNegative(name, askedMs, 0, askedMs < invalidatedMs ? askedMs : askedMs + options.expirationMs)
     return null
   }
   if ((parent.negative(name)?.change ?? 0) > change) return null
@@ -168,9 +173,13 @@ function isNewer(child: Inode, change: number, askedMs: number): boolean {
 export async function revalidate(inode: Inode): Promise<Inode> {
   const { mount } = inode
   const ask = (): Promise<ObjectStat | null> => mount.guard.use(inode, () => mount.backend.stat(inode.path()))
-  const askedMs = performance.now()
+  let askedMs = performance.now()
   // An object that is being replaced may be missed for a moment: see OTHER_VERSION.
-  const stat = (await ask()) ?? (await ask())
+  let stat = (await ask()) ?? (await ask())
+  for (let asked = 1; askedMs < mount.invalidatedMs && asked <= ASKED_AGAIN_MAX; asked++) {
+    askedMs = performance.now()
+    stat = (await ask()) ?? (await ask())
+  }
   if (inode.content?.isBusy === true || inode.validatedMs > askedMs) return inode
   if (stat === null || stat.kind !== inode.kind) {
     inode.parent?.removeChild(inode.name, inode)

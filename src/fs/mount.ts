@@ -64,6 +64,8 @@ export class Mount {
   isRemoved = false
   /** Counts changes of names made here, to order them against answers of the store that were under way. */
   changeCount = 1
+  /** Monotonic ms of the last `invalidate`: what the store was asked before is not believed for any time. */
+  invalidatedMs = -Infinity
   /** Inodes that an answer of the store made and that no look-up of the guest has claimed yet: see InodeTable.sweep. */
   unclaimed = new Set<Inode>()
   private nextHidden = 1

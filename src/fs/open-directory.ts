@@ -145,6 +145,7 @@ function resolveKnown(directory: OpenDirectory, entry: DirectoryEntry): Inode | 
   if (child?.isFresh(nowMs) === true) return child
   if (child === undefined && inode.isKnownMissing(entry.name, nowMs)) return null
   if (entry.stat === null || inode.wasStoredSince(entry.name, directory.askedMs)) return undefined
+  if (directory.askedMs < inode.mount.invalidatedMs) return undefined
   return adoptEntry(inode, entry.name, entry.stat, directory.change, directory.askedMs)
 }
 

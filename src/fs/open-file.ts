@@ -65,7 +65,8 @@ function requireAlive(inode: Inode): void {
 function isCurrent(inode: Inode): boolean {
   if (inode.content?.isBusy === true || inode.isUnlinked) return true
   const maximumAgeMs = Math.min(OPEN_REVALIDATE_MS, inode.mount.options.expirationMs)
-  return performance.now() - inode.validatedMs < maximumAgeMs
+  const { validatedMs, mount } = inode
+  return validatedMs >= mount.invalidatedMs && performance.now() - validatedMs < maximumAgeMs
 }
 
 function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {

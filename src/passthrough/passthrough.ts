@@ -75,6 +75,12 @@ export class Passthrough {
 
   // ---- mounts
 
+  /** Its directory is open. True for mounts that are not ours. */
+  isReady(place: Mount): boolean {
+    const mount = this.mounts.get(place.root)
+    return mount === undefined || mount.root.descriptor !== null
+  }
+
   /** `place` is in the tree of mounts, or about to be. A root that can't be opened is tried again by who needs it. */
   add(place: Mount, options: HostMountOptions): void {
     const mount = new HostMount(place, options)

@@ -16,7 +16,6 @@ import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { BackendCounters } from '../observability/backend-counters.js'
 import type { BackendTracer } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
-import type { OperationTotals } from '../observability/operation-counters.js'
 import type { RequestWatcher } from '../observability/request-record.js'
 import type { HostMountOptions } from '../passthrough/host-mount.js'
 import { Passthrough, type PassthroughStats } from '../passthrough/passthrough.js'
@@ -29,6 +28,7 @@ import {
   type NativeDevice,
   type NativePool,
 } from './native.js'
+import { ServerControl, type MountOperations } from './server-control.js'
 import { Session } from './session.js'
 import { Stores } from './stores.js'
 
@@ -94,11 +94,7 @@ export interface ServerOptions {
   readonly onFrontEndGone?: () => void
 }
 
-export interface MountOperations {
-  readonly mount: string
-  readonly type: string
-  readonly operations: readonly OperationTotals[]
-}
+export type { MountOperations } from './server-control.js'
 
 /** What a mount's store costs and what the cache does for it. */
 export interface MountGauges {
@@ -150,6 +146,8 @@ export interface ServerStats {
 export class Server {
   /** Removed mounts that are coming to their end. */
   private readonly retiring = new Set<Promise<void>>()
+  /** These mounts, until they have come to it. */
+  private readonly leaving: Set<Mount>
   /** Aborted when the server stops: no more grace. */
   private readonly stopping = new AbortController()
 
@@ -162,8 +160,11 @@ export class Server {
     private readonly stores: Stores,
     private readonly directory: CacheDirectory | null,
     private readonly logger: Logger,
-    private readonly frontEnd: { readonly isConnected: boolean },
-  ) {}
+    /** What those may ask and do who operate the daemon. */
+    readonly control: ServerControl,
+  ) {
+    this.leaving = control.leaving
+  }
 
   /**
    * Build everything, bottom to top, and listen. Rejects when the socket is no good. A store that can't be set up yet does
@@ -211,7 +212,6 @@ export class Server {
     }
     for (const place of table.mounts) passthrough.warnIfHidden(place)
     const session = new Session(fs, passthrough)
-    const frontEnd = { isConnected: false }
     const device: NativeDevice = new native.Device({
       requestQueues: settings.requestQueues,
       slots: SLOTS,
@@ -220,9 +220,8 @@ export class Server {
       onRequests: (readyCount) => dispatcher.onRequests(readyCount),
       onEvent: (event, detail, value) => {
         logEvent(logger, event, detail, value)
-        if (event === 'connect') frontEnd.isConnected = true
+        if (event === 'connect' || event === 'disconnect') control.isConnected = event === 'connect'
         if (event !== 'disconnect') return
-        frontEnd.isConnected = false
         session.end()
         onFrontEndGone?.()
       },
@@ -231,6 +230,7 @@ export class Server {
       ...([fs, passthrough, session, device, new Arena(device, SLOTS), SLOTS] as const),
       settings.requestMetrics,
     )
+    const control = new ServerControl({ fs, passthrough, session, device, dispatcher, stores, directory })
     try {
       listen(device, settings, socket)
     } catch (error) {
@@ -238,7 +238,7 @@ export class Server {
       pool.close()
       throw error
     }
-    return new Server(fs, passthrough, device, dispatcher, pool, stores, directory, logger, frontEnd)
+    return new Server(fs, passthrough, device, dispatcher, pool, stores, directory, logger, control)
   }
 
   /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
@@ -252,13 +252,7 @@ export class Server {
 
   /** What the guest's requests came to, by mount, since the mount was made; directories above the mounts are a mount too. */
   operations(): MountOperations[] {
-    this.dispatcher.settleCounts()
-    const { mounts } = this.fs
-    const all = new Set([mounts.root.mount, ...mounts.mounts])
-    return [...all].map(({ options, operations }) => ({
-      ...{ mount: options.name, type: options.type },
-      operations: operations.totals(),
-    }))
+    return this.control.operations()
   }
 
   /** Show it every call of a store from now on; null: nobody looks any more. One at a time. */
@@ -272,7 +266,7 @@ export class Server {
     const passthrough = this.passthrough.stats()
     return {
       device: this.device.stats(),
-      isConnected: this.frontEnd.isConnected,
+      isConnected: this.control.isConnected,
       inodes: fs.inodes.count + passthrough.inodes,
       openFiles: fs.files.count + passthrough.openFiles,
       openDirectories: fs.directories.count + passthrough.openDirectories,
@@ -402,11 +396,13 @@ export class Server {
     // A stopping server commits everything by itself.
     if (this.stopping.signal.aborted) return
     fs.mounts.detach(mount)
+    this.leaving.add(mount)
     const { signal } = this.stopping
     const hasRetired = this.passthrough.retire(mount, graceMs, signal)
     const retiring = Promise.all([retireMount(fs, mount, graceMs, signal), hasRetired]).then(
       ([filesLost]) => {
         this.retiring.delete(retiring)
+        this.leaving.delete(mount)
         if (filesLost === 0) logger.info({ mount: name }, 'mount removed')
         else
           logger.error(

@@ -12,6 +12,18 @@ import type { BackendTracing } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
 import type { ServerMount } from './server.js'
 
+/** Why a mount's store can't be used now. */
+export interface StoreFault {
+  /** It could not be set up yet; or it has not answered several times in a row, and is left alone for a moment. */
+  readonly kind: 'unavailable' | 'away'
+  readonly error: unknown
+}
+
+interface StoreHealth {
+  readonly storeKey: string
+  fault: StoreFault | null
+}
+
 /** Makes the mounts' stores, with what the daemon puts in front of each. */
 export class Stores {
   private readonly recoveries = new Map<string, Recovery>()
@@ -19,6 +31,8 @@ export class Stores {
   private readonly counters = new Map<string, BackendCounters>()
   /** Who traces the calls of all stores. */
   readonly tracing: BackendTracing = { tracer: null }
+  /** By profile, of the store that it has now: one that it had before has an entry that nobody reads. */
+  private readonly health = new Map<string, StoreHealth>()
 
   /** `directory`: the cache's; null where there is none. */
   constructor(
@@ -53,16 +67,35 @@ export class Stores {
   create(mount: ServerMount): Backend {
     const { logger, directory } = this
     const { name, storeKey } = mount
+    const health: StoreHealth = { storeKey, fault: null }
     const circuitChanged = (error: StorageError | null): void => {
+      health.fault = error === null ? null : { kind: 'away', error }
       if (error === null) logger.info({ mount: name }, 'the store answers again')
       else logger.error({ mount: name, err: error }, 'the store does not answer; requests to it fail at once')
     }
     const observer = { mount: name, counters: this.countersOf(name), tracing: this.tracing }
     const backend = createBackend(mount, circuitChanged, observer)
+    this.health.set(name, health)
     if (directory === null) return backend
     const staging = this.stagingOf(mount)
     const whole = staging === null ? backend : recoverFirst(backend, this.recoveryOf(storeKey, staging))
     return isLocalType(mount.type) ? whole : withDiskTier(whole, directory.tier, storeKey)
+  }
+
+  /** null: the mount's store can be used, as far as anybody knows. */
+  faultOf(name: string): StoreFault | null {
+    return this.health.get(name)?.fault ?? null
+  }
+
+  /** Forget what the second tier has of a part of the mount's store. */
+  forgetBelow(name: string, path: string): void {
+    const storeKey = this.health.get(name)?.storeKey
+    if (storeKey !== undefined)
+      this.directory?.tier.forgetBelow(path === '' ? storeKey : `${storeKey}/${path}`)
+  }
+
+  private isUnavailable({ name, storeKey }: ServerMount, error: unknown): void {
+    this.health.set(name, { storeKey, fault: { kind: 'unavailable', error } })
   }
 
   private recoveryOf(storeKey: string, staging: Staging): Recovery {
@@ -82,12 +115,13 @@ export class Stores {
       this.removeLeftovers(backend, mount)
       return backend
     } catch (error) {
+      this.isUnavailable(mount, error)
       logger.error(
         { mount: mount.name, err: error },
         'a mount is not available yet; requests to it will try again',
       )
       const standIn = deferBackend(
-        () => this.create(mount),
+        () => this.createAgain(mount),
         error,
         (backend) => {
           logger.info({ mount: mount.name }, 'mount available')
@@ -96,6 +130,15 @@ export class Stores {
         },
       )
       return standIn
+    }
+  }
+
+  private createAgain(mount: ServerMount): Backend {
+    try {
+      return this.create(mount)
+    } catch (error) {
+      this.isUnavailable(mount, error)
+      throw error
     }
   }
 

@@ -1,0 +1,188 @@
+/** What those may ask and do who operate a running server. Nothing here takes long, whatever the guest has open and cached. */
+import type { BlockCacheCounters } from '../cache/block-cache.js'
+import type { CacheDirectory } from '../cache/cache-directory.js'
+import type { DiskTierStats } from '../cache/disk-tier.js'
+import type { FileSystem } from '../fs/file-system.js'
+import { flush, type Flushed } from '../fs/flush.js'
+import { FsError } from '../fs/fs-error.js'
+import type { HandleTable } from '../fs/handle-table.js'
+import { invalidate, type Invalidated } from '../fs/invalidate.js'
+import type { Mount } from '../fs/mount.js'
+import type { OperationTotals } from '../observability/operation-counters.js'
+import type { RequestWatcher } from '../observability/request-record.js'
+import type { Passthrough } from '../passthrough/passthrough.js'
+import type { Dispatcher } from './dispatcher.js'
+import type { DeviceStats, NativeDevice } from './native.js'
+import type { Session } from './session.js'
+import type { Stores } from './stores.js'
+
+export interface MountOperations {
+  readonly mount: string
+  readonly type: string
+  readonly operations: readonly OperationTotals[]
+}
+
+/** `unavailable`: could not be set up yet; `away`: does not answer, and is left alone for a moment; `removed`: by a reload, while its files are closed. */
+export type MountStateName = 'ready' | 'unavailable' | 'away' | 'removed'
+
+export interface MountState {
+  readonly name: string
+  readonly type: string
+  readonly mountPoint: readonly string[]
+  readonly readOnly: boolean
+  readonly state: MountStateName
+  /** Why it is not ready; null where it is, or nobody knows. May hold secrets. */
+  readonly error: unknown
+  /** Of slabs with unsaved data: somewhat more than the data. */
+  readonly dirtyBytes: number
+  readonly dirtyFiles: number
+  readonly openFiles: number
+  readonly openDirectories: number
+  /** Requests since the mount was made, and how many of them failed; 0 where they are not counted. */
+  readonly requests: number
+  readonly errors: number
+}
+
+export interface ServerState {
+  /** A front-end (QEMU...) is connected, and the guest has mounted the file system. */
+  readonly isConnected: boolean
+  readonly isMounted: boolean
+  /** How many sessions have ended. */
+  readonly sessionsEnded: number
+}
+
+export interface ServerCounters {
+  readonly device: DeviceStats
+  readonly cache: BlockCacheCounters
+  /** null: there is no second tier. */
+  readonly diskTier: DiskTierStats | null
+  /** That the guest knows, pass-through mounts too. */
+  readonly inodes: number
+  readonly openFiles: number
+  readonly openDirectories: number
+}
+
+interface Parts {
+  readonly fs: FileSystem
+  readonly passthrough: Passthrough
+  readonly session: Session
+  readonly device: NativeDevice
+  readonly dispatcher: Dispatcher
+  readonly stores: Stores
+  readonly directory: CacheDirectory | null
+}
+
+export class ServerControl {
+  isConnected = false
+  /** Removed mounts that are coming to their end. */
+  readonly leaving = new Set<Mount>()
+
+  constructor(private readonly parts: Parts) {}
+
+  state(): ServerState {
+    const { isInitialized, epoch } = this.parts.session
+    return { isConnected: this.isConnected, isMounted: isInitialized, sessionsEnded: epoch }
+  }
+
+  /** Those in the tree, and removed ones that have not come to their end. */
+  mounts(): MountState[] {
+    const { fs, passthrough, dispatcher } = this.parts
+    dispatcher.settleCounts()
+    const files = new Map<Mount, number>()
+    const directories = new Map<Mount, number>()
+    countByMount(fs.files, ({ inode }) => inode.mount, files)
+    countByMount(passthrough.files, ({ inode }) => inode.mount.place, files)
+    countByMount(fs.directories, ({ inode }) => inode.mount, directories)
+    countByMount(passthrough.directories, ({ inode }) => inode.mount.place, directories)
+    return [...fs.mounts.mounts, ...this.leaving].map((mount) => ({
+      ...describe(mount),
+      ...this.healthOf(mount),
+      openFiles: files.get(mount) ?? 0,
+      openDirectories: directories.get(mount) ?? 0,
+    }))
+  }
+
+  private healthOf(mount: Mount): Pick<MountState, 'state' | 'error'> {
+    const { stores, passthrough } = this.parts
+    if (mount.isRemoved) return { state: 'removed', error: null }
+    const fault = stores.faultOf(mount.options.name)
+    if (fault !== null) return { state: fault.kind, error: fault.error }
+    if (passthrough.isReady(mount)) return { state: 'ready', error: null }
+    return { state: 'unavailable', error: 'its directory cannot be opened; the log says why' }
+  }
+
+  counters(): ServerCounters {
+    const { fs, passthrough, device, directory } = this.parts
+    const host = passthrough.stats()
+    return {
+      device: device.stats(),
+      cache: fs.cache.counters(),
+      diskTier: directory?.tier.stats() ?? null,
+      inodes: fs.inodes.count + host.inodes,
+      openFiles: fs.files.count + host.openFiles,
+      openDirectories: fs.directories.count + host.openDirectories,
+    }
+  }
+
+  /** What the guest's requests came to, by mount, since the mount was made; directories above the mounts are a mount too. */
+  operations(): MountOperations[] {
+    const { fs, dispatcher } = this.parts
+    dispatcher.settleCounts()
+    const all = new Set([fs.mounts.root.mount, ...fs.mounts.mounts])
+    return [...all].map(({ options, operations }) => ({
+      ...{ mount: options.name, type: options.type },
+      operations: operations.totals(),
+    }))
+  }
+
+  /** Commit what is dirty, of all mounts or of the one by this name. ENOENT when there is none. */
+  async flush(mountName: string | null): Promise<Flushed> {
+    const { fs } = this.parts
+    if (mountName === null) return flush(fs, null)
+    const mount = fs.mounts.find(mountName)
+    if (mount === undefined) throw new FsError('ENOENT', `there is no mount ${JSON.stringify(mountName)}`)
+    return flush(fs, mount)
+  }
+
+  /** See fs/invalidate.ts. EINVAL for a path that is none. */
+  invalidate(path: string): Promise<Invalidated> {
+    const { fs, stores } = this.parts
+    return invalidate(fs, path, ({ options }, storePath) => {
+      stores.forgetBelow(options.name, storePath)
+    })
+  }
+
+  watch(watcher: RequestWatcher): void {
+    this.parts.dispatcher.watch(watcher)
+  }
+
+  unwatch(watcher: RequestWatcher): void {
+    this.parts.dispatcher.unwatch(watcher)
+  }
+}
+
+function describe({
+  options,
+  account,
+  operations,
+}: Mount): Omit<MountState, 'state' | 'error' | 'openFiles' | 'openDirectories'> {
+  const totals = operations.totals()
+  return {
+    ...{ name: options.name, type: options.type, mountPoint: options.mountPoint, readOnly: options.readOnly },
+    dirtyBytes: account.heldBytes,
+    dirtyFiles: account.dirtyContents.size,
+    requests: totals.reduce((sum, { count }) => sum + count, 0),
+    errors: totals.reduce((sum, { errors }) => sum + errors.reduce((part, { count }) => part + count, 0), 0),
+  }
+}
+
+function countByMount<T extends object>(
+  handles: HandleTable<T>,
+  mountOf: (handle: T) => Mount,
+  counts: Map<Mount, number>,
+): void {
+  handles.forEach((handle) => {
+    const mount = mountOf(handle)
+    counts.set(mount, (counts.get(mount) ?? 0) + 1)
+  })
+}
