@@ -63,6 +63,11 @@ export function redactValues(logger: Logger, values: Iterable<string>): void {
   states.get(logger)?.redactor.add(values)
 }
 
+/** `text` as `logger` would print it, without secrets. */
+export function redactText(logger: Logger, text: string): string {
+  return states.get(logger)?.redactor.text(text) ?? text
+}
+
 /** Write out what is still buffered, before the process ends. Never throws: at that point nobody could be told. */
 export function flushLogger(logger: Logger): void {
   try {
