@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { fileErrorReason } from './file-error.js'
 import { formatSize } from './size.js'
 import type { Overrides } from './command-line.js'
-import { parseSettings } from './parse.js'
+import { parseControlSocket, parseSettings } from './parse.js'
 import { ConfigError } from './problem.js'
 import type { Settings } from './settings.js'
 
@@ -22,6 +22,14 @@ export function loadSettings(file: string | undefined, overrides: Overrides = {}
   return file === undefined
     ? parseSettings('', COMMAND_LINE, overrides)
     : parseSettings(readText(file), file, overrides)
+}
+
+/**
+ * The control socket that the configuration file names; null: none.
+ * @throws ConfigError
+ */
+export function loadControlSocket(file: string): string | null {
+  return parseControlSocket(readText(file), file)
 }
 
 /** Whether others than the owner can read or write the file, which matters when it holds credentials. */

@@ -40,6 +40,22 @@ export function parseSettings(text: string, fileName: string, overrides: Overrid
   return settings
 }
 
+/**
+ * Only where the daemon's control socket is: whoever asks the daemon need not have the secrets that the rest of the file is about. null: it has none.
+ * @throws ConfigError
+ */
+export function parseControlSocket(text: string, fileName: string): string | null {
+  const server = parseText(text, fileName)[SERVER_TABLE]
+  const value = isTable(server) ? server['control_socket'] : undefined
+  const result = v.safeParse(serverSchema.entries.control_socket, value)
+  if (result.success) return result.output ?? null
+  const path = [SERVER_TABLE, 'control_socket']
+  const [{ message }] = result.issues
+  throw new ConfigError(fileName, [
+    { line: new KeyLines(text).find(path), keyPath: formatKeyPath(path), message },
+  ])
+}
+
 function parseText(text: string, fileName: string): Table {
   try {
     return parseToml(text)

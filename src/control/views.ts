@@ -1,0 +1,157 @@
+/** The answers of the control socket: the one place that knows what is shown of the daemon, and by which names. Nothing of the daemon is loaded by it. */
+import { formatMountPoint } from '../config/mount-point.js'
+import type { OperationTotals } from '../observability/operation-counters.js'
+import type { MountOperations, MountState, MountStateName, ServerControl } from '../virtio/server-control.js'
+
+/** The last time that the configuration was to be loaded again. */
+export interface ReloadView {
+  /** ISO 8601, UTC. */
+  readonly time: string
+  readonly cause: string
+  /** `refused`: the file has faults, and nothing was changed. */
+  readonly outcome: 'applied' | 'refused'
+  /** Why it was refused, or which keys need a restart; null: there is nothing to say. */
+  readonly detail: string | null
+}
+
+/** What the daemon knows of itself. */
+export interface DaemonFacts {
+  readonly version: string
+  /** null: the command line says all. */
+  readonly configFile: string | null
+  /** null: an inherited descriptor. */
+  readonly socketPath: string | null
+  /** null: there was none yet. */
+  readonly lastReload: ReloadView | null
+  readonly logLevel: string
+  readonly accessLog: string | null
+}
+
+export interface StatusView extends DaemonFacts {
+  readonly pid: number
+  readonly uptimeSeconds: number
+  readonly frontEnd: {
+    readonly connected: boolean
+    readonly mounted: boolean
+    readonly sessionsEnded: number
+  }
+  readonly memory: { readonly residentBytes: number; readonly heapBytes: number }
+  readonly cache: CacheView
+  readonly mounts: number
+}
+
+export interface CacheView {
+  readonly sizeBytes: number
+  readonly usedBytes: number
+  /** Of slabs with unsaved data: somewhat more than the data. */
+  readonly dirtyBytes: number
+  readonly dirtyFiles: number
+  readonly evictions: number
+  /** Requests that wait for room. */
+  readonly waiters: number
+  /** Reads that the cache could answer, and those for which a store was asked; null: not counted. */
+  readonly hits: number | null
+  readonly misses: number | null
+}
+
+export interface MountView {
+  readonly name: string
+  readonly type: string
+  readonly mountPoint: string
+  readonly readOnly: boolean
+  readonly state: MountStateName
+  readonly error: string | null
+  readonly dirtyBytes: number
+  readonly dirtyFiles: number
+  readonly openFiles: number
+  readonly openDirectories: number
+  readonly requests: number
+  readonly errors: number
+}
+
+/** Calls of stores since the daemon started. */
+export interface BackendView {
+  readonly requests: number
+  readonly retries: number
+  readonly totalUs: number
+  readonly readBytes: number
+  readonly writtenBytes: number
+}
+
+/** Counters since the daemon started; two of these give rates. */
+export interface StatsView {
+  /** Monotonic. */
+  readonly timeMs: number
+  /** Processor time that the daemon has used. */
+  readonly cpuUs: number
+  readonly residentBytes: number
+  readonly cache: CacheView
+  readonly diskTier: { readonly usedBytes: number; readonly hits: number; readonly misses: number } | null
+  /** null: not counted. */
+  readonly backend: BackendView | null
+  readonly device: { readonly requests: number; readonly bursts: number; readonly inFlight: number }
+  readonly inodes: number
+  readonly openFiles: number
+  readonly openDirectories: number
+  readonly operations: readonly (Omit<MountOperations, 'operations'> & {
+    readonly operations: readonly OperationTotals[]
+  })[]
+}
+
+/** Hides secrets in what a store's error says. */
+export type Redact = (text: string) => string
+
+export function statusView(server: ServerControl, facts: DaemonFacts): StatusView {
+  const { isConnected, isMounted, sessionsEnded } = server.state()
+  const { rss, heapUsed } = process.memoryUsage()
+  return {
+    ...facts,
+    pid: process.pid,
+    uptimeSeconds: Math.round(process.uptime()),
+    frontEnd: { connected: isConnected, mounted: isMounted, sessionsEnded },
+    memory: { residentBytes: rss, heapBytes: heapUsed },
+    cache: cacheView(server),
+    mounts: server.mounts().length,
+  }
+}
+
+export function mountViews(server: ServerControl, redact: Redact): MountView[] {
+  return server.mounts().map((mount) => ({
+    ...mount,
+    mountPoint: formatMountPoint(mount.mountPoint),
+    error: errorText(mount, redact),
+  }))
+}
+
+function errorText({ error }: MountState, redact: Redact): string | null {
+  if (error === null) return null
+  const text = error instanceof Error ? error.message : typeof error === 'string' ? error : 'unknown'
+  return redact(text).replaceAll(/\s*\n\s*/g, ' ')
+}
+
+export function statsView(server: ServerControl): StatsView {
+  const { device, diskTier, inodes, openFiles, openDirectories } = server.counters()
+  const { user, system } = process.cpuUsage()
+  return {
+    timeMs: performance.now(),
+    cpuUs: user + system,
+    residentBytes: process.memoryUsage.rss(),
+    cache: cacheView(server),
+    diskTier:
+      diskTier === null ? null : { usedBytes: diskTier.bytes, hits: diskTier.hits, misses: diskTier.misses },
+    backend: null,
+    device: { requests: device.requests, bursts: device.bursts, inFlight: device.slotsInFlight },
+    ...{ inodes, openFiles, openDirectories },
+    operations: server.operations(),
+  }
+}
+
+function cacheView(server: ServerControl): CacheView {
+  const { cache } = server.counters()
+  return {
+    ...{ sizeBytes: cache.poolBytes, usedBytes: cache.leasedBytes },
+    ...{ dirtyBytes: cache.heldBytes, dirtyFiles: cache.dirtyFiles },
+    ...{ evictions: cache.evictions, waiters: cache.waiters },
+    ...{ hits: null, misses: null },
+  }
+}
