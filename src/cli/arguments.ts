@@ -4,6 +4,8 @@ import { parseArgs } from 'node:util'
 import type { Overrides } from '../config/index.js'
 import { didYouMean } from '../config/suggestion.js'
 import { ValueError } from '../config/problem.js'
+import { ACTION_NAMES, isAction, parseOperate, type OperateCommand } from './operate-arguments.js'
+import { UsageError } from './usage-error.js'
 import {
   applyList,
   applyOption,
@@ -13,12 +15,15 @@ import {
   type VirtiofsdArguments,
 } from './virtiofsd-options.js'
 
+export { UsageError } from './usage-error.js'
+
 export type Command =
   | { readonly kind: 'help' }
   | { readonly kind: 'version' }
   | { readonly kind: 'capabilities' }
   | ({ readonly kind: 'check'; readonly connect: boolean } & RunArguments)
   | ({ readonly kind: 'run' } & RunArguments)
+  | OperateCommand
 
 export interface RunArguments {
   /** Absent: the command line says all. */
@@ -35,11 +40,6 @@ export interface RunArguments {
   readonly rlimitNofile?: number
   /** Sentences on options that have no effect, for the log. */
   readonly remarks: readonly string[]
-}
-
-/** A command line that can't be followed; the message is one line. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
 }
 
 const OWN_OPTIONS = {
@@ -74,6 +74,7 @@ const OPTION_NAMES = [...LONG_OPTIONS.keys(), ...Object.keys(OWN_OPTIONS)].map((
 
 export const HELP = `Usage: ovfsd --config-file=FILE [OPTION]...
        ovfsd --shared-dir=DIR (--socket-path=PATH | --fd=N) [OPTION]...
+       ovfsd COMMAND [OPTION]...
 Serve object stores, file stores and directories to a virtual machine as a
 virtio-fs device.
 
@@ -106,6 +107,13 @@ shared directory:
 virtiofsd's other options are accepted; the log says why they have no effect.
 Without --config-file the daemon ends when the hypervisor disconnects.
 
+Commands for a running daemon (ovfsd COMMAND --help says more):
+  status, mounts       what it is, and how its mounts are
+  stats, top           rates, as they change
+  flush, invalidate    store what is dirty; forget what is cached
+  trace, profile       requests as they come; where their time goes
+  log-level            change what is logged
+
 SIGTERM and SIGINT write back what is dirty, then end the daemon; a second one
 ends it at once and loses what is not yet written. SIGHUP loads the
 configuration again, as does saving it.
@@ -120,6 +128,8 @@ configuration, 70 internal error.
  * @throws UsageError
  */
 export function parseArguments(args: readonly string[]): Command {
+  const [first] = args
+  if (first !== undefined && isAction(first)) return parseOperate(first, args.slice(1))
   const { values, tokens } = parseArgs({
     args: [...args],
     options: OPTIONS,
@@ -133,7 +143,9 @@ export function parseArguments(args: readonly string[]): Command {
   const parsed: Parsed = { asked: {}, remarks: new Map() }
   for (const token of tokens) {
     if (token.kind === 'positional')
-      throw new UsageError(`unexpected argument ${JSON.stringify(token.value)}`)
+      throw new UsageError(
+        `unexpected argument ${JSON.stringify(token.value)}${didYouMean(token.value, ACTION_NAMES)}`,
+      )
     if (token.kind === 'option') takeOption(parsed, token.name, token.rawName, token.value)
   }
   if (own['version'] === true) return { kind: 'version' }

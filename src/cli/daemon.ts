@@ -12,6 +12,7 @@ import type { RunArguments } from './arguments.js'
 import { EXIT_FAILURE, EXIT_USAGE } from './exit-code.js'
 import { ConfigWatcher } from './config-watcher.js'
 import { limitHeapGrowth } from './heap.js'
+import { Instruments } from './instruments.js'
 import { Lifecycle, type RunningServer } from './lifecycle.js'
 import { limitOpenFiles, syslogOf } from './host-process.js'
 import { groupId } from './group-id.js'
@@ -72,8 +73,13 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
         if (!settings.settings.waitForReconnect) lifecycle.stop('the front-end has gone')
       },
     })
+    const instruments = new Instruments(server, logger, {
+      configFile: configFile ?? null,
+      socketPath: args.socketFd === undefined ? settings.settings.socketPath : null,
+    })
+    lifecycle.run(instruments.around(server))
+    await instruments.start(settings.settings)
     await serveMetrics(server, settings, logger, lifecycle)
-    lifecycle.run(server)
     if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
       keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)
     announce(logger, settings, args)
@@ -83,12 +89,17 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
       })
     } else {
       warnOfOpenFile(logger, configFile, secrets)
-      const onReload = (running: Settings): void => {
+      const onReload: ReloaderOptions['onReload'] = (running, outcome) => {
         settings = running
         lifecycle.shutdownTimeoutMs = running.settings.shutdownTimeoutMs
+        instruments.follow(running.settings, outcome)
       }
       const options = { configFile, overrides, logger, server, settings, onReload }
-      hangUps.answer(await followFile(options, lifecycle))
+      const reload = await followFile(options, lifecycle)
+      hangUps.answer(() => {
+        instruments.reopen()
+        reload()
+      })
     }
   } catch (error) {
     process.stderr.write(`ovfsd: can't start: ${reason(error, secrets)}\n`)
@@ -102,8 +113,8 @@ async function followFile(options: ReloaderOptions, lifecycle: Lifecycle): Promi
   const { configFile, logger, settings, onReload } = options
   const reloader = new Reloader({
     ...options,
-    onReload: (running) => {
-      onReload(running)
+    onReload: (running, outcome) => {
+      onReload(running, outcome)
       watcher.watch([configFile, ...running.secretFiles])
     },
   })

@@ -10,6 +10,7 @@
  */
 import { flushLogger, type Logger } from '../observability/logger.js'
 import type { ServerSettings, SettingsDiff } from '../config/index.js'
+import type { ServerControl } from '../virtio/server-control.js'
 import { EXIT_FAILURE, EXIT_OK, EXIT_SOFTWARE } from './exit-code.js'
 
 export interface ServerChange extends Pick<SettingsDiff, 'added' | 'removed' | 'changed'> {
@@ -23,6 +24,8 @@ export interface RunningServer {
   dirtyBytes?(): number
   /** Go over to other mounts and settings. Returns the names of the mounts that could not be changed and stay as they were. */
   reload(change: ServerChange): Promise<readonly string[]>
+  /** What operators may ask and do; absent in tests of the daemon's life. */
+  readonly control?: ServerControl
 }
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const

@@ -23,8 +23,15 @@ export interface ReloaderOptions {
   readonly server: RunningServer
   /** What the daemon runs with. */
   readonly settings: Settings
-  /** Told after every attempt what the daemon runs with. */
-  readonly onReload: (settings: Settings) => void
+  /** Told after every attempt what the daemon runs with, and what came of it; null: there was nothing new. */
+  readonly onReload: (settings: Settings, outcome: ReloadOutcome | null) => void
+}
+
+export interface ReloadOutcome {
+  readonly cause: string
+  readonly outcome: 'applied' | 'refused'
+  /** Why it was refused, or which keys need a restart; null: there is nothing to say. */
+  readonly detail: string | null
 }
 
 export class Reloader {
@@ -58,18 +65,21 @@ export class Reloader {
   async #reload(cause: string, isExplicit: boolean): Promise<void> {
     const { configFile, overrides, logger, server, onReload } = this.#options
     const next = this.#load(configFile, overrides)
-    if (next === undefined) {
-      onReload(this.#settings)
+    if (typeof next === 'string') {
+      onReload(this.#settings, { cause, outcome: 'refused', detail: next })
       return
     }
     const before = this.#settings
     const diff = diffSettings(before, next)
     // Before anything can fail with them in its message.
     redactValues(logger, secretsOf(next))
-    if (isExplicit || isNews(diff)) await this.#apply(server, next, diff, cause)
+    const isApplied = isExplicit || isNews(diff)
+    if (isApplied) await this.#apply(server, next, diff, cause)
     else this.#settings = { ...before, secretFiles: next.secretFiles }
-    this.#complain(restartNeeded(diff))
-    onReload(this.#settings)
+    const keys = restartNeeded(diff)
+    this.#complain(keys)
+    const detail = keys.length === 0 ? null : `need a restart: ${keys.join(', ')}`
+    onReload(this.#settings, isApplied ? { cause, outcome: 'applied', detail } : null)
   }
 
   async #apply(server: RunningServer, next: Settings, diff: SettingsDiff, cause: string): Promise<void> {
@@ -87,7 +97,8 @@ export class Reloader {
     logger.info({ cause, ...names }, 'configuration reloaded')
   }
 
-  #load(configFile: string, overrides: Overrides): Settings | undefined {
+  /** The reason in place of settings where the file has faults. */
+  #load(configFile: string, overrides: Overrides): Settings | string {
     try {
       return loadSettings(configFile, overrides)
     } catch (error) {
@@ -100,7 +111,7 @@ export class Reloader {
         )
       }
       this.#complaint = reason
-      return undefined
+      return reason
     }
   }
 

@@ -3,6 +3,7 @@ import { HELP, parseArguments, UsageError, type Command, type RunArguments } fro
 import { packageVersion } from '../observability/package-version.js'
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-code.js'
 import { sharedDirectoryFault } from './shared-directory.js'
+import { packageVersion } from './version.js'
 
 /** @returns the exit code; a running daemon instead ends the process itself */
 export async function run(args: readonly string[]): Promise<number> {
@@ -26,6 +27,10 @@ export async function run(args: readonly string[]): Promise<number> {
       return EXIT_OK
     case 'check':
       return await check(command)
+    case 'operate': {
+      const { operate } = await import('./operate.js')
+      return await operate(command)
+    }
     case 'run': {
       const { runDaemon } = await import('./daemon.js')
       return await runDaemon(command)

@@ -62,6 +62,21 @@ export class Program {
     return this.#stderr
   }
 
+  /** Resolves when standard output holds `text`, rejects if the process ends without it. */
+  async prints(text: string): Promise<void> {
+    const ended = this.#ended.then(() => 'ended' as const)
+    while (!this.#stdout.includes(text)) {
+      const data = this.#child.stdout === null ? ended : once(this.#child.stdout, 'data')
+      if ((await Promise.race([data, ended])) === 'ended' && !this.#stdout.includes(text)) {
+        throw new Error(`ended without printing ${JSON.stringify(text)}:\n${this.#stdout}${this.#stderr}`)
+      }
+    }
+  }
+
+  get stdout(): string {
+    return this.#stdout
+  }
+
   async outcome(): Promise<Outcome> {
     await this.#ended
     const { exitCode: code, signalCode: signal } = this.#child
