@@ -36,8 +36,6 @@ export interface BlockCacheStats {
   readonly waiters: number
 }
 
-export type BlockCacheCounters = Omit<BlockCacheStats, 'wastedBytes'>
-
 /**
  * The blocks of all files and the budget they share. Clean blocks are evicted by a clock (a hit only sets a bit);
  * when none is left, writers wait while the oldest dirty files of their store are committed.
@@ -99,16 +97,12 @@ export class BlockCache {
 
   /** Looks at every block: not for a hot path. */
   stats(): BlockCacheStats {
-    return { ...this.counters(), wastedBytes: this.wastedBytes() }
-  }
-
-  /** What is known without looking at blocks. */
-  counters(): BlockCacheCounters {
     const accounts = [...this.accounts]
     return {
       poolBytes: this.pool.sizeBytes,
       leasedBytes: this.pool.leasedBytes,
       leasedSlabs: this.pool.leasedSlabs,
+      wastedBytes: this.wastedBytes(),
       evictableBlocks: this.evictableBlocks,
       heldBytes: accounts.reduce((total, { heldBytes }) => total + heldBytes, 0),
       dirtyFiles: accounts.reduce((total, { dirtyContents }) => total + dirtyContents.size, 0),

@@ -6,7 +6,7 @@ import type { AccessLog } from '../observability/access-log.js'
 import type { Logger } from '../observability/logger.js'
 import type { RunningServer } from './lifecycle.js'
 import type { ReloadOutcome } from './reloader.js'
-import { packageVersion } from './version.js'
+import { packageVersion } from '../observability/package-version.js'
 
 export class Instruments {
   private controlSocket: HttpEndpoint | null = null

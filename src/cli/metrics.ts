@@ -1,4 +1,3 @@
-import type { MetricsSource } from '../control/metrics.js'
 import type { Settings } from '../config/index.js'
 import type { Logger } from '../observability/logger.js'
 import type { Lifecycle, RunningServer } from './lifecycle.js'
@@ -9,23 +8,19 @@ import type { Lifecycle, RunningServer } from './lifecycle.js'
  * @throws Error where the address is no good; the server is closed then
  */
 export async function serveMetrics(
-  server: RunningServer & Partial<MetricsSource>,
+  server: RunningServer,
   { settings: { metricsAddress } }: Settings,
   logger: Logger,
   lifecycle: Lifecycle,
 ): Promise<void> {
-  if (metricsAddress === null || !isMetricsSource(server)) return
+  const { control } = server
+  if (metricsAddress === null || control === undefined) return
   const { MetricsEndpoint } = await import('../control/metrics-endpoint.js')
   try {
-    const endpoint = await MetricsEndpoint.listen(metricsAddress, server, logger)
+    const endpoint = await MetricsEndpoint.listen(metricsAddress, control, logger)
     lifecycle.afterClose(() => endpoint.close())
   } catch (error) {
     await server.close()
     throw error
   }
-}
-
-/** False for the servers of tests. */
-function isMetricsSource(server: Partial<MetricsSource>): server is RunningServer & MetricsSource {
-  return server.gauges !== undefined && server.operations !== undefined
 }

@@ -154,12 +154,10 @@ export function statsLine(rates: Rates): string {
       ...[bytesText(requests.readBytesPerSecond), bytesText(requests.writtenBytesPerSecond)],
     ],
     [shareText(rates.hitRatio), shareText(rates.diskTierHitRatio), rateText(rates.evictionsPerSecond)],
-    backend === null
-      ? ['-', '-', '-', '-']
-      : [
-          ...[rateText(backend.perSecond), durationText(backend.meanUs)],
-          ...[bytesText(backend.readBytesPerSecond), bytesText(backend.writtenBytesPerSecond)],
-        ],
+    [
+      ...[rateText(backend.perSecond), durationText(backend.meanUs)],
+      ...[bytesText(backend.readBytesPerSecond), bytesText(backend.writtenBytesPerSecond)],
+    ],
   ]
   return STATS_COLUMNS.map(([, columns], group) =>
     columns.map(([, size], index) => (cells[group]?.[index] ?? '').padStart(size)).join(' '),

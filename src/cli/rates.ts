@@ -30,17 +30,16 @@ export interface Rates {
   readonly residentBytes: number
   readonly dirtyBytes: number
   readonly requests: RequestRates
-  /** Of what was looked for in the cache; null: nothing was, or it is not counted. */
+  /** Of what was looked for in the cache; null: nothing was. */
   readonly hitRatio: number | null
   readonly diskTierHitRatio: number | null
   readonly evictionsPerSecond: number
-  /** null: not counted. */
   readonly backend: {
     readonly perSecond: number
     readonly meanUs: number
     readonly readBytesPerSecond: number
     readonly writtenBytesPerSecond: number
-  } | null
+  }
   readonly mounts: readonly MountRates[]
   /** Those that there were. */
   readonly operations: readonly OperationRates[]
@@ -150,8 +149,8 @@ function quantileUs({ count, buckets }: Sums, quantile: number): number {
 }
 
 interface Looks {
-  readonly hits: number | null
-  readonly misses: number | null
+  readonly hits: number
+  readonly misses: number
 }
 
 function ratioOf(before: Looks | null, after: Looks | null): number | null {
@@ -161,7 +160,6 @@ function ratioOf(before: Looks | null, after: Looks | null): number | null {
 }
 
 function backendRates(before: StatsView, after: StatsView, seconds: number): Rates['backend'] {
-  if (before.backend === null || after.backend === null) return null
   const requests = after.backend.requests - before.backend.requests
   return {
     perSecond: requests / seconds,

@@ -3,7 +3,6 @@ import { HELP, parseArguments, UsageError, type Command, type RunArguments } fro
 import { packageVersion } from '../observability/package-version.js'
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-code.js'
 import { sharedDirectoryFault } from './shared-directory.js'
-import { packageVersion } from './version.js'
 
 /** @returns the exit code; a running daemon instead ends the process itself */
 export async function run(args: readonly string[]): Promise<number> {

@@ -2,7 +2,7 @@
 import { LATENCY_BOUNDS, latencyBoundUs, type OperationTotals } from '../observability/operation-counters.js'
 import { errnoName } from '../observability/errno-name.js'
 import { METRICS, type MetricKey } from '../observability/metric-definitions.js'
-import type { MountGauges, MountOperations, ServerGauges } from '../virtio/server.js'
+import type { MountGauges, MountOperations, ServerGauges } from '../virtio/server-control.js'
 
 const US_PER_SECOND = 1e6
 const MS_PER_SECOND = 1000

@@ -5,7 +5,7 @@ import { getHeapStatistics } from 'node:v8'
 import type { Metric, Registry } from 'prom-client'
 import { METRICS, type MetricDefinition, type MetricKey } from '../observability/metric-definitions.js'
 import { packageVersion } from '../observability/package-version.js'
-import type { Server } from '../virtio/server.js'
+import type { ServerControl } from '../virtio/server-control.js'
 import { addGauges, addOperations, Samples, type Sample } from './metric-samples.js'
 
 /** A timer of this period, ms, tells how late the loop is: the kernel's own are often a millisecond late. */
@@ -20,7 +20,7 @@ const PORTION_LINES = 500
 const KEYS = Object.keys(METRICS) as MetricKey[]
 
 /** What metrics are made of. */
-export type MetricsSource = Pick<Server, 'operations' | 'gauges'>
+export type MetricsSource = Pick<ServerControl, 'operations' | 'gauges'>
 
 /** The exporter. The loop's lag is watched from its construction until `close`; prom-client is loaded by the first `text`. */
 export class Metrics {

@@ -1,7 +1,13 @@
 /** The answers of the control socket: the one place that knows what is shown of the daemon, and by which names. Nothing of the daemon is loaded by it. */
 import { formatMountPoint } from '../config/mount-point.js'
 import type { OperationTotals } from '../observability/operation-counters.js'
-import type { MountOperations, MountState, MountStateName, ServerControl } from '../virtio/server-control.js'
+import type {
+  MountOperations,
+  MountState,
+  MountStateName,
+  ServerControl,
+  ServerGauges,
+} from '../virtio/server-control.js'
 
 /** The last time that the configuration was to be loaded again. */
 export interface ReloadView {
@@ -49,9 +55,9 @@ export interface CacheView {
   readonly evictions: number
   /** Requests that wait for room. */
   readonly waiters: number
-  /** Reads that the cache could answer, and those for which a store was asked; null: not counted. */
-  readonly hits: number | null
-  readonly misses: number | null
+  /** Reads that the cache could answer, and those that had to wait for a store. */
+  readonly hits: number
+  readonly misses: number
 }
 
 export interface MountView {
@@ -87,8 +93,7 @@ export interface StatsView {
   readonly residentBytes: number
   readonly cache: CacheView
   readonly diskTier: { readonly usedBytes: number; readonly hits: number; readonly misses: number } | null
-  /** null: not counted. */
-  readonly backend: BackendView | null
+  readonly backend: BackendView
   readonly device: { readonly requests: number; readonly bursts: number; readonly inFlight: number }
   readonly inodes: number
   readonly openFiles: number
@@ -110,7 +115,7 @@ export function statusView(server: ServerControl, facts: DaemonFacts): StatusVie
     uptimeSeconds: Math.round(process.uptime()),
     frontEnd: { connected: isConnected, mounted: isMounted, sessionsEnded },
     memory: { residentBytes: rss, heapBytes: heapUsed },
-    cache: cacheView(server),
+    cache: cacheView(server.gauges()),
     mounts: server.mounts().length,
   }
 }
@@ -130,28 +135,50 @@ function errorText({ error }: MountState, redact: Redact): string | null {
 }
 
 export function statsView(server: ServerControl): StatsView {
-  const { device, diskTier, inodes, openFiles, openDirectories } = server.counters()
+  const gauges = server.gauges()
+  const { device, diskTier, inodes, openFiles, openDirectories } = gauges
   const { user, system } = process.cpuUsage()
   return {
     timeMs: performance.now(),
     cpuUs: user + system,
     residentBytes: process.memoryUsage.rss(),
-    cache: cacheView(server),
+    cache: cacheView(gauges),
     diskTier:
       diskTier === null ? null : { usedBytes: diskTier.bytes, hits: diskTier.hits, misses: diskTier.misses },
-    backend: null,
+    backend: backendView(gauges),
     device: { requests: device.requests, bursts: device.bursts, inFlight: device.slotsInFlight },
     ...{ inodes, openFiles, openDirectories },
     operations: server.operations(),
   }
 }
 
-function cacheView(server: ServerControl): CacheView {
-  const { cache } = server.counters()
-  return {
-    ...{ sizeBytes: cache.poolBytes, usedBytes: cache.leasedBytes },
-    ...{ dirtyBytes: cache.heldBytes, dirtyFiles: cache.dirtyFiles },
-    ...{ evictions: cache.evictions, waiters: cache.waiters },
-    ...{ hits: null, misses: null },
+function cacheView({ cacheBytes, cacheUsedBytes, cacheWaiters, mounts }: ServerGauges): CacheView {
+  let [dirtyBytes, dirtyFiles, evictions, hits, misses] = [0, 0, 0, 0, 0]
+  for (const { store } of mounts) {
+    if (store === null) continue
+    dirtyBytes += store.dirtyBytes
+    dirtyFiles += store.dirtyFiles
+    evictions += store.cache.evictions
+    hits += store.cache.hits
+    misses += store.cache.misses
   }
+  return {
+    ...{ sizeBytes: cacheBytes, usedBytes: cacheUsedBytes, waiters: cacheWaiters },
+    ...{ dirtyBytes, dirtyFiles, evictions, hits, misses },
+  }
+}
+
+function backendView({ mounts }: ServerGauges): BackendView {
+  let [requests, retries, totalUs, readBytes, writtenBytes] = [0, 0, 0, 0, 0]
+  for (const { store } of mounts) {
+    if (store === null) continue
+    retries += store.backend.retries
+    for (const totals of store.backend.operations.totals()) {
+      requests += totals.count
+      totalUs += totals.totalUs
+      if (totals.operation === 'read') readBytes += totals.bytes
+      else writtenBytes += totals.bytes
+    }
+  }
+  return { requests, retries, totalUs, readBytes, writtenBytes }
 }

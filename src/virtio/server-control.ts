@@ -1,5 +1,5 @@
 /** What those may ask and do who operate a running server. Nothing here takes long, whatever the guest has open and cached. */
-import type { BlockCacheCounters } from '../cache/block-cache.js'
+import type { CacheCounters } from '../cache/cache-counters.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
 import type { FileSystem } from '../fs/file-system.js'
@@ -8,6 +8,7 @@ import { FsError } from '../fs/fs-error.js'
 import type { HandleTable } from '../fs/handle-table.js'
 import { invalidate, type Invalidated } from '../fs/invalidate.js'
 import type { Mount } from '../fs/mount.js'
+import type { BackendCounters } from '../observability/backend-counters.js'
 import type { OperationTotals } from '../observability/operation-counters.js'
 import type { RequestWatcher } from '../observability/request-record.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
@@ -51,15 +52,35 @@ export interface ServerState {
   readonly sessionsEnded: number
 }
 
-export interface ServerCounters {
+/** What a mount's store costs and what the cache does for it. */
+export interface MountGauges {
+  readonly mount: string
+  readonly type: string
+  /** null: pass-through, which has neither. */
+  readonly store: {
+    readonly cache: Readonly<CacheCounters>
+    readonly backend: BackendCounters
+    /** Blocks with unsaved data. */
+    readonly dirtyBytes: number
+    readonly dirtyFiles: number
+    readonly dirtyAgeMs: number
+  } | null
+}
+
+/** What can be told at any time without looking at every inode and block, for those who ask every second. */
+export interface ServerGauges {
   readonly device: DeviceStats
-  readonly cache: BlockCacheCounters
-  /** null: there is no second tier. */
-  readonly diskTier: DiskTierStats | null
-  /** That the guest knows, pass-through mounts too. */
+  readonly isConnected: boolean
+  /** Pass-through mounts included, as in the following. */
   readonly inodes: number
   readonly openFiles: number
   readonly openDirectories: number
+  readonly cacheBytes: number
+  readonly cacheUsedBytes: number
+  readonly cacheWaiters: number
+  /** null: there is no second tier. */
+  readonly diskTier: DiskTierStats | null
+  readonly mounts: readonly MountGauges[]
 }
 
 interface Parts {
@@ -111,16 +132,37 @@ export class ServerControl {
     return { state: 'unavailable', error: 'its directory cannot be opened; the log says why' }
   }
 
-  counters(): ServerCounters {
+  gauges(): ServerGauges {
     const { fs, passthrough, device, directory } = this.parts
+    const { cache } = fs
     const host = passthrough.stats()
     return {
       device: device.stats(),
-      cache: fs.cache.counters(),
-      diskTier: directory?.tier.stats() ?? null,
+      isConnected: this.isConnected,
       inodes: fs.inodes.count + host.inodes,
       openFiles: fs.files.count + host.openFiles,
       openDirectories: fs.directories.count + host.openDirectories,
+      cacheBytes: cache.pool.sizeBytes,
+      cacheUsedBytes: cache.pool.leasedBytes,
+      cacheWaiters: cache.waiterCount,
+      diskTier: directory?.tier.stats() ?? null,
+      mounts: fs.mounts.mounts.map((mount) => this.gaugesOf(mount)),
+    }
+  }
+
+  private gaugesOf(mount: Mount): MountGauges {
+    const { options, account } = mount
+    const { name, type } = options
+    if (this.parts.passthrough.find(mount.root) !== undefined) return { mount: name, type, store: null }
+    return {
+      ...{ mount: name, type },
+      store: {
+        cache: account.counters,
+        backend: this.parts.stores.countersOf(name),
+        dirtyBytes: account.heldBytes,
+        dirtyFiles: account.dirtyContents.size,
+        dirtyAgeMs: account.dirtyAgeMs(),
+      },
     }
   }
 

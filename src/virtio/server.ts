@@ -5,7 +5,6 @@ import type { BackendOptions } from '../backends/create-backend.js'
 import { EmptyBackend } from '../backends/empty-backend.js'
 import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
 import { CacheDirectory } from '../cache/cache-directory.js'
-import type { CacheCounters } from '../cache/cache-counters.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
 import { SlabPool } from '../cache/slab-pool.js'
 import { FileSystem } from '../fs/file-system.js'
@@ -13,7 +12,6 @@ import type { Inode } from '../fs/inode.js'
 import { Mount, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
-import type { BackendCounters } from '../observability/backend-counters.js'
 import type { BackendTracer } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
 import type { RequestWatcher } from '../observability/request-record.js'
@@ -95,37 +93,6 @@ export interface ServerOptions {
 }
 
 export type { MountOperations } from './server-control.js'
-
-/** What a mount's store costs and what the cache does for it. */
-export interface MountGauges {
-  readonly mount: string
-  readonly type: string
-  /** null: pass-through, which has neither. */
-  readonly store: {
-    readonly cache: Readonly<CacheCounters>
-    readonly backend: BackendCounters
-    /** Blocks with unsaved data. */
-    readonly dirtyBytes: number
-    readonly dirtyFiles: number
-    readonly dirtyAgeMs: number
-  } | null
-}
-
-/** What can be told at any time without looking at every inode and block, for those who ask every second. */
-export interface ServerGauges {
-  readonly device: DeviceStats
-  readonly isConnected: boolean
-  /** Pass-through mounts included, as in the following. */
-  readonly inodes: number
-  readonly openFiles: number
-  readonly openDirectories: number
-  readonly cacheBytes: number
-  readonly cacheUsedBytes: number
-  readonly cacheWaiters: number
-  /** null: there is no second tier. */
-  readonly diskTier: DiskTierStats | null
-  readonly mounts: readonly MountGauges[]
-}
 
 /** What the server holds at one moment: after a guest has gone, all of it is back to where it started. */
 export interface ServerStats {
@@ -258,39 +225,6 @@ export class Server {
   /** Show it every call of a store from now on; null: nobody looks any more. One at a time. */
   traceBackends(tracer: BackendTracer | null): void {
     this.stores.tracing.tracer = tracer
-  }
-
-  gauges(): ServerGauges {
-    const { fs } = this
-    const { cache } = fs
-    const passthrough = this.passthrough.stats()
-    return {
-      device: this.device.stats(),
-      isConnected: this.control.isConnected,
-      inodes: fs.inodes.count + passthrough.inodes,
-      openFiles: fs.files.count + passthrough.openFiles,
-      openDirectories: fs.directories.count + passthrough.openDirectories,
-      cacheBytes: cache.pool.sizeBytes,
-      cacheUsedBytes: cache.pool.leasedBytes,
-      cacheWaiters: cache.waiterCount,
-      diskTier: this.directory?.tier.stats() ?? null,
-      mounts: [...fs.mounts.mounts].map((mount) => this.gaugesOf(mount)),
-    }
-  }
-
-  private gaugesOf({ options, account }: Mount): MountGauges {
-    const { name, type } = options
-    if (type === PASSTHROUGH_TYPE) return { mount: name, type, store: null }
-    return {
-      ...{ mount: name, type },
-      store: {
-        cache: account.counters,
-        backend: this.stores.countersOf(name),
-        dirtyBytes: account.heldBytes,
-        dirtyFiles: account.dirtyContents.size,
-        dirtyAgeMs: account.dirtyAgeMs(),
-      },
-    }
   }
 
   /** Walks the whole tree: not for a hot path. */

@@ -53,7 +53,7 @@ describe('metrics', () => {
       ],
       settings: { cacheSizeBytes: TINY_POOL_BYTES, writeBack: true, dirtyExpireMs: 3_600_000 },
     })
-    metrics = new Metrics(served.server)
+    metrics = new Metrics(served.server.control)
   })
   after(async () => {
     metrics.close()
@@ -105,7 +105,7 @@ describe('metrics', () => {
     )
     const manyMetrics = new Metrics({
       operations: () => many.flat(),
-      gauges: () => served.server.gauges(),
+      gauges: () => served.server.control.gauges(),
     })
     let turns = 0
     let isDone = false
