@@ -13,9 +13,9 @@ import { withResources } from './resources.mjs'
 
 const USAGE = `usage: npm run bench -- counting [options]
   --only W,W            these measurements (default read-4k@16)
-  --rounds N            measurements of each (default 60)
-  --seconds S           time of one measurement (default 0.2)
-  --files N, --file-mib N, --halt-poll-us N   as of the local measurement
+  --rounds N            measurements of each (default 150)
+  --seconds S           time of one measurement (default 0.1)
+  --files N, --file-mib N, --halt-poll-us N   as of the local measurement (defaults 10, 4)
 Three daemons take turns: one that counts and two that do not, whose ratio shows how far chance alone goes.`
 
 const COUNTING = 'counting'
@@ -31,10 +31,10 @@ function parse(args) {
       args,
       options: {
         only: { ...string, default: 'read-4k@16' },
-        rounds: number(60),
-        seconds: number(0.2),
+        rounds: number(150),
+        seconds: number(0.1),
         files: number(10),
-        'file-mib': number(64),
+        'file-mib': number(4),
         'halt-poll-us': string,
         help: { type: 'boolean' },
       },
