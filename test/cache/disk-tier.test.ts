@@ -58,6 +58,22 @@ describe('the disk tier', () => {
     tier.close()
   })
 
+  it('forgets an object, or what is below a directory, and what is just being written of it', async () => {
+    const tier = new DiskTier(join(directory, 'forgotten'), LIMIT_BYTES)
+    const data = randomBytes(1000)
+    const keys = ['s/a', 's/a/b', 's/ab', 's/c']
+    for (const key of keys) for (const start of [0, 2000, 4000]) await tier.keep(key, '1', start, data)
+    const has = (key: string) => tier.read(key, '1', 0, 1000).then((found) => found !== null)
+    const writing = tier.keep('s/a/new', '1', 0, data)
+    tier.forgetBelow('s/a')
+    await writing
+    assert.deepEqual(await Promise.all([...keys, 's/a/new'].map(has)), [false, false, true, true, false])
+    assert.equal(tier.stats().objects, 2)
+    tier.forgetBelow('s')
+    assert.deepEqual([tier.stats().objects, tier.stats().bytes], [0, 0])
+    tier.close()
+  })
+
   it('puts ranges together, and keeps no byte twice', async () => {
     const tier = new DiskTier(join(directory, 'ranges'), LIMIT_BYTES)
     const object = randomBytes(10 * MIB)

@@ -226,3 +226,64 @@ describe('invalidate and flush of several mounts', () => {
     }
   })
 })
+
+describe('the state of mounts', () => {
+  it('tells of a store that does not answer, and of a mount that is being removed', async () => {
+    // Nobody listens on port 9.
+    const options = {
+      bucket: 'b',
+      endpoint: 'http://127.0.0.1:9',
+      access_key_id: 'a',
+      secret_access_key: 's',
+    }
+    const prepared = {
+      type: 's3',
+      options,
+      view: null,
+      hostDirectory: null,
+      dispose: () => Promise.resolve(),
+    }
+    const served = await serve({
+      mounts: [
+        { store: directoryStore },
+        {
+          ...{ store: { prepare: () => Promise.resolve(prepared) }, mountPoint: ['away'], timeoutMs: 2000 },
+          circuit: { failures: 1, pauseMs: 60_000 },
+        },
+      ],
+    })
+    try {
+      const { control } = served.server
+      const states = () => control.mounts().map(({ name, state, error }) => [name, state, error === null])
+      assert.deepEqual(states(), [
+        ['mount0', 'ready', true],
+        ['mount1', 'ready', true],
+      ])
+      await served
+        .guestFs('away')
+        .list()
+        .catch(() => undefined)
+      assert.deepEqual(states(), [
+        ['mount0', 'ready', true],
+        ['mount1', 'away', false],
+      ])
+      const file = await served.guestFs('m').open('open', O_RDWR | O_CREAT)
+      assert.equal(control.mounts()[0]?.openFiles, 1)
+      const { fs } = served.server as unknown as { readonly fs: FileSystem }
+      const options = { ...(fs.mounts.find('mount0')?.options ?? assert.fail()) }
+      await served.server.reload({
+        settings: { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 60_000 },
+        ...{ added: [], changed: [] },
+        removed: [{ ...options, storeKey: 'x', timeoutMs: 1000, options: {} }],
+      })
+      assert.deepEqual(states(), [
+        ['mount1', 'away', false],
+        ['mount0', 'removed', true],
+      ])
+      await file.close()
+      await eventually('it has come to its end', () => states().length === 1)
+    } finally {
+      await served.close()
+    }
+  })
+})
