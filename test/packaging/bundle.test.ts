@@ -14,7 +14,8 @@ import { promisify } from 'node:util'
 import type { Script } from 'node:vm'
 import { O_RDWR } from '../frontend/abi.js'
 import { Program } from '../cli/process.js'
-import { FuseClient } from '../frontend/fuse-client.js'
+import { codeOf, FuseClient } from '../frontend/fuse-client.js'
+import { eventually } from '../support/served.js'
 
 // dist/test/packaging/ -> the package's root
 const BIN = fileURLToPath(new URL('../../../bin/ovfsd.cjs', import.meta.url))
@@ -78,6 +79,37 @@ describe('the bundled daemon', () => {
     assert.ok(text.includes(`ovfsd_build_info{version="${VERSION}"`), text)
     program.kill('SIGTERM')
     assert.equal((await program.outcome()).code, 0)
+  })
+
+  it('is asked by commands of its own, and logs requests', async (test) => {
+    const { config, socketPath } = configuration(test, MEMORY)
+    const [control, log] = [`${socketPath}.control`, `${socketPath}.log`]
+    const settings = `control_socket = "${control}"\naccess_log = "${log}"\n[profiles.m]`
+    writeFileSync(config, readFileSync(config, 'utf8').replace('[profiles.m]', settings))
+    const program = new Program(BIN, [`--config-file=${config}`])
+    await program.says('Waiting for vhost-user socket connection')
+    test.after(() => {
+      program.kill('SIGKILL')
+    })
+    const client = await FuseClient.mount({ socketPath })
+    const place = `--config-file=${config}`
+    const trace = new Program(BIN, ['trace', '/m/**', place])
+    await eventually('a look is traced', async () => {
+      await codeOf(client.lookup((await client.lookup(1, 'm')).nodeid, 'traced'))
+      return trace.stdout.includes('m lookup ("/m/traced"): OK <')
+    })
+    trace.kill('SIGINT')
+    assert.equal((await trace.outcome()).code, 0)
+    for (const args of [['status'], ['mounts'], ['flush'], ['stats', '--count=1', '--interval=0.1']]) {
+      const { code, stdout, stderr } = await new Program(BIN, [...args, '--json', place]).outcome()
+      assert.deepEqual([code, stderr], [0, ''])
+      JSON.parse(stdout)
+    }
+    client.close()
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+    const { stdout } = await new Program(BIN, ['profile', log]).outcome()
+    assert.match(stdout, /^lookup +\d+ /m)
   })
 
   it('signs requests with credentials that its environment has', async (test) => {
