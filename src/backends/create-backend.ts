@@ -6,6 +6,7 @@ import { HttpBackend } from './http-backend.js'
 import { LocalDirectoryBackend } from './local-directory-backend.js'
 import { MemoryBackend } from './memory-backend.js'
 import { withObserver, type BackendObserver } from './observed.js'
+import { NullBackend } from './null-backend.js'
 import { ObjectStoreBackend } from './object-store-backend.js'
 import { createOperator } from './operator.js'
 import { S3Backend } from './s3-backend.js'
@@ -28,8 +29,15 @@ export interface BackendOptions {
   readonly circuit?: CircuitOptions
 }
 
+/** Types whose state is in the backend and ends with the daemon. */
+const VOLATILE_TYPES: readonly string[] = ['memory', 'null']
+
+export function isVolatileType(type: string): boolean {
+  return VOLATILE_TYPES.includes(type)
+}
+
 /** Types that have no server: they answer, whatever it is. */
-const LOCAL_TYPES: readonly string[] = ['fs', 'memory']
+const LOCAL_TYPES: readonly string[] = ['fs', ...VOLATILE_TYPES]
 
 /** The store is on this machine: no server, and nothing that reading it again could spare. */
 export function isLocalType(type: string): boolean {
@@ -90,6 +98,7 @@ function createStore({ type, options, timeoutMs, keepAttributes }: BackendOption
   const keepsAttributes = keepAttributes ?? false
   // The binding has no native HDFS client; see ARCHITECTURE.md for why its WebHDFS is not used.
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
+  if (type === 'null') return new NullBackend()
   if (type === 'swift') return new SwiftBackend(options, timeoutMs, keepsAttributes)
   const [scheme, serviceOptions] = schemeOf(type, options)
   const operator = createOperator({ scheme, options: serviceOptions, timeoutMs })

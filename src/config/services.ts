@@ -127,10 +127,20 @@ const PASSTHROUGH: Service = {
   expirationMs: 1000,
 }
 
+/** Of which only names and sizes are kept. */
+const NULL: Service = {
+  required: [],
+  options: {},
+  refusedKeys: [
+    { names: ['timeout', 'circuit_failures', 'circuit_pause'], because: 'there is no server to wait for' },
+  ],
+}
+
 /** By `type`. */
 export const SERVICES: ReadonlyMap<string, Service> = new Map<string, Service>([
   ['fs', { required: [['root']], options: { root: 'string', atomic_write_dir: 'string' } }],
   ['memory', { required: [], options: { root: 'string' } }],
+  ['null', NULL],
   ['passthrough', PASSTHROUGH],
   ['s3', { required: [['bucket']], options: S3_OPTIONS, aliases: S3_ALIASES, keepsAttributes: true }],
   [

@@ -1,7 +1,7 @@
 import { chownSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import type { BackendOptions } from '../backends/create-backend.js'
+import { isVolatileType, type BackendOptions } from '../backends/create-backend.js'
 import { EmptyBackend } from '../backends/empty-backend.js'
 import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
 import { CacheDirectory } from '../cache/cache-directory.js'
@@ -413,9 +413,9 @@ function describe(mount: ServerMount): Record<string, unknown> {
   return { mount: mount.name, type: mount.type, mountPoint: `/${placeOf(mount)}` }
 }
 
-/** The `memory` service keeps its data in the backend itself, and has nothing that a deadline could be for. */
+/** The `memory` and `null` services keep their state in the backend itself, and have nothing that a deadline could be for. */
 function isSameBackend(before: ServerMount, after: ServerMount): boolean {
-  if (before.type === 'memory') return true
+  if (isVolatileType(before.type)) return true
   const what = ({ timeoutMs, circuit, options, keepAttributes }: ServerMount) => ({
     ...{ timeoutMs, circuit, options, keepAttributes },
   })

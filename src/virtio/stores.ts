@@ -1,5 +1,5 @@
 import type { Backend } from '../backends/backend.js'
-import { createBackend, isLocalType } from '../backends/create-backend.js'
+import { createBackend, isLocalType, isVolatileType } from '../backends/create-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
@@ -44,7 +44,7 @@ export class Stores {
   /** Where what the store does not have yet survives the daemon; null: nowhere. */
   stagingOf({ type, storeKey, readOnly }: ServerMount): Staging | null {
     // What is in memory ends with the daemon anyway.
-    if (this.directory === null || type === 'memory' || readOnly) return null
+    if (this.directory === null || isVolatileType(type) || readOnly) return null
     return this.directory.stagingOf(storeKey)
   }
 

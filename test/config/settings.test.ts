@@ -520,7 +520,7 @@ describe('problems', () => {
     const [unknown] = messages(`${SERVER}[profiles.p]\ntype = "s4"\nmount_point = "p"`)
     assert.match(
       unknown ?? '',
-      /^f\.toml:4: profiles\.p\.type: "s4" is not a known service; did you mean "s3"\? Known are "fs", "memory", "passthrough", "s3",.* or "yandex-disk"$/,
+      /^f\.toml:4: profiles\.p\.type: "s4" is not a known service; did you mean "s3"\? Known are "fs", "memory", "null", "passthrough", "s3",.* or "yandex-disk"$/,
     )
     for (const type of ['redis', 'etcd', 'sled', 'mini_moka', 'Redis']) {
       const [line] = messages(`${SERVER}[profiles.p]\ntype = "${type}"\nmount_point = "p"`)
