@@ -15,6 +15,7 @@ const REQUIRED = '(required)'
  */
 export async function withKeyTables(documentation) {
   const { serverSchema, profileSchema } = await compiled('schema.js')
+  const { faultSchema, delaySchema, throttleSchema } = await compiled('interpose.js')
   const { keysThatNeedRestart } = await compiled('diff.js')
   const needRestart = keysThatNeedRestart()
   const type = ['`type`', 'text', REQUIRED, 'a service of the list below']
@@ -27,10 +28,10 @@ export async function withKeyTables(documentation) {
         needRestart.includes(name) ? 'yes' : 'no',
       ]),
     ),
-    'profiles.NAME': table(
-      ['key', 'type', 'default', 'range'],
-      [type, ...rows(profileSchema).map(([name, ...cells]) => [`\`${name}\``, ...cells])],
-    ),
+    'profiles.NAME': table(['key', 'type', 'default', 'range'], [type, ...named(profileSchema)]),
+    fault: table(['key', 'type', 'default', 'range'], named(faultSchema)),
+    delay: table(['key', 'type', 'default', 'range'], named(delaySchema)),
+    throttle: table(['key', 'type', 'default', 'range'], named(throttleSchema)),
   }
   return documentation.replace(
     /(<!-- keys of (\S+) -->\n)[^]*?(<!-- end of keys -->)/g,
@@ -46,6 +47,11 @@ function rows(schema) {
     const value = isOptional && entry.default !== undefined ? `\`${JSON.stringify(entry.default)}\`` : absent
     return [name, kind, isOptional ? value : REQUIRED, range]
   })
+}
+
+/** The same with each name as code. */
+function named(schema) {
+  return rows(schema).map(([name, ...cells]) => [`\`${name}\``, ...cells])
 }
 
 /** A table of Markdown, as prettier has it. @param {readonly string[]} head @param {readonly (readonly string[])[]} lines */

@@ -6,7 +6,7 @@
  * other text it still ends, with whatever it has found.
  */
 
-/** Where keys are, by path. */
+/** Where keys are, by path; the elements of a list go by their numbers, from 0. */
 export class KeyLines {
   readonly #lines = new Map<string, number>()
 
@@ -50,6 +50,8 @@ const PLAIN_VALUE = /[^,\]}#\n]*/y
 
 class Scanner {
   readonly #text: string
+  /** How many tables each `[[...]]` has so far. */
+  readonly #elements = new Map<string, number>()
   readonly #found: (path: readonly string[], line: number) => void
   #position = 0
   #line = 1
@@ -68,8 +70,9 @@ class Scanner {
       const start = this.#position
       if (start >= this.#text.length) return
       if (this.#text[start] === '[') {
+        const isElement = this.#text.startsWith('[[', start)
         while (this.#text[this.#position] === '[') this.#position++
-        table = this.#key()
+        table = this.#tablePath(this.#key(), isElement)
         this.#found(table, this.#lineHere())
         while (this.#text[this.#position] === ']') this.#position++
       } else {
@@ -77,6 +80,20 @@ class Scanner {
       }
       if (this.#position === start) return
     }
+  }
+
+  /** What `[[a]]` begins is `a.0`, then `a.1`; `[a.b]` after it is `a.1.b`. */
+  #tablePath(written: readonly string[], isElement: boolean): string[] {
+    let path: string[] = []
+    written.forEach((part, index) => {
+      path = [...path, part]
+      const key = pathKey(path)
+      const begins = isElement && index === written.length - 1
+      const count = (this.#elements.get(key) ?? 0) + (begins ? 1 : 0)
+      if (begins) this.#elements.set(key, count)
+      if (count > 0) path = [...path, String(count - 1)]
+    })
+    return path
   }
 
   #keyAndValue(table: readonly string[]): void {
@@ -93,14 +110,20 @@ class Scanner {
     const opening = this.#text[this.#position]
     if (opening === '{' || opening === '[') {
       const closing = opening === '{' ? '}' : ']'
+      let index = 0
       this.#position++
       this.#members(closing, () => {
         if (opening === '{') this.#keyAndValue(path)
-        else this.#value(path)
+        else this.#element([...path, String(index++)])
       })
     } else if (this.#match(STRING) === undefined) {
       this.#match(PLAIN_VALUE)
     }
+  }
+
+  #element(path: readonly string[]): void {
+    this.#found(path, this.#lineHere())
+    this.#value(path)
   }
 
   #members(closing: string, member: () => void): void {

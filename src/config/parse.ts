@@ -226,7 +226,7 @@ function serverSettings(keys: ServerKeys): ServerSettings {
 }
 
 function mountSettings(
-  { name, type, keys, options }: Profile,
+  { name, type, keys, interpose, options }: Profile,
   server: ServerSettings,
   { readOnly }: Overrides,
 ): MountSettings {
@@ -244,6 +244,7 @@ function mountSettings(
     timeoutMs: keys.timeout,
     circuit: { failures: keys.circuit_failures, pauseMs: keys.circuit_pause },
     expirationMs: keys.cache_expiration_time ?? SERVICES.get(type)?.expirationMs ?? server.expirationMs,
+    interpose,
     storeKey: storeKey(type, options),
     options,
   }

@@ -1,5 +1,7 @@
 /** One `[profiles.NAME]` table: from TOML values to a mount. */
 import * as v from 'valibot'
+import type { InterposeRules } from '../interpose/rules.js'
+import { parseInterpose } from './interpose.js'
 import { expandVariables, readSecretFile, secretFileOption } from './secrets.js'
 import { listChoices, ValueError } from './problem.js'
 import { PROFILE_KEY_NAMES, profileSchema, type ProfileKeys } from './schema.js'
@@ -20,10 +22,15 @@ export interface Profile {
   readonly name: string
   readonly type: string
   readonly keys: ProfileKeys
+  readonly interpose: InterposeRules | null
   readonly options: Readonly<Record<string, string>>
   /** Files that options were read from. */
   readonly secretFiles: readonly string[]
 }
+
+/** The one key that is a table. */
+const INTERPOSE_KEY = 'interpose'
+const OWN_KEY_NAMES = [...PROFILE_KEY_NAMES, INTERPOSE_KEY]
 
 const KEEPING_TYPES = [...SERVICES]
   .filter(([, service]) => service.keepsAttributes)
@@ -50,9 +57,10 @@ export function parseProfile(
   // The machine that checks a file need not have the secrets of profiles that it does not mount.
   const { table, broken } = enabled ? expandTable(written, report) : { table: written, broken: NONE }
   const found = parseType(table, report)
-  const known = [...PROFILE_KEY_NAMES, ...Object.keys(found?.service.options ?? {})]
+  const known = [...OWN_KEY_NAMES, ...Object.keys(found?.service.options ?? {})]
   const slips = new Set([...misspelt(table, known), ...broken])
   const keys = parseKeys(table, slips, report)
+  const interpose = interposeOf(table, report)
   if (found === undefined) return undefined
   const refused = reportRefusedKeys(found.type, found.service, table, report)
   if (keys?.keep_attributes === true && found.service.keepsAttributes !== true && !refused) {
@@ -60,7 +68,15 @@ export function parseProfile(
   }
   const { options, secretFiles } = parseOptions(found.type, found.service, table, enabled, report)
   if (enabled) reportMissingOptions(found.type, found.service, table, slips, report)
-  return keys === undefined ? undefined : { name, type: found.type, keys, options, secretFiles }
+  return keys === undefined ? undefined : { name, type: found.type, keys, interpose, options, secretFiles }
+}
+
+function interposeOf(table: Readonly<Record<string, unknown>>, report: Report): InterposeRules | null {
+  const value = table[INTERPOSE_KEY]
+  if (value === undefined) return null
+  return parseInterpose(value, (path, message) => {
+    report([INTERPOSE_KEY, ...path], message)
+  })
 }
 
 /** True when there are any. */
@@ -144,10 +160,10 @@ function parseOptions(
   const secretFiles: string[] = []
   const given = new Map<string, string>()
   for (const [key, value] of Object.entries(table)) {
-    if (PROFILE_KEY_NAMES.includes(key)) continue
+    if (OWN_KEY_NAMES.includes(key)) continue
     const fileOption = secretFileOption(type, service, key)
     const name = fileOption ?? key
-    const fault = optionNameFault(type, service, name, PROFILE_KEY_NAMES)
+    const fault = optionNameFault(type, service, name, OWN_KEY_NAMES)
     const canonical = canonicalName(service, name)
     const twin = given.get(canonical)
     given.set(canonical, key)

@@ -20,9 +20,11 @@ import {
   parseListenAddress,
   parseLogLevel,
   parseMode,
+  parseNumber,
   parseSocketPath,
   SOCKET_PATH_BYTES_MAX,
   type IntegerRange,
+  type NumberRange,
 } from './values.js'
 
 /** As the kernel: the highest id means "no id". */
@@ -53,7 +55,7 @@ const SHUTDOWN_TIMEOUT_RANGE: DurationRange = { min: '1s', max: '24h' }
 
 /** What the tables of CONFIGURATION.md say of a key. */
 export interface KeyMetadata {
-  readonly kind: 'boolean' | 'duration' | 'mode' | 'number' | 'size' | 'text'
+  readonly kind: 'boolean' | 'duration' | 'list' | 'mode' | 'number' | 'size' | 'text'
   /** Which values are allowed, in Markdown; empty where the kind says all. */
   readonly range: string
   /** What holds where the key is left out and has no value of its own then. */
@@ -138,7 +140,7 @@ export const SERVER_KEY_NAMES: readonly string[] = Object.keys(serverSchema.entr
 export const PROFILE_KEY_NAMES: readonly string[] = ['type', ...Object.keys(profileSchema.entries)]
 
 /** A schema from a function that returns the value or throws a ValueError. */
-function setting<T>(parse: (value: unknown) => T, metadata: KeyMetadata) {
+export function setting<T>(parse: (value: unknown) => T, metadata: KeyMetadata) {
   return v.pipe(
     v.unknown(),
     v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
@@ -162,11 +164,30 @@ function durationMs(range: DurationRange, absent?: string) {
   })
 }
 
-function integer(range: IntegerRange) {
-  return setting((value) => parseInteger(value, range), { kind: 'number', range: between(range) })
+/** Milliseconds with their fractions. */
+export function durationFractionMs(range: DurationRange, absent?: string) {
+  return setting((value) => parseDurationWithinUs(value, range) / US_PER_MS, {
+    ...duration(range),
+    ...(absent === undefined ? {} : { absent }),
+  })
 }
 
-function size(range: SizeRange, absent?: string) {
+export function integer(range: IntegerRange, absent?: string) {
+  return setting((value) => parseInteger(value, range), {
+    ...{ kind: 'number', range: between(range) },
+    ...(absent === undefined ? {} : { absent }),
+  })
+}
+
+/** With or without a fraction. */
+export function number(range: NumberRange, absent?: string) {
+  return setting((value) => parseNumber(value, range), {
+    ...{ kind: 'number', range: between(range) },
+    ...(absent === undefined ? {} : { absent }),
+  })
+}
+
+export function size(range: SizeRange, absent?: string) {
   return setting((value) => parseSizeWithinBytes(value, range), {
     ...{ kind: 'size', range: between(range) },
     ...(absent === undefined ? {} : { absent }),
@@ -181,6 +202,6 @@ function between({ min, max }: { readonly min: string | number; readonly max: st
   return `\`${min}\` to \`${max}\``
 }
 
-function choices(names: readonly string[]): string {
+export function choices(names: readonly string[]): string {
   return names.map((name) => `\`${name}\``).join(', ')
 }

@@ -1,4 +1,5 @@
 /** Validated settings, with every default filled in: what the configuration file means. */
+import type { InterposeRules } from '../interpose/rules.js'
 import type { LogLevel } from '../observability/levels.js'
 import type { ListenAddress } from './values.js'
 
@@ -72,6 +73,8 @@ export interface MountSettings {
   }
   /** As {@link ServerSettings.expirationMs}, for this mount. */
   readonly expirationMs: number
+  /** What makes it slow or faulty on purpose; null: nothing. */
+  readonly interpose: InterposeRules | null
   /** Equal where two mounts lead to the same store, whatever the credentials. */
   readonly storeKey: string
   /** The service's own options, by OpenDAL's names. May hold secrets. */

@@ -14,6 +14,8 @@ export interface IntegerRange {
   readonly max: number
 }
 
+export type NumberRange = IntegerRange
+
 export function parseBoolean(value: unknown): boolean {
   if (typeof value === 'boolean') return value
   const hint = value === 'true' || value === 'false' ? `; write ${value} without quotes` : ''
@@ -24,6 +26,19 @@ export function parseInteger(value: unknown, range: IntegerRange): number {
   if (typeof value !== 'number' || !Number.isInteger(value)) {
     const hint = typeof value === 'string' && /^\d+$/.test(value) ? `; write ${value} without quotes` : ''
     throw new ValueError(`expected a whole number, found ${describeValue(value)}${hint}`)
+  }
+  if (value < range.min || value > range.max) {
+    throw new ValueError(`${value} is out of range; allowed is ${range.min} to ${range.max}`)
+  }
+  return value
+}
+
+/** A number with or without a fraction. */
+export function parseNumber(value: unknown, range: NumberRange): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) {
+    const hint =
+      typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) ? `; write ${value} without quotes` : ''
+    throw new ValueError(`expected a number, found ${describeValue(value)}${hint}`)
   }
   if (value < range.min || value > range.max) {
     throw new ValueError(`${value} is out of range; allowed is ${range.min} to ${range.max}`)

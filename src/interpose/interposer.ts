@@ -22,6 +22,8 @@ export interface Interposer {
   decide(request: InterposedRequest): Verdict | null
   /** A READ or WRITE for which `sizeBytes` had been asked has moved fewer bytes: the rest was not used. */
   giveBack(operation: string, unusedBytes: number): void
+  /** Whoever waits goes on at once: its session is over. */
+  release(): void
   /** Whoever waits goes on at once; from now on nothing is decided any more. */
   end(): void
 }

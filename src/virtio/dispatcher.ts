@@ -150,16 +150,26 @@ export class Dispatcher {
       this.answer(request, record)
       return
     }
-    const carryOut = (): void | Promise<void> => this.carryOut(request, verdict)
-    const settled = (): void => {
-      const unusedBytes = sizeBytes - request.dataBytes
-      if (sizeBytes > 0 && unusedBytes > 0) interposer.giveBack(operationOf(opcode), unusedBytes)
+    const carriedOut = (verdict.wait ?? Promise.resolve()).then(() => this.carryOut(request, verdict))
+    const giveBack = (movedBytes: number): void => {
+      if (movedBytes < sizeBytes) interposer.giveBack(operationOf(opcode), sizeBytes - movedBytes)
     }
-    const pending = (verdict.wait ?? Promise.resolve()).then(carryOut).finally(settled)
+    const pending = carriedOut.then(
+      () => {
+        giveBack(request.dataBytes)
+      },
+      (error: unknown) => {
+        giveBack(0)
+        throw error
+      },
+    )
     this.finishLater(request, record, pending)
   }
 
   private carryOut(request: Request, verdict: Verdict): void | Promise<void> {
+    // Its nodeids and handles are somebody else's by now.
+    if (request.epoch !== this.session.epoch)
+      throw new FsError('EIO', 'its session has ended while it waited')
     if (verdict.errno !== 0) {
       request.refuse(verdict.errno)
       return

@@ -64,6 +64,8 @@ const OPENED_FH_WORDS: ReadonlyMap<number, number> = new Map([
   [Opcode.TMPFILE, 32],
 ])
 const TWO_TO_32 = 2 ** 32
+/** struct fuse_write_in, behind which the data is. */
+const WRITE_IN_BYTES = 40
 
 /** Looks up what requests are about. */
 export class RequestDetails {
@@ -83,10 +85,14 @@ export class RequestDetails {
     return (this.fs.inodes.find(nodeid) ?? this.fs.inodes.root).mount
   }
 
-  /** READ and WRITE: the bytes that are asked for; 0 for others. */
+  /** READ and WRITE: the bytes that are asked for, as far as the request has room for them; 0 for others. */
   ioBytes(request: Request): number {
     const { opcode } = request
-    return opcode === Opcode.READ || opcode === Opcode.WRITE ? request.u32(layouts[opcode]?.size ?? 0) : 0
+    if (opcode !== Opcode.READ && opcode !== Opcode.WRITE) return 0
+    const askedBytes = u32At(request, layouts[opcode]?.size ?? 0) ?? 0
+    const roomBytes =
+      opcode === Opcode.READ ? request.replyCapacityBytes : request.argumentBytes - WRITE_IN_BYTES
+    return Math.min(askedBytes, Math.max(0, roomBytes))
   }
 
   /** The path below the mount's root, without a leading "/". */

@@ -12,6 +12,7 @@ import type { Inode } from '../fs/inode.js'
 import { Mount, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
+import type { InterposeRules } from '../interpose/rules.js'
 import type { BackendTracer } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
 import type { RequestWatcher } from '../observability/request-record.js'
@@ -19,6 +20,7 @@ import type { HostMountOptions } from '../passthrough/host-mount.js'
 import { Passthrough, type PassthroughStats } from '../passthrough/passthrough.js'
 import { Arena } from './arena.js'
 import { Dispatcher } from './dispatcher.js'
+import { Interposers } from './interposers.js'
 import {
   loadNative,
   type DeviceEvent,
@@ -63,6 +65,8 @@ export type ServerMount = MountOptions &
   BackendOptions & {
     /** Equal where two mounts lead to the same store. */
     readonly storeKey: string
+    /** What makes it slow or faulty on purpose. Absent: nothing. */
+    readonly interpose?: InterposeRules | null
   }
 
 /** What a reload changes. The rest of the settings needs a restart. */
@@ -125,6 +129,7 @@ export class Server {
     private readonly dispatcher: Dispatcher,
     private readonly pool: NativePool,
     private readonly stores: Stores,
+    private readonly interposers: Interposers,
     private readonly directory: CacheDirectory | null,
     private readonly logger: Logger,
     /** What those may ask and do who operate the daemon. */
@@ -141,7 +146,9 @@ export class Server {
     const { cacheDir, cacheDirSizeBytes } = options.settings
     const directory = cacheDir === null ? null : await CacheDirectory.open(cacheDir, cacheDirSizeBytes)
     try {
-      return Server.build(options, directory)
+      const interposers = new Interposers(options.logger)
+      await interposers.prepare(options.mounts)
+      return Server.build(options, directory, interposers)
     } catch (error) {
       directory?.close()
       throw error
@@ -151,6 +158,7 @@ export class Server {
   private static build(
     { settings, mounts, logger, onFrontEndGone, ...socket }: ServerOptions,
     directory: CacheDirectory | null,
+    interposers: Interposers,
   ): Server {
     const native = loadNative()
     const pool = new native.Pool(settings.cacheSizeBytes)
@@ -178,7 +186,9 @@ export class Server {
       if (isPassthrough(mount) && place !== undefined) passthrough.add(place, hostOptionsOf(mount))
     }
     for (const place of table.mounts) passthrough.warnIfHidden(place)
-    const session = new Session(fs, passthrough)
+    const session = new Session(fs, passthrough, () => {
+      interposers.release()
+    })
     const device: NativeDevice = new native.Device({
       requestQueues: settings.requestQueues,
       slots: SLOTS,
@@ -205,7 +215,14 @@ export class Server {
       pool.close()
       throw error
     }
-    return new Server(fs, passthrough, device, dispatcher, pool, stores, directory, logger, control)
+    for (const { name, interpose = null } of mounts) {
+      const mount = table.find(name)
+      if (mount !== undefined) interposers.install(mount, interpose)
+    }
+    return new Server(
+      ...([fs, passthrough, device, dispatcher, pool, stores, interposers] as const),
+      ...([directory, logger, control] as const),
+    )
   }
 
   /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
@@ -244,11 +261,17 @@ export class Server {
 
   /**
    * Go over to other mounts and settings while the guest works. What only changes or is new takes effect before this
-   * returns its promise; mounts are removed when their dirty data is committed, or after the grace if it can't be. Resolves when
+   * returns its promise, unless rules of interposers need a library first; mounts are removed when their dirty data is committed, or after the grace if it can't be. Resolves when
    * the tree is as it should be; removed mounts may still be finishing then. Returns the names of the mounts that could not
    * be changed and stay as they were.
    */
-  async reload({ settings, added, removed, changed }: ServerChange): Promise<string[]> {
+  reload(change: ServerChange): Promise<string[]> {
+    const { added, changed } = change
+    const prepared = this.interposers.prepare([...added, ...changed.map(({ after }) => after)])
+    return prepared === null ? this.apply(change) : prepared.then(() => this.apply(change))
+  }
+
+  private async apply({ settings, added, removed, changed }: ServerChange): Promise<string[]> {
     const { fs } = this
     const { writeBack: hadWriteBack, cacheEnabled } = fs.options
     const writeBack = settings.writeBack && cacheEnabled
@@ -283,6 +306,7 @@ export class Server {
       logger.error({ mount: settings.name, err: error }, 'a mount could not be added')
       return false
     }
+    this.interposers.install(mount, settings.interpose ?? null)
     logger.info(describe(settings), 'mount added')
     return true
   }
@@ -311,6 +335,7 @@ export class Server {
       logger.error({ mount: after.name, err: error }, 'a mount could not be changed and stays as it was')
       return false
     }
+    this.interposers.install(mount, after.interpose ?? null)
     logger.info(describe(after), 'mount changed')
     return true
   }
@@ -337,6 +362,7 @@ export class Server {
       ([filesLost]) => {
         this.retiring.delete(retiring)
         this.leaving.delete(mount)
+        this.interposers.remove(mount)
         if (filesLost === 0) logger.info({ mount: name }, 'mount removed')
         else
           logger.error(
@@ -354,6 +380,7 @@ export class Server {
    */
   async close(): Promise<void> {
     this.stopping.abort()
+    await this.interposers.end()
     const report = (filesLeft: number): void => {
       this.logger.info({ filesLeft }, 'committing')
     }

@@ -45,6 +45,8 @@ export class Session {
   constructor(
     private readonly fs: FileSystem,
     private readonly passthrough: Passthrough,
+    /** Called when a session has ended, before anything of it is given back. */
+    private readonly onEnd: () => void = () => undefined,
   ) {}
 
   /** INIT: agree on version and flags, and begin anew. */
@@ -98,6 +100,7 @@ export class Session {
     if (!this.isInitialized) return
     this.isInitialized = false
     this.epoch++
+    this.onEnd()
     this.passthrough.endSession()
     void endSession(this.fs)
   }

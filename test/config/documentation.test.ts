@@ -6,6 +6,7 @@ import { parse as parseToml } from 'smol-toml'
 import * as v from 'valibot'
 import { diffSettings, loadSettings, parseSettings } from '../../src/config/index.js'
 import { PROFILE_KEY_NAMES, profileSchema, SERVER_KEY_NAMES, serverSchema } from '../../src/config/schema.js'
+import { delaySchema, faultSchema, throttleSchema } from '../../src/config/interpose.js'
 import { SERVICES } from '../../src/config/services.js'
 
 // dist/test/config/ -> the package's root
@@ -29,13 +30,19 @@ const serverRows = rows('`[ovfsd_settings]`')
 const profileRows = rows('`[profiles.NAME]`')
 const serviceRows = rows('Services')
 
+/** The rules of interposers, each kind with a table of its own. */
+function interposeTables(): (readonly [Map<string, string[]>, Entries])[] {
+  return [
+    [rows('`[[profiles.NAME.interpose.fault]]`'), faultSchema.entries],
+    [rows('`[[profiles.NAME.interpose.delay]]`'), delaySchema.entries],
+    [rows('`[profiles.NAME.interpose.throttle]`'), throttleSchema.entries],
+  ]
+}
+
 type Entries = Readonly<Record<string, v.GenericSchema>>
 const serverEntries: Entries = serverSchema.entries
 const profileEntries: Entries = profileSchema.entries
-const tables = [
-  [serverRows, serverEntries],
-  [profileRows, profileEntries],
-] as const
+const tables = [[serverRows, serverEntries], [profileRows, profileEntries], ...interposeTables()] as const
 
 describe('CONFIGURATION.md', () => {
   it('has tables that are made of the schema', async () => {
@@ -52,6 +59,11 @@ describe('CONFIGURATION.md', () => {
     for (const key of [...SERVER_KEY_NAMES, ...PROFILE_KEY_NAMES.filter((name) => name !== 'type')]) {
       assert.match(documentation, new RegExp(`^- .*\\*\\*\`${key}\`\\*\\*`, 'm'), `${key} is not explained`)
     }
+    for (const [table, entries] of interposeTables()) {
+      assert.deepEqual([...table.keys()], Object.keys(entries))
+      for (const key of table.keys())
+        assert.match(documentation, new RegExp(`^- .*\\*\\*\`${key}\`\\*\\*`, 'm'), `${key} is not explained`)
+    }
   })
 
   for (const [table, entries] of tables) {
@@ -60,7 +72,8 @@ describe('CONFIGURATION.md', () => {
         const written = table.get(key)?.[2] ?? ''
         const value = defaultOf(entry)
         if (value !== undefined) assert.equal(written, `\`${JSON.stringify(value)}\``)
-        else if (entry.type === 'optional') assert.match(written, /^(all|none|that of .*|half of .*)$/)
+        else if (entry.type === 'optional')
+          assert.match(written, /^(all(;.*)?|none|no (end|limit)|required with .*|that of .*|half of .*)$/)
         else assert.equal(written, '(required)')
       })
     }
@@ -164,7 +177,7 @@ describe('ovfsd.example.toml', () => {
 /** A value as the tables write it: text in quotes, a number, or a duration or size. */
 function valueOf(text: string): string | number {
   if (text.startsWith('"')) return JSON.parse(text) as string
-  return /^-?\d+$/.test(text) ? Number(text) : text
+  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text
 }
 
 /** The value one past `text`, in its unit. */

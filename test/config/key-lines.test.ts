@@ -52,13 +52,14 @@ describe('lines of keys', () => {
     [['profiles', 'a.b', 'inline', 'one'], 18],
     [['profiles', 'a.b', 'inline', 'two', 'three'], 18],
     [['profiles', 'a.b', 'inline', 'four'], 19],
-    [['profiles', 'a.b', 'many', 'deep'], 21],
-    [['profiles', 'a.b', 'many', 'deeper'], 22],
+    [['profiles', 'a.b', 'many', '0', 'deep'], 21],
+    [['profiles', 'a.b', 'many', '1', 'deeper'], 22],
     [['profiles', 'a.b', 'last'], 24],
     [['profiles', 'spaced'], 26],
     [['profiles', 'spaced', 'k'], 27],
-    [['array', 'k'], 29],
-    [['array', 'late'], 31],
+    [['array', '0', 'k'], 29],
+    [['array', '1'], 30],
+    [['array', '1', 'late'], 31],
   ]
   for (const [path, line] of expected) {
     it(`finds ${formatKeyPath(path)}`, () => {

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test'
 import { O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { GuestFs } from '../frontend/guest-fs.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
+import { delay, fault, rules, throttle } from '../interpose/rules.js'
 import { eventually, serve, TINY_POOL_BYTES, type Served } from '../support/served.js'
 import { directoryStore, memoryStore } from '../support/stores.js'
 import { Attacker } from './attacker.js'
@@ -14,13 +15,27 @@ const CASES = 4000
 const BATCH = 80
 const QUEUES = 3
 
+/** Waits that overlap, throttles that are paid back, and answers in the place of handlers. */
+const INTERPOSED = rules({
+  throttle: throttle({ readBytes: 2 ** 30, writeBytes: 2 ** 30, otherOperations: 10_000 }),
+  delays: [delay({ kind: 'uniform', minMs: 0, maxMs: 2 }, { paths: ['*', '*/**'] })],
+  faults: [
+    // Not what the end of the test needs to clean up.
+    fault({
+      probability: 0.2,
+      operations: ['setattr', 'open', 'create', 'mknod', 'rename', 'fsync', 'write'],
+    }),
+    fault({ errno: null, short: 0.5, probability: 0.5, operations: ['read', 'write'] }),
+  ],
+})
+
 function hostileServer(enabledCache: boolean): Promise<Served> {
   return serve({
     mounts: [
       { store: directoryStore, mountPoint: ['m'] },
       { store: memoryStore, mountPoint: ['memory'] },
       { store: directoryStore, mountPoint: ['ro'], readOnly: true },
-      { store: memoryStore, mountPoint: ['deep', 'er'] },
+      { store: memoryStore, mountPoint: ['deep', 'er'], interpose: INTERPOSED },
     ],
     settings: { enabledCache, cacheSizeBytes: TINY_POOL_BYTES },
     client: { queues: QUEUES },

@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { CircuitOptions } from '../../src/backends/circuit.js'
 import type { GuestCache } from '../../src/fs/mount.js'
+import type { InterposeRules } from '../../src/interpose/rules.js'
 import { createLogger } from '../../src/observability/logger.js'
 import { Server, type ServerSettings, type ServerStats } from '../../src/virtio/server.js'
 import type { FrontEndOptions } from '../frontend/front-end.js'
@@ -40,6 +41,8 @@ export interface MountSpec {
   readonly timeoutMs?: number
   /** Default: none, so that each call is made. */
   readonly circuit?: CircuitOptions
+  /** Default: nothing is interposed. */
+  readonly interpose?: InterposeRules
 }
 
 export type ClientOptions = Omit<FrontEndOptions, 'socketPath'>
@@ -197,6 +200,7 @@ function mountOptions(spec: MountSpec, store: PreparedStore | undefined, index: 
     dirMode: spec.dirMode ?? 0o755,
     keepAttributes: spec.keepAttributes ?? false,
     expirationMs: spec.expirationMs ?? 60_000,
+    interpose: spec.interpose ?? null,
   }
 }
 
