@@ -26,8 +26,11 @@ export interface GuestDevice {
   readonly socketPath: string
   /** Request queues besides the hiprio queue; 1 if left out. */
   readonly requestQueues?: number
-  /** The daemon's process: if it ends, the guest would wait for ever, so what waits for the guest fails at once. */
-  readonly daemon: ManagedProcess
+  /**
+   * The daemon's process: if it ends, the guest would wait for ever, so what waits for the guest fails at once. Absent where the
+   * test itself serves the device.
+   */
+  readonly daemon?: ManagedProcess
 }
 
 export interface GuestOptions {
@@ -199,7 +202,11 @@ export class Guest {
       if (line.includes('Kernel panic')) lost(`the guest's kernel panicked: ${line.trim()}`)
     })
     void this.#qemu.exited.then(lost)
-    for (const device of this.#devices) void device.daemon.exited.then(lost)
+    for (const daemon of this.#daemons()) void daemon.exited.then(lost)
+  }
+
+  #daemons(): ManagedProcess[] {
+    return [...new Set(this.#devices.map(({ daemon }) => daemon))].filter((daemon) => daemon !== undefined)
   }
 
   /** Add what is known to an error. */
@@ -207,9 +214,7 @@ export class Guest {
     try {
       return await work
     } catch (error) {
-      const tails = [this.#qemu, ...new Set(this.#devices.map((device) => device.daemon))].map((process) =>
-        process.tail(),
-      )
+      const tails = [this.#qemu, ...this.#daemons()].map((process) => process.tail())
       throw new Error(`${error instanceof Error ? error.message : String(error)}\n${tails.join('\n')}`, {
         cause: error,
       })
