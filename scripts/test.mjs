@@ -30,6 +30,7 @@ const DAEMON_FOLDERS = [
   'passthrough',
   'reload',
   'servers',
+  'tracing',
 ]
 /** Node runs files in the order given: the longest first, so that it is not waited for alone at the end. */
 const FIRST_FOLDER = 'guest'

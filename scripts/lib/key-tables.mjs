@@ -16,6 +16,7 @@ const REQUIRED = '(required)'
 export async function withKeyTables(documentation) {
   const { serverSchema, profileSchema } = await compiled('schema.js')
   const { faultSchema, delaySchema, throttleSchema } = await compiled('interpose.js')
+  const { tracingSchema, traceFilterSchema } = await compiled('tracing.js')
   const { keysThatNeedRestart } = await compiled('diff.js')
   const needRestart = keysThatNeedRestart()
   const type = ['`type`', 'text', REQUIRED, 'a service of the list below']
@@ -32,6 +33,8 @@ export async function withKeyTables(documentation) {
     fault: table(['key', 'type', 'default', 'range'], named(faultSchema)),
     delay: table(['key', 'type', 'default', 'range'], named(delaySchema)),
     throttle: table(['key', 'type', 'default', 'range'], named(throttleSchema)),
+    tracing: table(['key', 'type', 'default', 'range'], named(tracingSchema)),
+    'tracing.filters': table(['key', 'type', 'default', 'range'], named(traceFilterSchema)),
   }
   return documentation.replace(
     /(<!-- keys of (\S+) -->\n)[^]*?(<!-- end of keys -->)/g,

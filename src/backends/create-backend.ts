@@ -1,11 +1,12 @@
 import { AzblobBackend } from './azblob-backend.js'
+import type { BackendCounters } from '../observability/backend-counters.js'
 import type { Backend } from './backend.js'
 import { Circuit, withCircuit, type CircuitOptions } from './circuit.js'
 import { DirectoryServiceBackend } from './directory-service-backend.js'
 import { HttpBackend } from './http-backend.js'
 import { LocalDirectoryBackend } from './local-directory-backend.js'
 import { MemoryBackend } from './memory-backend.js'
-import { withObserver, type BackendObserver } from './observed.js'
+import { withCounters } from './counted.js'
 import { NullBackend } from './null-backend.js'
 import { ObjectStoreBackend } from './object-store-backend.js'
 import { createOperator } from './operator.js'
@@ -80,17 +81,17 @@ function schemeOf(
   }
 }
 
-/** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. `observer`: whose counters its calls count in. */
+/** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. Calls are counted in `counters`. */
 export function createBackend(
   profile: BackendOptions,
   circuitChanged?: (error: StorageError | null) => void,
-  observer?: BackendObserver,
+  counters?: BackendCounters,
 ): Backend {
   const store = createStore(profile)
-  const backend = observer === undefined ? store : withObserver(store, observer)
+  const backend = counters === undefined ? store : withCounters(store, counters)
   const hasCircuit = profile.circuit !== undefined && !isLocalType(profile.type)
   const circuit = hasCircuit ? new Circuit(profile.circuit, circuitChanged) : null
-  if (observer !== undefined) observer.counters.circuit = circuit
+  if (counters !== undefined) counters.circuit = circuit
   return circuit === null ? backend : withCircuit(backend, circuit)
 }
 

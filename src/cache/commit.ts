@@ -1,5 +1,6 @@
 import type { BackendWriter, ObjectStat } from '../backends/backend.js'
 import { StorageError } from '../backends/storage-error.js'
+import { tracedApart } from '../observability/traced.js'
 import { Assembler } from './assembler.js'
 import type { FileContent } from './file-content.js'
 
@@ -140,7 +141,10 @@ export class StreamingUpload {
   /** Upload the parts that are complete, in the background. */
   pump(): void {
     if (this.queued > 0 || this.error !== null || this.isFinishing) return
-    if (this.content.size - this.position >= this.partSizeBytes) void this.enqueue(this.partSizeBytes)
+    if (this.content.size - this.position < this.partSizeBytes) return
+    // The write that brought it on is long answered when it ends.
+    const about = () => this.content.subject({ 'ovfsd.offset': this.position })
+    void tracedApart('cache.upload', about, () => this.enqueue(this.partSizeBytes))
   }
 
   /** Upload the parts that are complete or, if none is, what there is. False when nothing was left to upload, or the upload has failed: `finish` says why. */

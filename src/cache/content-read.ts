@@ -1,5 +1,6 @@
 /** Reading what is not all in memory. */
 import { StorageError } from '../backends/storage-error.js'
+import { traced } from '../observability/traced.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
 import type { ReadSink } from './content-source.js'
@@ -26,7 +27,10 @@ export function readMissing(
   const from = alignDown(offset, slabBytes(RANDOM_FETCH_CLASS))
   const weight = alignUp(end, slabBytes(RANDOM_FETCH_CLASS)) - from
   const read = new PinnedRead(content, offset, sink)
-  return content.cache.runRead(content.source.account, weight, () => read.run(end))
+  const about = () => content.subject({ 'ovfsd.offset': offset, 'ovfsd.size': end - offset })
+  return traced('cache.wait', about, () =>
+    content.cache.runRead(content.source.account, weight, () => read.run(end)),
+  )
 }
 
 /**

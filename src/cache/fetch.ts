@@ -1,4 +1,5 @@
 import { dispose } from '../backends/disposable.js'
+import { tracedApart } from '../observability/traced.js'
 import type { Block } from './block.js'
 import type { FileContent } from './file-content.js'
 
@@ -32,13 +33,21 @@ export function fetchBlocks(content: FileContent, blocks: readonly Block[], wind
 }
 
 function startRequest(content: FileContent, blocks: readonly Block[], window: Window | null): void {
-  const request = readInto(content, blocks, window)
+  const request = fetching(content, blocks, window)
   for (const block of blocks) {
     block.fetch = request
     content.updateEvictable(block)
   }
   // Whoever needs the bytes awaits the promise and hears of the error; read-ahead has nobody who does.
   request.catch(() => undefined)
+}
+
+function fetching(content: FileContent, blocks: readonly Block[], window: Window | null): Promise<void> {
+  if (window === null) return readInto(content, blocks, window)
+  const offset = blocks[0]?.offset ?? 0
+  const about = () =>
+    content.subject({ 'ovfsd.offset': offset, 'ovfsd.size': (blocks.at(-1)?.end ?? offset) - offset })
+  return tracedApart('cache.read_ahead', about, () => readInto(content, blocks, window))
 }
 
 async function readInto(

@@ -1,6 +1,7 @@
 import type { ExpectedVersion, ObjectStat } from '../backends/backend.js'
 import { CircuitOpenError } from '../backends/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
+import { traced, tracedApart, type SpanAttributes, type SpanSubject } from '../observability/traced.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
 import type { BlockCache } from './block-cache.js'
@@ -91,6 +92,11 @@ export class FileContent {
   /** What a commit may replace: the version that this content is based on, and nothing else that came meanwhile. */
   get expected(): ExpectedVersion {
     return this.mayReplaceAny ? undefined : this.version
+  }
+
+  /** The file, as spans name it. */
+  subject(attributes: SpanAttributes): SpanSubject {
+    return this.source.account.place.subject(this.source.path, { attributes })
   }
 
   get isStored(): boolean {
@@ -379,7 +385,7 @@ export class FileContent {
   ): Promise<number> {
     while (position < end) {
       try {
-        await this.cache.waitForSlab(this.source.account)
+        await this.waitForRoom(position, end)
       } catch (error) {
         if (position > offset) return position - offset
         throw error
@@ -389,6 +395,11 @@ export class FileContent {
       position = this.writeWithoutWaiting(offset, position, end, source)
     }
     return end - offset
+  }
+
+  private waitForRoom(position: number, end: number): Promise<void> {
+    const about = () => this.subject({ 'ovfsd.offset': position, 'ovfsd.size': end - position })
+    return traced('cache.wait', about, () => this.cache.waitForSlab(this.source.account))
   }
 
   private wrote(start: number, end: number): void {
@@ -472,7 +483,16 @@ export class FileContent {
    * Store everything that is dirty now. Resolves when the store has it; rejects with the store's error, and then all
    * is dirty still.
    */
-  async commit(): Promise<void> {
+  commit(): Promise<void> {
+    if (!this.isBusy) return Promise.resolve()
+    return traced(
+      'cache.commit',
+      () => this.subject({ 'ovfsd.size': this.size }),
+      () => this.commitWhenFree(),
+    )
+  }
+
+  private async commitWhenFree(): Promise<void> {
     // Not `commitsEnded`: its own turn of the loop would let two waiters start a commit each.
     while (this.committing !== null) await this.committing.catch(() => undefined)
     if (this.isDirty) await this.runAlone(() => this.runCommit())
@@ -655,7 +675,15 @@ export class FileContent {
    * streaming, or each commit would send it again from its beginning; nothing more is to come for a closed one. An upload
    * that has failed is ended, so that its writer need not wait for room that nobody makes.
    */
-  async relieve(): Promise<void> {
+  relieve(): Promise<void> {
+    return tracedApart(
+      'cache.writeback',
+      () => this.subject({ 'ovfsd.size': this.size }),
+      () => this.makeRoom(),
+    )
+  }
+
+  private async makeRoom(): Promise<void> {
     this.isBeingRelieved = true
     try {
       const progressed = this.source.isOpen && (await this.streamOn())

@@ -4,6 +4,7 @@ import type { Backend } from '../backends/backend.js'
 import { interceptCalls } from '../backends/intercept.js'
 import { StorageError, toStorageError } from '../backends/storage-error.js'
 import type { Logger } from '../observability/logger.js'
+import { NO_PLACE, tracedApart } from '../observability/traced.js'
 import type { BlockCache } from './block-cache.js'
 import type { ContentSource } from './content-source.js'
 import { FileContent } from './file-content.js'
@@ -29,6 +30,7 @@ export class Recovery {
     private readonly staging: Staging,
     private readonly cache: BlockCache,
     private readonly logger: Logger,
+    private readonly place = NO_PLACE,
   ) {
     this.isDone = staging.isEmpty
   }
@@ -39,7 +41,8 @@ export class Recovery {
     if (this.running !== null) return this.running
     if (this.error !== null && performance.now() - this.triedMs < RETRY_MS) return Promise.reject(this.error)
     this.triedMs = performance.now()
-    this.running = this.run(backend).finally(() => {
+    const about = () => this.place.subject('')
+    this.running = tracedApart('cache.recovery', about, () => this.run(backend)).finally(() => {
       this.running = null
     })
     return this.running

@@ -1,6 +1,7 @@
 import { CacheCounters } from './cache-counters.js'
 import type { FileContent } from './file-content.js'
 import { Semaphore } from '../backends/semaphore.js'
+import { NO_PLACE } from '../observability/traced.js'
 import type { Staging } from './staging.js'
 
 /** Bytes that reads from one store may have in flight outside of the pool: four requests of the largest size. */
@@ -24,6 +25,8 @@ export class StoreAccount {
   reliefs = 0
   /** The store is being unmounted: no more unsaved data is taken, and nobody waits for room for it. */
   isClosed = false
+  /** How traces name the mount. */
+  place = NO_PLACE
   /** Where what is closed and not stored yet survives this process; null: nowhere. */
   staging: Staging | null = null
   /** A commit failed lately: the store is left alone for a moment. */

@@ -20,6 +20,7 @@ import { serveMetrics } from './metrics.js'
 import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
 import { sharedDirectoryFault } from './shared-directory.js'
 import { Reloader, secretsOf, type ReloaderOptions } from './reloader.js'
+import { TracingSwitch } from './tracing-switch.js'
 
 /** Kata's runtime waits for exactly this text on standard error before it starts the virtual machine. */
 const LISTENING = 'Waiting for vhost-user socket connection'
@@ -80,6 +81,9 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
     lifecycle.run(instruments.around(server))
     await instruments.start(settings.settings)
     await serveMetrics(server, settings, logger, lifecycle)
+    const tracing = new TracingSwitch(server.control ?? null, logger)
+    lifecycle.afterClose(() => tracing.stop())
+    await tracing.apply(settings.tracing)
     if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
       keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)
     announce(logger, settings, args)
@@ -93,6 +97,7 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
         settings = running
         lifecycle.shutdownTimeoutMs = running.settings.shutdownTimeoutMs
         instruments.follow(running.settings, outcome)
+        void tracing.apply(running.tracing)
       }
       const options = { configFile, overrides, logger, server, settings, onReload }
       const reload = await followFile(options, lifecycle)

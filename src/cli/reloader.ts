@@ -8,6 +8,7 @@ import {
   diffSettings,
   loadSettings,
   settingKey,
+  tracingSecrets,
   type Overrides,
   type Settings,
   type SettingsDiff,
@@ -92,7 +93,7 @@ export class Reloader {
       added: diff.added.map(({ name }) => name),
       removed: diff.removed.map(({ name }) => name),
       changed: diff.changed.map(({ after }) => after.name).filter((name) => !unchanged.includes(name)),
-      settings: diff.live.map(settingKey),
+      settings: [...diff.live.map(settingKey), ...(diff.tracing ? ['tracing'] : [])],
     }
     logger.info({ cause, ...names }, 'configuration reloaded')
   }
@@ -124,12 +125,12 @@ export class Reloader {
   }
 }
 
-export function secretsOf({ mounts }: Settings): string[] {
-  return mounts.flatMap((mount) => secretValues(mount.options))
+export function secretsOf({ mounts, tracing }: Settings): string[] {
+  return [...mounts.flatMap((mount) => secretValues(mount.options)), ...tracingSecrets(tracing)]
 }
 
-function isNews({ added, removed, changed, live }: SettingsDiff): boolean {
-  return added.length + removed.length + changed.length + live.length > 0
+function isNews({ added, removed, changed, live, tracing }: SettingsDiff): boolean {
+  return added.length + removed.length + changed.length + live.length > 0 || tracing
 }
 
 /** In the file's words. */

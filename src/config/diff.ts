@@ -18,6 +18,8 @@ export interface SettingsDiff {
   readonly mountsNeedRestart: readonly string[]
   /** Server settings that can be applied while running. */
   readonly live: readonly (keyof ServerSettings)[]
+  /** Where spans go or which there are, which can be changed while running. */
+  readonly tracing: boolean
   /** Server settings that differ but stay as they are until a restart. */
   readonly needRestart: readonly (keyof ServerSettings)[]
 }
@@ -79,6 +81,7 @@ export function diffSettings(before: Settings, after: Settings): SettingsDiff {
     changed,
     mountsNeedRestart: [...mountsNeedRestart],
     live: differing.filter((key) => !NEEDS_RESTART[key]),
+    tracing: !isDeepStrictEqual(before.tracing, after.tracing),
     needRestart: differing.filter((key) => NEEDS_RESTART[key]),
   }
 }
@@ -99,6 +102,7 @@ export function appliedSettings(
   return {
     settings: { ...after.settings, ...kept },
     mounts: [...before.mounts.filter(stays), ...after.mounts.filter((mount) => !stays(mount))],
+    tracing: after.tracing,
     secretFiles: after.secretFiles,
   }
 }

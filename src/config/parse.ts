@@ -8,15 +8,18 @@ import { ConfigError, describeValue, listChoices, type Problem } from './problem
 import { misspelt, parseProfile, reportIssues, type Profile, type Report } from './profiles.js'
 import { SERVER_KEY_NAMES, serverSchema, type ServerKeys } from './schema.js'
 import { SERVICES } from './services.js'
+import type { TracingSettings } from '../observability/tracing-settings.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
 import { storeKey } from './store-key.js'
 import { didYouMean, nearestName } from './suggestion.js'
+import { parseTracing } from './tracing.js'
 
 type Table = Readonly<Record<string, unknown>>
 
 const SERVER_TABLE = 'ovfsd_settings'
 const PROFILES_TABLE = 'profiles'
-const TABLES = [SERVER_TABLE, PROFILES_TABLE]
+const TRACING_TABLE = 'tracing'
+const TABLES = [SERVER_TABLE, PROFILES_TABLE, TRACING_TABLE]
 
 /** As many file systems as a guest could ask for; each is an operator with its own connections. */
 const PROFILES_MAX = 256
@@ -93,13 +96,26 @@ function interpret(root: Table, overrides: Overrides, report: Report): Settings 
   if (enabled !== undefined) reportUnmatchedServices(enabled, tables, report)
   const mounted = profiles.filter((profile) => isEnabled(profile.name, profile.type))
   reportSharedMountPoints(mounted, report)
+  const tracing = parseTracingTable(
+    root,
+    tables.map(([name]) => name),
+    report,
+  )
   if (server === undefined) return undefined
   const settings = serverSettings(server)
   return {
     settings,
     mounts: mounted.map((profile) => mountSettings(profile, settings, overrides)),
+    tracing,
     secretFiles: [...new Set(mounted.flatMap((profile) => profile.secretFiles))],
   }
+}
+
+function parseTracingTable(root: Table, profiles: readonly string[], report: Report): TracingSettings | null {
+  const table = root[TRACING_TABLE] === undefined ? undefined : subTable(root, TRACING_TABLE, report)
+  return parseTracing(table, profiles, (path, message) => {
+    report([TRACING_TABLE, ...path], message)
+  })
 }
 
 function parseServer(table: Table, overrides: Overrides, report: Report): ServerKeys | undefined {
@@ -264,7 +280,7 @@ function unknownTable(key: string): string {
   if (nearest !== undefined) return `unknown table; did you mean [${nearest}]?`
   if (SERVER_KEY_NAMES.includes(key))
     return `belongs into the table [${SERVER_TABLE}]; write it below that line`
-  return `unknown table; the file has [${SERVER_TABLE}] and [profiles.NAME] tables`
+  return `unknown table; the file has [${SERVER_TABLE}], [profiles.NAME] and [${TRACING_TABLE}] tables`
 }
 
 function isTable(value: unknown): value is Table {

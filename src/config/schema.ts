@@ -62,7 +62,7 @@ export interface KeyMetadata {
   readonly absent?: string
 }
 
-const boolean = (range = '') => setting(parseBoolean, { kind: 'boolean', range })
+export const boolean = (range = '') => setting(parseBoolean, { kind: 'boolean', range })
 const mode = setting(parseMode, { kind: 'mode', range: '`"000"` to `"0777"`' })
 const id = integer(ID_RANGE)
 
@@ -157,7 +157,7 @@ export function setting<T>(parse: (value: unknown) => T, metadata: KeyMetadata) 
 }
 
 /** Whole milliseconds, rounded up: a deadline of 1500us must not become one of 1ms. */
-function durationMs(range: DurationRange, absent?: string) {
+export function durationMs(range: DurationRange, absent?: string) {
   return setting((value) => Math.ceil(parseDurationWithinUs(value, range) / US_PER_MS), {
     ...duration(range),
     ...(absent === undefined ? {} : { absent }),

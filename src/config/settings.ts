@@ -1,6 +1,7 @@
 /** Validated settings, with every default filled in: what the configuration file means. */
 import type { InterposeRules } from '../interpose/rules.js'
 import type { LogLevel } from '../observability/levels.js'
+import type { TracingSettings } from '../observability/tracing-settings.js'
 import type { ListenAddress } from './values.js'
 
 /** `[ovfsd_settings]`. Milliseconds and bytes are whole numbers. */
@@ -84,6 +85,8 @@ export interface MountSettings {
 export interface Settings {
   readonly settings: ServerSettings
   readonly mounts: readonly MountSettings[]
+  /** null: nothing is traced. */
+  readonly tracing: TracingSettings | null
   /** The files that `*_file` keys of enabled profiles name: what they hold is in the options. */
   readonly secretFiles: readonly string[]
 }

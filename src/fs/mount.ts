@@ -4,6 +4,7 @@ import type { Staging } from '../cache/staging.js'
 import { StoreAccount } from '../cache/store-account.js'
 import type { Interposer } from '../interpose/interposer.js'
 import { OperationCounters } from '../observability/operation-counters.js'
+import { TracedPlace } from '../observability/traced.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
 import { UnfinishedMoves } from './unfinished-moves.js'
@@ -79,6 +80,7 @@ export class Mount {
     staging: Staging | null = null,
   ) {
     this.account.staging = staging
+    this.account.place = new TracedPlace(options.name, options.mountPoint)
     this.root = new Inode(this, null, '', 'directory')
     this.root.isFixed = true
     this.hiddenDirectory = new Inode(this, this.root, RESERVED_DIRECTORY, 'directory')

@@ -36,4 +36,6 @@ export interface RequestWatcher {
   within?<T>(record: RequestRecord, work: () => T): T
   /** The request is answered; the record is nobody's after this. */
   onReply(record: RequestRecord): void
+  /** The guest has gone without a word: it releases nothing any more. */
+  onDisconnect?(): void
 }

@@ -65,6 +65,11 @@ export class Dispatcher {
     this.watchers.delete(watcher)
   }
 
+  /** The front-end went away. */
+  disconnected(): void {
+    for (const watcher of this.watchers) watcher.onDisconnect?.()
+  }
+
   /** The device's `onRequests`: handle a burst; returns how many slots are finished. */
   onRequests(readyCount: number): number {
     if (this.countsRequests) this.settleCounts()

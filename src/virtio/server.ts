@@ -13,7 +13,6 @@ import { Mount, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { InterposeRules } from '../interpose/rules.js'
-import type { BackendTracer } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
 import type { RequestWatcher } from '../observability/request-record.js'
 import type { HostMountOptions } from '../passthrough/host-mount.js'
@@ -200,6 +199,7 @@ export class Server {
         if (event === 'connect' || event === 'disconnect') control.isConnected = event === 'connect'
         if (event !== 'disconnect') return
         session.end()
+        dispatcher.disconnected()
         onFrontEndGone?.()
       },
     })
@@ -237,11 +237,6 @@ export class Server {
   /** What the guest's requests came to, by mount, since the mount was made; directories above the mounts are a mount too. */
   operations(): MountOperations[] {
     return this.control.operations()
-  }
-
-  /** Show it every call of a store from now on; null: nobody looks any more. One at a time. */
-  traceBackends(tracer: BackendTracer | null): void {
-    this.stores.tracing.tracer = tracer
   }
 
   /** Walks the whole tree: not for a hot path. */

@@ -1,6 +1,7 @@
 import type { Backend } from '../backends/backend.js'
 import { createBackend, isLocalType, isVolatileType } from '../backends/create-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
+import { tracedBackend } from '../backends/traced-backend.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import { withDiskTier } from '../cache/disk-tier.js'
@@ -8,8 +9,8 @@ import { Recovery, recoverFirst } from '../cache/recovery.js'
 import type { Staging } from '../cache/staging.js'
 import { deferBackend } from '../fs/deferred-backend.js'
 import { BackendCounters } from '../observability/backend-counters.js'
-import type { BackendTracing } from '../observability/backend-tracer.js'
 import type { Logger } from '../observability/logger.js'
+import { TracedPlace } from '../observability/traced.js'
 import type { ServerMount } from './server.js'
 
 /** Why a mount's store can't be used now. */
@@ -29,8 +30,6 @@ export class Stores {
   private readonly recoveries = new Map<string, Recovery>()
   /** By the mount's name. */
   private readonly counters = new Map<string, BackendCounters>()
-  /** Who traces the calls of all stores. */
-  readonly tracing: BackendTracing = { tracer: null }
   /** By profile, of the store that it has now: one that it had before has an entry that nobody reads. */
   private readonly health = new Map<string, StoreHealth>()
 
@@ -66,19 +65,19 @@ export class Stores {
   /** @throws StorageError when the options make no store */
   create(mount: ServerMount): Backend {
     const { logger, directory } = this
-    const { name, storeKey } = mount
+    const { name, mountPoint, storeKey } = mount
     const health: StoreHealth = { storeKey, fault: null }
     const circuitChanged = (error: StorageError | null): void => {
       health.fault = error === null ? null : { kind: 'away', error }
       if (error === null) logger.info({ mount: name }, 'the store answers again')
       else logger.error({ mount: name, err: error }, 'the store does not answer; requests to it fail at once')
     }
-    const observer = { mount: name, counters: this.countersOf(name), tracing: this.tracing }
-    const backend = createBackend(mount, circuitChanged, observer)
+    const store = createBackend(mount, circuitChanged, this.countersOf(name))
+    const backend = tracedBackend(store, new TracedPlace(name, mountPoint))
     this.health.set(name, health)
     if (directory === null) return backend
     const staging = this.stagingOf(mount)
-    const whole = staging === null ? backend : recoverFirst(backend, this.recoveryOf(storeKey, staging))
+    const whole = staging === null ? backend : recoverFirst(backend, this.recoveryOf(mount, staging))
     return isLocalType(mount.type) ? whole : withDiskTier(whole, directory.tier, storeKey)
   }
 
@@ -98,10 +97,10 @@ export class Stores {
     this.health.set(name, { storeKey, fault: { kind: 'unavailable', error } })
   }
 
-  private recoveryOf(storeKey: string, staging: Staging): Recovery {
+  private recoveryOf({ storeKey, name, mountPoint }: ServerMount, staging: Staging): Recovery {
     let recovery = this.recoveries.get(storeKey)
     if (recovery === undefined) {
-      recovery = new Recovery(staging, this.cache, this.logger)
+      recovery = new Recovery(staging, this.cache, this.logger, new TracedPlace(name, mountPoint))
       this.recoveries.set(storeKey, recovery)
     }
     return recovery

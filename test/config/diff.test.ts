@@ -12,7 +12,15 @@ const B = 'type = "memory"\nmount_point = "b"'
 
 describe('the difference of two settings', () => {
   it('is nothing between equals', () => {
-    const nothing = { added: [], removed: [], changed: [], mountsNeedRestart: [], live: [], needRestart: [] }
+    const nothing = {
+      added: [],
+      removed: [],
+      changed: [],
+      mountsNeedRestart: [],
+      live: [],
+      needRestart: [],
+      tracing: false,
+    }
     const off = 'enabled_cache_expiration = false'
     assert.deepEqual(diffSettings(settings(off, { a: A }), settings(off, { a: A })), nothing)
   })

@@ -8,6 +8,12 @@ import { diffSettings, loadSettings, parseSettings } from '../../src/config/inde
 import { PROFILE_KEY_NAMES, profileSchema, SERVER_KEY_NAMES, serverSchema } from '../../src/config/schema.js'
 import { delaySchema, faultSchema, throttleSchema } from '../../src/config/interpose.js'
 import { SERVICES } from '../../src/config/services.js'
+import {
+  TRACE_FILTER_KEY_NAMES,
+  traceFilterSchema,
+  TRACING_KEY_NAMES,
+  tracingSchema,
+} from '../../src/config/tracing.js'
 
 // dist/test/config/ -> the package's root
 const root = new URL('../../../', import.meta.url)
@@ -28,6 +34,8 @@ function rows(heading: string): Map<string, string[]> {
 
 const serverRows = rows('`[ovfsd_settings]`')
 const profileRows = rows('`[profiles.NAME]`')
+const tracingRows = rows('`[tracing]`')
+const filterRows = rows('`[[tracing.filters]]`')
 const serviceRows = rows('Services')
 
 /** The rules of interposers, each kind with a table of its own. */
@@ -42,7 +50,13 @@ function interposeTables(): (readonly [Map<string, string[]>, Entries])[] {
 type Entries = Readonly<Record<string, v.GenericSchema>>
 const serverEntries: Entries = serverSchema.entries
 const profileEntries: Entries = profileSchema.entries
-const tables = [[serverRows, serverEntries], [profileRows, profileEntries], ...interposeTables()] as const
+const tables = [
+  [serverRows, serverEntries],
+  [profileRows, profileEntries],
+  [tracingRows, tracingSchema.entries as Entries],
+  [filterRows, traceFilterSchema.entries as Entries],
+  ...interposeTables(),
+] as const
 
 describe('CONFIGURATION.md', () => {
   it('has tables that are made of the schema', async () => {
@@ -56,6 +70,10 @@ describe('CONFIGURATION.md', () => {
   it('has every key and no other', () => {
     assert.deepEqual([...serverRows.keys()].sort(), [...SERVER_KEY_NAMES].sort())
     assert.deepEqual([...profileRows.keys()].sort(), [...PROFILE_KEY_NAMES].sort())
+    assert.deepEqual([...tracingRows.keys()], Object.keys(tracingSchema.entries))
+    assert.deepEqual([...filterRows.keys()], TRACE_FILTER_KEY_NAMES)
+    for (const key of [...TRACING_KEY_NAMES, ...TRACE_FILTER_KEY_NAMES])
+      assert.match(documentation, new RegExp(`\\*\\*\`${key}\`\\*\\*`), `${key} is not explained`)
     for (const key of [...SERVER_KEY_NAMES, ...PROFILE_KEY_NAMES.filter((name) => name !== 'type')]) {
       assert.match(documentation, new RegExp(`^- .*\\*\\*\`${key}\`\\*\\*`, 'm'), `${key} is not explained`)
     }
@@ -153,6 +171,7 @@ describe('ovfsd.example.toml', () => {
   const example = parseToml(readFileSync(EXAMPLE, 'utf8')) as {
     ovfsd_settings: Record<string, unknown>
     profiles: { local: Record<string, unknown> }
+    tracing: Record<string, unknown>
   }
 
   it('is accepted', () => {
@@ -162,7 +181,9 @@ describe('ovfsd.example.toml', () => {
   it('has every key, at its default', () => {
     assert.deepEqual(Object.keys(example.ovfsd_settings).sort(), [...SERVER_KEY_NAMES].sort())
     assert.deepEqual(Object.keys(example.profiles.local).sort(), [...PROFILE_KEY_NAMES, 'root'].sort())
+    assert.deepEqual(Object.keys(example.tracing).sort(), [...TRACING_KEY_NAMES].sort())
     for (const [table, entries] of [
+      [example.tracing, tracingSchema.entries as Entries],
       [example.ovfsd_settings, serverEntries],
       [example.profiles.local, profileEntries],
     ] as const) {

@@ -201,6 +201,7 @@ name_node = "hdfs://127.0.0.1:9000"
           options: { name_node: 'hdfs://127.0.0.1:9000' },
         },
       ],
+      tracing: null,
       secretFiles: [],
     })
   })

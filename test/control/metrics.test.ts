@@ -4,7 +4,6 @@ import { spawnSync } from 'node:child_process'
 import { after, before, describe, it } from 'node:test'
 import { Metrics } from '../../src/control/metrics.js'
 import { BACKEND_OPERATION_NAMES } from '../../src/observability/backend-counters.js'
-import type { BackendCall } from '../../src/observability/backend-tracer.js'
 import { METRICS, type MetricDefinition } from '../../src/observability/metric-definitions.js'
 import { OPERATION_NAMES } from '../../src/observability/operations.js'
 import { O_CREAT, O_RDWR } from '../frontend/abi.js'
@@ -286,49 +285,6 @@ describe('metrics', () => {
       await new Promise((resolve) => setTimeout(resolve, 20))
       return (await lagOf()) > 0.05
     })
-  })
-
-  it('let somebody see each call of a store, with what came of it', async () => {
-    const seen: (BackendCall & { outcome: string })[] = []
-    served.server.traceBackends({
-      trace: async (call, run) => {
-        try {
-          const result = await run()
-          seen.push({ ...call, outcome: 'done' })
-          return result
-        } catch (error) {
-          seen.push({ ...call, outcome: 'failed' })
-          throw error
-        }
-      },
-    })
-    const fs = served.guestFs('web')
-    await fs.readFile('traced')
-    assert.equal(await codeOf(fs.stat(`${FORBIDDEN}-2`)), 'EACCES')
-    served.server.traceBackends(null)
-    await fs.stat('not-traced')
-    const common = { mount: 'mount2' }
-    assert.deepEqual(seen, [
-      { ...common, operation: 'stat', path: 'traced', offset: null, sizeBytes: null, outcome: 'done' },
-      {
-        ...common,
-        operation: 'read',
-        path: 'traced',
-        offset: 0,
-        sizeBytes: WEB_FILE.length,
-        outcome: 'done',
-      },
-      ...[
-        {
-          ...common,
-          operation: 'stat',
-          path: `${FORBIDDEN}-2`,
-          offset: null,
-          sizeBytes: null,
-          outcome: 'failed',
-        },
-      ],
-    ])
   })
 })
 

@@ -16,6 +16,7 @@ import { O_RDWR } from '../frontend/abi.js'
 import { Program } from '../cli/process.js'
 import { codeOf, FuseClient } from '../frontend/fuse-client.js'
 import { eventually } from '../support/served.js'
+import { Receiver } from '../tracing/spans.js'
 
 // dist/test/packaging/ -> the package's root
 const BIN = fileURLToPath(new URL('../../../bin/ovfsd.cjs', import.meta.url))
@@ -110,6 +111,35 @@ describe('the bundled daemon', () => {
     assert.equal((await program.outcome()).code, 0)
     const { stdout } = await new Program(BIN, ['profile', log]).outcome()
     assert.match(stdout, /^lookup +\d+ /m)
+  })
+
+  it('loads OpenTelemetry when the configuration asks for traces, and not before', async (test) => {
+    const collector = await Receiver.start()
+    test.after(() => collector.close())
+    const { config, socketPath } = configuration(test, MEMORY)
+    // Node.js itself tells what is loaded.
+    const program = new Program(BIN, [`--config-file=${config}`], { NODE_DEBUG: 'module' })
+    await program.says('Waiting for vhost-user socket connection')
+    test.after(() => {
+      program.kill('SIGKILL')
+    })
+    const client = await FuseClient.mount({ socketPath })
+    test.after(() => {
+      client.close()
+    })
+    await client.lookup(1, 'm')
+    const endpoint = `[tracing]\nendpoint = "${collector.endpoint}"\nexport_interval = "100ms"\n`
+    writeFileSync(config, readFileSync(config, 'utf8') + endpoint)
+    await program.says('tracing started')
+    await client.lookup(1, 'm')
+    await eventually('a span', () => collector.named('fuse.lookup').length === 1)
+    program.kill('SIGTERM')
+    const { code, stderr } = await program.outcome()
+    assert.equal(code, 0)
+    const whileIdle = stderr.slice(0, stderr.indexOf('configuration reloaded'))
+    assert.match(whileIdle, /guest mounted/)
+    assert.doesNotMatch(whileIdle, /opentelemetry|picomatch/)
+    assert.match(stderr, /@opentelemetry\/sdk-trace/)
   })
 
   it('signs requests with credentials that its environment has', async (test) => {

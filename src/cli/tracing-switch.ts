@@ -1,0 +1,68 @@
+/** Starts, changes and stops tracing as the configuration says, which may change while the daemon runs. */
+import { isDeepStrictEqual } from 'node:util'
+import type { Logger } from '../observability/logger.js'
+import type { RequestWatcher } from '../observability/request-record.js'
+import type { TracingSettings } from '../observability/tracing-settings.js'
+
+/** What a server has for those who watch requests. */
+export interface Watchable {
+  watch(watcher: RequestWatcher): void
+  unwatch(watcher: RequestWatcher): void
+}
+
+interface Running extends RequestWatcher {
+  readonly settings: TracingSettings
+  stop(): Promise<void>
+}
+
+export class TracingSwitch {
+  #wanted: TracingSettings | null = null
+  #running: Running | null = null
+  /** Changes come one after the other. */
+  #tail: Promise<void> = Promise.resolve()
+
+  constructor(
+    /** null: there is nothing to see. */
+    private readonly server: Watchable | null,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Resolves when it is so. Never rejects: a daemon serves without traces too. */
+  apply(settings: TracingSettings | null): Promise<void> {
+    this.#wanted = settings
+    this.#tail = this.#tail.then(async () => {
+      try {
+        await this.#follow()
+      } catch (error) {
+        this.logger.error({ err: error }, 'tracing could not be started; nothing is traced')
+      }
+    })
+    return this.#tail
+  }
+
+  /** Send what waits, within a bounded time. Never rejects. */
+  stop(): Promise<void> {
+    return this.apply(null)
+  }
+
+  async #follow(): Promise<void> {
+    const { server, logger } = this
+    const wanted = this.#wanted
+    const before = this.#running
+    if (isDeepStrictEqual(before?.settings ?? null, wanted)) return
+    if (before !== null) {
+      this.#running = null
+      server?.unwatch(before)
+      await before.stop()
+      logger.info('tracing stopped')
+    }
+    if (wanted === null) return
+    // The SDK takes memory and time to load, so only where it is wanted.
+    const { Tracing } = await import('../observability/tracing.js')
+    const tracing = new Tracing({ settings: wanted, logger })
+    this.#running = tracing
+    server?.watch(tracing)
+    const { endpoint, sampleRatio } = wanted
+    logger.info({ endpoint, sampleRatio }, 'tracing started')
+  }
+}

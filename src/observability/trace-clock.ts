@@ -1,0 +1,35 @@
+import type { HrTime } from '@opentelemetry/api'
+
+const MS_PER_S = 1000
+const NS_PER_MS = 1e6
+/** The host's clock was set when it is further from ours than this: well above what Date.now() rounds off. */
+const STEP_MS = 20
+
+/** Times of performance.now() as times since the epoch, precise to a microsecond and in step with the host's clock. */
+export class TraceClock {
+  private originS = 0
+  /** Of the second. */
+  private originMs = 0
+
+  constructor() {
+    this.setOrigin(performance.timeOrigin)
+  }
+
+  /** Follow the host's clock, if it was set. Between two calls all times are of one measure. */
+  adjust(): void {
+    const originMs = Date.now() - performance.now()
+    if (Math.abs(originMs - this.originS * MS_PER_S - this.originMs) > STEP_MS) this.setOrigin(originMs)
+  }
+
+  /** `ms`: as performance.now(). */
+  at(ms: number): HrTime {
+    const sum = this.originMs + ms
+    const seconds = Math.floor(sum / MS_PER_S)
+    return [this.originS + seconds, Math.floor((sum - seconds * MS_PER_S) * NS_PER_MS)]
+  }
+
+  private setOrigin(originMs: number): void {
+    this.originS = Math.floor(originMs / MS_PER_S)
+    this.originMs = originMs - this.originS * MS_PER_S
+  }
+}
