@@ -9,6 +9,7 @@ import { dataCases } from './cases/data.js'
 import { nameCases } from './cases/names.js'
 import { programCases } from './cases/programs.js'
 import { scaleCases } from './cases/scale.js'
+import { tracingCase } from './cases/tracing.js'
 import { isReferenceDaemon } from './daemon.js'
 import {
   GuestSuite,
@@ -177,6 +178,11 @@ describe('a Linux guest', () => {
         same "$(./script hello)" 'script says hello'
         rm program script`)
     })
+  })
+
+  describe('traces', { skip: isReferenceDaemon }, () => {
+    const [local] = MOUNTS
+    if (local !== undefined) tracingCase(suite, local)
   })
 
   describe('the life of a mount', () => {
