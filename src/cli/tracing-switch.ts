@@ -50,19 +50,23 @@ export class TracingSwitch {
     const wanted = this.#wanted
     const before = this.#running
     if (isDeepStrictEqual(before?.settings ?? null, wanted)) return
-    if (before !== null) {
-      this.#running = null
-      server?.unwatch(before)
-      await before.stop()
-      logger.info('tracing stopped')
-    }
-    if (wanted === null) return
+    this.#running = null
+    if (before !== null) server?.unwatch(before)
+    // What it sends still keeps nobody waiting.
+    const ended = before?.stop()
+    if (wanted !== null) await this.#start(wanted)
+    await ended
+    if (wanted === null) logger.info('tracing stopped')
+  }
+
+  async #start(settings: TracingSettings): Promise<void> {
+    const { server, logger } = this
     // The SDK takes memory and time to load, so only where it is wanted.
     const { Tracing } = await import('../observability/tracing.js')
-    const tracing = new Tracing({ settings: wanted, logger })
+    const tracing = new Tracing({ settings, logger })
     this.#running = tracing
     server?.watch(tracing)
-    const { endpoint, sampleRatio } = wanted
+    const { endpoint, sampleRatio } = settings
     logger.info({ endpoint, sampleRatio }, 'tracing started')
   }
 }

@@ -97,9 +97,22 @@ describe('a daemon with a collector', () => {
     assert.equal(collector.resource['process.pid'], program.pid)
     assert.equal(collector.headers.authorization, `Bearer ${TOKEN}`)
 
+    // Another service, and nothing but one process.
+    daemon.configure(table(collector.endpoint, 'service_name = "vm-2"\nfilters = [{ pids = [1002] }]\n'))
+    collector.spans.length = 0
+    await eventually('the other service', async () => {
+      await read(daemon, 5)
+      return collector.resource['service.name'] === 'vm-2'
+    })
+    const byNow = collector.spans.length
+    await read(daemon, 5)
+    await eventually('one span more', () => collector.spans.length > byNow)
+    assert.equal(collector.spans.at(-1)?.attributes['ovfsd.pid'], 1002)
+
     daemon.configure('')
     await program.says('tracing stopped')
     const { requests } = collector
+    const count = collector.named('fuse.read').length
     await read(daemon, 20)
 
     // What is waiting when the daemon ends is sent.
@@ -111,7 +124,7 @@ describe('a daemon with a collector', () => {
     program.kill('SIGTERM')
     const { code, stderr } = await program.outcome()
     assert.equal(code, 0)
-    assert.equal(collector.named('fuse.read').length, 27)
+    assert.equal(collector.named('fuse.read').length, count + 7)
     assert.ok(!stderr.includes(TOKEN), 'the log has the secret')
     assert.ok(!stderr.includes('dropped'), stderr)
   })
