@@ -4,9 +4,9 @@ import type { HttpEndpoint } from '../control/http-endpoint.js'
 import type { DaemonFacts, ReloadView } from '../control/views.js'
 import type { AccessLog } from '../observability/access-log.js'
 import type { Logger } from '../observability/logger.js'
+import { packageVersion } from '../observability/package-version.js'
 import type { RunningServer } from './lifecycle.js'
 import type { ReloadOutcome } from './reloader.js'
-import { packageVersion } from '../observability/package-version.js'
 
 export class Instruments {
   private controlSocket: HttpEndpoint | null = null

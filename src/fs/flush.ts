@@ -1,4 +1,4 @@
-import { getSystemErrorName } from 'node:util'
+import { errnoName } from '../observability/errno-name.js'
 import type { FileSystem } from './file-system.js'
 import { errnoOf } from './fs-error.js'
 import type { Mount } from './mount.js'
@@ -32,7 +32,7 @@ export async function flush(fs: FileSystem, mount: Mount | null): Promise<Flushe
       try {
         await content.commit()
       } catch (error) {
-        const errno = getSystemErrorName(-errnoOf(error))
+        const errno = errnoName(errnoOf(error))
         const { account, path } = content.source
         const { name, mountPoint } = mounts.get(account)?.options ?? { name: '(removed)', mountPoint: [] }
         fs.logger.error({ err: error, errno, mount: name }, 'a file could not be committed')

@@ -6,7 +6,7 @@
  * The time is UTC, of the answer. Paths are JSON texts, so that a name may hold anything. After OK: the bytes of data that the guest got
  * or gave, and the handle that was opened; a failed request has the name of its errno there. Last: seconds that it took.
  */
-import { getSystemErrorName } from 'node:util'
+import { errnoName } from './errno-name.js'
 import type { RequestRecord } from './request-record.js'
 
 export interface AccessEntry {
@@ -24,7 +24,7 @@ export interface AccessEntry {
   /** Bytes that were asked for. */
   readonly size: number | null
   readonly offset: number | null
-  /** "ENOENT"; null: it succeeded. */
+  /** "ENOENT", or the number where it has no name; null: it succeeded. */
   readonly errno: string | null
   /** Bytes of data. */
   readonly bytes: number
@@ -61,12 +61,6 @@ export class WallTime {
     const offsetMs = Date.now() - performance.now()
     if (Math.abs(offsetMs - this.offsetMs) > CLOCK_SLACK_MS) this.offsetMs = offsetMs
   }
-}
-
-/** "ENOENT"; "E1234" for a number that has no name. */
-export function errnoName(errno: number): string {
-  const name = getSystemErrorName(-errno)
-  return /^E[A-Z0-9]+$/.test(name) ? name : `E${errno}`
 }
 
 export function entryOf(record: RequestRecord, clock: WallTime): AccessEntry {
@@ -119,7 +113,7 @@ const LINE = new RegExp(
     String.raw`^(\d{4})\.(\d\d)\.(\d\d) (\d\d:\d\d:\d\d\.\d{6}) `,
     String.raw`\[uid:(\d+),gid:(\d+),pid:(\d+)\] (\S+) (\S+) `,
     String.raw`\((${TEXT})(?:,(${TEXT}))?(?:,fh:(\d+))?(?:,size:(\d+))?(?:,offset:(\d+))?\): `,
-    String.raw`(?:OK(?: \((\d+)\))?(?: \[fh:(\d+)\])?|(E[A-Z0-9]+)) <(\d+\.\d{6})>$`,
+    String.raw`(?:OK(?: \((\d+)\))?(?: \[fh:(\d+)\])?|(E[A-Z0-9]+|\d+)) <(\d+\.\d{6})>$`,
   ].join(''),
 )
 
