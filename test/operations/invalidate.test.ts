@@ -153,6 +153,45 @@ describe('invalidate', () => {
     restore()
   })
 
+  it('keeps no listing that was under way', async () => {
+    const fs = guest(served)
+    await served.view.mkdir('slow')
+    let answer = (): void => undefined
+    let asked = 0
+    const restore = override(served, (backend) => ({
+      list: async (path) => {
+        const entries = await backend.list(path)
+        if (asked++ === 0) await new Promise<void>((go) => (answer = go))
+        return entries
+      },
+    }))
+    const listed = fs.list('slow')
+    await eventually('the store is asked', () => asked === 1)
+    await served.view.write('slow/new', '')
+    await served.server.control.invalidate('/m/slow')
+    answer()
+    assert.deepEqual(await listed, [])
+    assert.deepEqual(await fs.list('slow'), ['new'])
+    restore()
+  })
+
+  it('forgets what a program that looks at many names was told by one listing', async () => {
+    const fs = guest(served)
+    await served.view.mkdir('walked')
+    let listings = 0
+    const restore = override(served, (backend) => ({
+      listSmall: (path) => {
+        listings++
+        return backend.list(path)
+      },
+    }))
+    for (let index = 0; listings === 0; index++) await fs.exists(`walked/missing-${index}`)
+    await served.view.write('walked/new', '')
+    await served.server.control.invalidate('/m/walked')
+    assert.equal(await fs.exists('walked/new'), true)
+    restore()
+  })
+
   it('refuses a path that would lead elsewhere', async () => {
     for (const path of ['/m/../x', '.', 'm/./x'])
       await assert.rejects(served.server.control.invalidate(path), FsError, path)
