@@ -10,7 +10,13 @@ const BUNDLE = inRoot('dist/bundle/cli/ovfsd.cjs')
 const CODE_CACHE_SCRIPT = fileURLToPath(new URL('./code-cache.mjs', import.meta.url))
 
 /** Loaded by few daemons (pretty logs, log-ins of AWS, metrics, traces), and large: they stay what they are. */
-const EXTERNAL = ['@aws-sdk/credential-providers', '@opentelemetry/*', 'picomatch', 'pino-pretty', 'prom-client']
+const EXTERNAL = [
+  '@aws-sdk/credential-providers',
+  '@opentelemetry/*',
+  'picomatch',
+  'pino-pretty',
+  'prom-client',
+]
 
 /** Bundle what tsc has made of src/. */
 export async function ensureBundle() {

@@ -1,9 +1,6 @@
 /** Counts and times the calls of a mount's store. */
 import { constants } from 'node:os'
-import {
-  backendOperationIndex,
-  type BackendCounters,
-} from '../observability/backend-counters.js'
+import { backendOperationIndex, type BackendCounters } from '../observability/backend-counters.js'
 import type { Backend, BackendWriter } from './backend.js'
 import { interceptCalls } from './intercept.js'
 import { toStorageError } from './storage-error.js'

@@ -23,14 +23,7 @@ export class MetricsEndpoint {
   ): Promise<MetricsEndpoint> {
     const metrics = new Metrics(server)
     const routes = new Map<string, Route>([
-      [
-        `GET ${PATH}`,
-        async (_, response) => {
-          const text = await metrics.text()
-          response.writeHead(200, { 'content-type': Metrics.CONTENT_TYPE })
-          response.end(text)
-        },
-      ],
+      [`GET ${PATH}`, metricsRoute(metrics)],
       [
         'GET /',
         (_, response) => {
@@ -60,6 +53,14 @@ export class MetricsEndpoint {
   async close(): Promise<void> {
     this.metrics.close()
     await this.endpoint.close()
+  }
+}
+
+function metricsRoute(metrics: Metrics): Route {
+  return async (_, response) => {
+    const text = await metrics.text()
+    response.writeHead(200, { 'content-type': Metrics.CONTENT_TYPE })
+    response.end(text)
   }
 }
 

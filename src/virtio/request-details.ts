@@ -152,6 +152,8 @@ export class RequestDetails {
       const host = this.passthrough.inodes.find(nodeid)
       return host === undefined ? UNKNOWN_PATH : pathOnHost(host)
     }
+    // INIT, DESTROY and lists of forgets are of no inode.
+    if (nodeid === 0) return ''
     const inode = this.fs.inodes.find(nodeid)
     return inode === undefined ? UNKNOWN_PATH : inode.path()
   }
