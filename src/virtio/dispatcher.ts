@@ -35,6 +35,8 @@ export class Dispatcher {
   private readonly details: RequestDetails
   private readonly burst = new BurstCounts()
   private readonly watchers = new Set<RequestWatcher>()
+  /** There are any. */
+  private isWatched = false
 
   constructor(
     private readonly fs: FileSystem,
@@ -59,10 +61,12 @@ export class Dispatcher {
   /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
   watch(watcher: RequestWatcher): void {
     this.watchers.add(watcher)
+    this.isWatched = true
   }
 
   unwatch(watcher: RequestWatcher): void {
     this.watchers.delete(watcher)
+    this.isWatched = this.watchers.size > 0
   }
 
   /** The front-end went away. */
@@ -93,10 +97,9 @@ export class Dispatcher {
   private handle(request: Request): void {
     request.epoch = this.session.epoch
     request.deliveredBytes = 0
-    if (this.countsRequests || this.watchers.size > 0) request.startMs = monotonicMs()
     const mount = this.details.mountOf(request.nodeid)
     request.counters = mount.operations
-    if (this.watchers.size > 0) this.handleWatched(request, mount)
+    if (this.isWatched) this.handleWatched(request, mount)
     else if (mount.interposer !== null) this.handleInterposed(request, mount.interposer)
     else this.answer(request)
   }
@@ -192,6 +195,7 @@ export class Dispatcher {
 
   private finishLater(request: Request, record: RequestRecord | null, pending: Promise<void>): void {
     const { opcode } = request
+    if (record === null) request.startMs = monotonicMs()
     // It is not completed with the burst, so nothing of it may stay named.
     this.named.copyNow()
     pending.then(

@@ -38,7 +38,7 @@ export class Request implements ReadSink, WriteSource, HostData {
   epoch = 0
   /** Whose counters it goes into. */
   counters: OperationCounters | null = null
-  /** Monotonic ms at which it came. */
+  /** Monotonic ms at which it came; only of those that are not answered at once. */
   startMs = 0
   /** Bytes of data that the reply has so far. */
   deliveredBytes = 0
