@@ -5,6 +5,7 @@ import { runMain } from './setup.mjs'
 /** Imported when it is chosen: what one needs may not be built for another. */
 const MODES = {
   counting: async (args) => (await import('../bench/lib/counting.mjs')).benchCounting(args),
+  experiments: async (args) => (await import('../bench/experiments/experiments.mjs')).benchExperiments(args),
   guest: async (args) => (await import('../bench/lib/guest.mjs')).benchGuest(args),
   local: async (args) => (await import('../bench/lib/local.mjs')).benchLocal(args),
   report: async (args) => (await import('../bench/lib/full-report.mjs')).benchReport(args),

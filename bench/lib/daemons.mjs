@@ -1,8 +1,9 @@
 // Starts the daemons that are compared, on the same directory.
 import { spawn } from 'node:child_process'
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inRoot } from '../../scripts/lib/paths.mjs'
 import { RUST_VIRTIOFSD, rustVirtiofsdEnvironment } from '../../scripts/lib/rust-virtiofsd.mjs'
@@ -15,11 +16,13 @@ export const OVFSD_MOUNT_POINT = 'bench'
 const START_LIMIT_MS = 20_000
 const LISTEN_POLL_MS = 20
 const STOP_LIMIT_MS = 10_000
+const LINE_LIMIT_MS = 20_000
 /** The last lines a daemon said, shown when it fails. */
 const LOG_CHARACTERS = 4000
 
 /** @typedef {{ name: string, socket: string, base: string, stop: () => Promise<void>, log: () => string, pid: number,
- *   exited: Promise<string> }} RunningDaemon `exited` resolves with a sentence; one that was started elsewhere has none */
+ *   exited: Promise<string>, nextLine: (what: string, isIt: (line: string) => boolean) => Promise<string> }} RunningDaemon
+ *   `exited` resolves with a sentence; one that was started elsewhere has none */
 
 /** Why virtiofsd can't be started here, or null. */
 export function virtiofsdProblem() {
@@ -74,11 +77,17 @@ export function startOvfsd(profile, work, settings = [], name = 'ovfsd', nodeArg
     ...Object.entries(profile).map(([key, value]) => `${key} = ${JSON.stringify(value)}`),
   ]
   writeFileSync(config, `${lines.join('\n')}\n`, { mode: 0o600 })
-  return start(name, socket, OVFSD_MOUNT_POINT, process.execPath, [
-    ...nodeArguments,
-    inRoot('dist/src/cli/main.js'),
-    `--config-file=${config}`,
-  ])
+  return startConfigured(name, socket, config, OVFSD_MOUNT_POINT, nodeArguments)
+}
+
+/**
+ * @param {string} socket where the configuration file has it listen
+ * @param {string} base the directory of its tree that is measured
+ * @returns {Promise<RunningDaemon>}
+ */
+export function startConfigured(name, socket, config, base = '', nodeArguments = []) {
+  const main = inRoot('dist/src/cli/main.js')
+  return start(name, socket, base, process.execPath, [...nodeArguments, main, `--config-file=${config}`])
 }
 
 /**
@@ -97,10 +106,12 @@ export function spawnDaemon(name, program, args, environment) {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let log = ''
+  const lines = new EventEmitter()
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text) => {
       log = (log + text).slice(-LOG_CHARACTERS)
     })
+    createInterface({ input: stream }).on('line', (line) => lines.emit('line', line))
   }
   const running = () => child.exitCode === null && child.signalCode === null
   const exited = new Promise((resolve) => {
@@ -127,7 +138,24 @@ export function spawnDaemon(name, program, args, environment) {
       await delay(LISTEN_POLL_MS)
     }
   }
-  return { stop, untilReady, log: () => log, pid: child.pid ?? 0, exited }
+  /** Resolves with the first line from now on for which `isIt`. */
+  const nextLine = (what, isIt) =>
+    new Promise((resolve, reject) => {
+      const settle = (finish, value) => {
+        clearTimeout(timer)
+        lines.off('line', look)
+        finish(value)
+      }
+      const look = (line) => {
+        if (isIt(line)) settle(resolve, line)
+      }
+      const fail = (why) =>
+        settle(reject, new SetupError(`${name} did not say that it ${what}: ${why}\n${log}`))
+      const timer = setTimeout(() => fail(`${LINE_LIMIT_MS / 1000} s are over`), LINE_LIMIT_MS)
+      lines.on('line', look)
+      void exited.then(fail)
+    })
+  return { stop, untilReady, nextLine, log: () => log, pid: child.pid ?? 0, exited }
 }
 
 /** @returns {Promise<RunningDaemon>} */

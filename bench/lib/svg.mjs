@@ -30,7 +30,7 @@ export function ratioBars(title, bars) {
   const lines = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="13">`,
     `<rect width="${width}" height="${height}" fill="#fff"/>`,
-    text(12, 22, title, 'font-size="15" font-weight="bold"'),
+    svgText(12, 22, title, 'font-size="15" font-weight="bold"'),
     ...ticks.flatMap((tick) => axisTick(tick, xOf(tick), height)),
     ...bars.flatMap((bar, index) => barLines(bar, TOP + index * ROW, xOf)),
     '</svg>',
@@ -43,7 +43,7 @@ function axisTick(tick, x, height) {
   const name = tick < 1 ? `1/${1 / tick}` : String(tick)
   return [
     `<line x1="${round(x)}" x2="${round(x)}" y1="${TOP - 6}" y2="${height - BOTTOM}" stroke="${colour}"/>`,
-    text(x, height - 8, name, 'text-anchor="middle" fill="#555"'),
+    svgText(x, height - 8, name, 'text-anchor="middle" fill="#555"'),
   ]
 }
 
@@ -51,9 +51,9 @@ function barLines({ label, ratio, goal }, y, xOf) {
   const [from, to] = [xOf(1), xOf(ratio)].sort((a, b) => a - b)
   const colour = ratio >= 1 ? COLOURS.ahead : COLOURS.behind
   const lines = [
-    text(LABELS - 10, y + 13, label, 'text-anchor="end"'),
+    svgText(LABELS - 10, y + 13, label, 'text-anchor="end"'),
     `<rect x="${round(from)}" y="${y}" width="${round(Math.max(to - from, 1))}" height="${BAR}" fill="${colour}"/>`,
-    text(LABELS + PLOT + 8, y + 13, ratio.toFixed(2), 'font-weight="bold"'),
+    svgText(LABELS + PLOT + 8, y + 13, ratio.toFixed(2), 'font-weight="bold"'),
   ]
   if (goal !== undefined) {
     const x = round(xOf(goal))
@@ -64,9 +64,9 @@ function barLines({ label, ratio, goal }, y, xOf) {
   return lines
 }
 
-function text(x, y, content, attributes) {
+export function svgText(x, y, content, attributes) {
   const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
   return `<text x="${round(x)}" y="${y}" ${attributes}>${escaped}</text>`
 }
 
-const round = (value) => Number(value.toFixed(1))
+export const round = (value) => Number(value.toFixed(1))
