@@ -71,7 +71,10 @@ function curvesSection(curves) {
 
 const number = (value) => (value === 0 ? '0' : String(Number(value.toPrecision(3))))
 const range = (values) => `${number(Math.min(...values))} to ${number(Math.max(...values))}`
-const percent = (part) => `${part < 0 ? '-' : '+'}${Math.abs(part * PERCENT).toFixed(1)} %`
+const percent = (part) => {
+  const text = (part * PERCENT).toFixed(1)
+  return `${Number(text) === 0 ? '0.0' : text.startsWith('-') ? text : `+${text}`} %`
+}
 const withUnit = (text, { unit }) => (unit === '' ? text : `${text} ${unit}`)
 
 /** Of all points, the one that is farthest off. */
@@ -84,7 +87,7 @@ function curveText(curve, points) {
   switch (curve.name) {
     case 'throttle-bytes':
     case 'throttle-operations':
-      return `Reads and writes at the same time, one request of each after the other; without rules the guest comes to ${plain}, and no rate can be above that. ${off}`
+      return `Reads and writes at the same time, one request of each after the other; without rules the guest came to ${plain} just before, so rates near that may be its limit. ${off}`
     case 'delay':
       return `The mean latency less that of as many reads of a file without rules at the same time (${range(points.map(({ without }) => without))} ms); uniform delays are from 0 to twice their mean. Vertical lines are ${SIGMAS} sigma of what so few random delays differ by chance. ${off}`
     default:

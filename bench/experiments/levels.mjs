@@ -54,9 +54,9 @@ export const LEVELS = {
   build: [
     {
       ...{ kind: 'throttle', what: 'reads, writes and other operations, each so many a second' },
-      levels: [400, 200, 100, 50].map(operations),
+      levels: [200, 100, 50, 20].map(operations),
     },
-    { kind: 'delay', what: 'every operation takes longer', levels: [1, 2, 5, 10].map(delay) },
+    { kind: 'delay', what: 'every operation takes longer', levels: [5, 10, 20, 50].map(delay) },
     {
       ...{ kind: 'fault', what: 'EIO for this part of all operations' },
       levels: [0.1, 0.3, 1, 3].map((percent) => fault(percent)),

@@ -321,7 +321,7 @@ describe('the document of experiments', () => {
     ])
     const text = files['EXPERIMENTS.md'] ?? ''
     assert.match(text, /farthest off is reads at 4 MiB\/s: -25\.0 %/)
-    assert.match(text, /Something was left broken at: 400\/s\./)
+    assert.match(text, /Something was left broken at: 200\/s\./)
     assert.doesNotMatch(text, /NaN/)
   })
 })
