@@ -259,8 +259,10 @@ export class Dispatcher {
     // A number that no kernel sends would have no place in the counters.
     const known = opcode < OPCODE_LIMIT ? opcode : 0
     if (errno !== 0) counters.addError(known, errno)
-    if (this.isInBurst) this.burst.add(counters, known, request.dataBytes)
-    else counters.add(known, 1, (performance.now() - request.startMs) * US_PER_MS, request.dataBytes)
+    // Most requests are these: their bytes are looked up without a second look at opcode and errno.
+    const bytes = opcode === Opcode.READ && errno === 0 ? request.deliveredBytes : request.dataBytes
+    if (this.isInBurst) this.burst.add(counters, known, bytes)
+    else counters.add(known, 1, (performance.now() - request.startMs) * US_PER_MS, bytes)
   }
 
   private tellWatchers(request: Request, record: RequestRecord): void {
