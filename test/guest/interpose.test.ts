@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { after, before, describe, it } from 'node:test'
+import { after, before, describe, it, type TestContext } from 'node:test'
 import type { InterposeRules } from '../../src/interpose/rules.js'
 import { createLogger } from '../../src/observability/logger.js'
 import type { RequestRecord } from '../../src/observability/request-record.js'
@@ -23,7 +23,7 @@ const BURST_MS = 200
 /** By how much what is measured may be off. */
 const RATE_TOLERANCE = 0.05
 const DELAY_TOLERANCE = { ms: 1, share: 0.05 }
-const DELAY_ATTEMPTS = 3
+const ATTEMPTS = 3
 const FIO_TIMEOUT_MS = 60_000
 const FOLDER = '/mnt/null'
 
@@ -141,11 +141,22 @@ describe('a Linux guest on an interposed mount', { skip: isReferenceDaemon }, ()
     return seen
   }
 
-  function isRate(found: number, wanted: number, what: string): void {
-    assert.ok(
-      Math.abs(found / wanted - 1) <= RATE_TOLERANCE,
-      `${what}: ${found} a second, ${wanted} configured`,
-    )
+  interface Rate {
+    readonly what: string
+    readonly found: number
+    readonly wanted: number
+  }
+
+  /** Nothing is let through too often. A host that is busy with others keeps the guest from asking often enough, and is given another chance. */
+  async function areAsConfigured(t: TestContext, measure: () => Promise<readonly Rate[]>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const rates = await measure()
+      const said = rates.map(({ what, found, wanted }) => `${what} ${found} of ${wanted}`).join(', ')
+      t.diagnostic(`a second: ${said}`)
+      for (const { found, wanted } of rates) assert.ok(found <= wanted * (1 + RATE_TOLERANCE), said)
+      if (rates.every(({ found, wanted }) => found >= wanted * (1 - RATE_TOLERANCE))) return
+      assert.ok(attempt < ATTEMPTS, said)
+    }
   }
 
   // Enough wait at any time to make up for a guest that a busy host stops for some hundred ms.
@@ -154,28 +165,29 @@ describe('a Linux guest on an interposed mount', { skip: isReferenceDaemon }, ()
   it('reads and writes as many bytes a second as it may', async (t) => {
     const [readBytes, writeBytes] = [8 * MIB, 4 * MIB]
     await interpose(rules({ throttle: throttle({ readBytes, writeBytes, burstMs: BURST_MS }) }))
-    const results = await fio({
-      reads: `rw=read\nbs=128k\n${timed}`,
-      writes: `rw=randwrite\nbs=64k\n${timed}`,
+    await areAsConfigured(t, async () => {
+      const results = await fio({
+        reads: `rw=read\nbs=128k\n${timed}`,
+        writes: `rw=randwrite\nbs=64k\n${timed}`,
+      })
+      return [
+        { what: 'bytes read', found: jobOf(results, 'reads').read.bw_bytes, wanted: readBytes },
+        { what: 'bytes written', found: jobOf(results, 'writes').write.bw_bytes, wanted: writeBytes },
+      ]
     })
-    const [reads, writes] = [jobOf(results, 'reads').read, jobOf(results, 'writes').write]
-    t.diagnostic(
-      `bytes/s: reads ${reads.bw_bytes} of ${readBytes}, writes ${writes.bw_bytes} of ${writeBytes}`,
-    )
-    isRate(reads.bw_bytes, readBytes, 'reads')
-    isRate(writes.bw_bytes, writeBytes, 'writes')
   })
 
   it('reads and writes as often a second as it may', async (t) => {
     const [readOperations, writeOperations] = [200, 75]
     await interpose(rules({ throttle: throttle({ readOperations, writeOperations, burstMs: BURST_MS }) }))
-    const results = await fio({ reads: `rw=randread\nbs=4k\n${timed}`, writes: `rw=write\nbs=4k\n${timed}` })
-    const [reads, writes] = [jobOf(results, 'reads').read, jobOf(results, 'writes').write]
-    t.diagnostic(
-      `operations/s: reads ${reads.iops} of ${readOperations}, writes ${writes.iops} of ${writeOperations}`,
-    )
-    isRate(reads.iops, readOperations, 'reads')
-    isRate(writes.iops, writeOperations, 'writes')
+    await areAsConfigured(t, async () => {
+      const jobs = { reads: `rw=randread\nbs=4k\n${timed}`, writes: `rw=write\nbs=4k\n${timed}` }
+      const results = await fio(jobs)
+      return [
+        { what: 'reads', found: jobOf(results, 'reads').read.iops, wanted: readOperations },
+        { what: 'writes', found: jobOf(results, 'writes').write.iops, wanted: writeOperations },
+      ]
+    })
   })
 
   it('meets as many faults as it should, and the same ones with the same seed', async (t) => {
@@ -273,7 +285,7 @@ describe('a Linux guest on an interposed mount', { skip: isReferenceDaemon }, ()
         if (isNear(found.inDaemonMs, found)) shown.add(`${found.name} in the daemon`)
       }
       if (shown.size === 2 * all.length) return
-      assert.ok(attempt < DELAY_ATTEMPTS, `within the tolerance: only ${[...shown].join(', ')}`)
+      assert.ok(attempt < ATTEMPTS, `within the tolerance: only ${[...shown].join(', ')}`)
     }
   })
 })
