@@ -6,7 +6,8 @@ import {
   type SpanSubject,
   type TracedPlace,
 } from '../observability/traced.js'
-import { isLocalMember, type Backend, type BackendWriter } from './backend.js'
+import type { Backend, BackendWriter } from './backend.js'
+import { interceptCalls } from './intercept.js'
 
 type Arguments = readonly unknown[]
 
@@ -33,35 +34,18 @@ function sizeOf(data: unknown): number {
 
 /** The same store, whose calls are spans while anything is traced. */
 export function tracedBackend(backend: Backend, place: TracedPlace): Backend {
-  const methods = new Map<string | symbol, unknown>()
-  return new Proxy<Backend>(backend, {
-    get(target, key): unknown {
-      const known = methods.get(key)
-      if (known !== undefined) return known
-      const value: unknown = Reflect.get(target, key, target)
-      // What can be said without the store.
-      if (typeof value !== 'function' || isLocalMember(key)) return value
-      const method = value as (...args: unknown[]) => Promise<unknown>
-      const shown = tracedMethod(String(key), (args) => method.apply(target, args), place)
-      methods.set(key, shown)
-      return shown
-    },
-  })
-}
-
-function tracedMethod(name: string, call: (args: unknown[]) => Promise<unknown>, place: TracedPlace) {
-  return (...args: unknown[]): Promise<unknown> => {
-    if (!isTracing()) return call(args)
+  return interceptCalls(backend, (name, args, run) => {
+    if (!isTracing()) return run()
     const path = typeof args[0] === 'string' ? args[0] : ''
     const subject = (): SpanSubject =>
       place.subject(path, {
         attributes: ATTRIBUTES[name]?.(args) ?? {},
         result: (value) => RESULTS[name]?.(value) ?? {},
       })
-    const made = traced(`backend.${name}`, subject, () => call(args))
+    const made = traced(`backend.${name}`, subject, run)
     if (name !== 'createWriter') return made
     return made.then((writer) => tracedWriter(writer as BackendWriter, place, path))
-  }
+  })
 }
 
 /** An upload that began before anything was traced has no spans. */

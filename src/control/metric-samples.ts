@@ -1,5 +1,10 @@
 /** The values of all metrics at one moment, of what the server counts. */
-import { LATENCY_BOUNDS, latencyBoundUs, type OperationTotals } from '../observability/operation-counters.js'
+import {
+  LATENCY_BOUNDS,
+  latencyBoundUs,
+  movedBytes,
+  type OperationTotals,
+} from '../observability/operation-counters.js'
 import { errnoName } from '../observability/errno-name.js'
 import { METRICS, type MetricKey } from '../observability/metric-definitions.js'
 import type { MountGauges, MountOperations, ServerGauges } from '../virtio/server-control.js'
@@ -64,20 +69,43 @@ export class Samples {
 }
 
 export function addOperations(samples: Samples, mounts: readonly MountOperations[]): void {
-  for (const { mount, operations } of mounts) {
-    let [readBytes, writtenBytes] = [0, 0]
-    for (const totals of operations) {
-      const labels = { mount, operation: totals.operation }
-      samples.add('operations', totals.count, labels)
-      for (const { errno, count } of totals.errors)
-        samples.add('operationErrors', count, { ...labels, errno: errnoName(errno) })
-      samples.addHistogram('operationSeconds', totals, labels)
-      if (totals.operation === 'read') readBytes += totals.bytes
-      else writtenBytes += totals.bytes
-    }
-    samples.add('readBytes', readBytes, { mount })
-    samples.add('writtenBytes', writtenBytes, { mount })
+  for (const { mount, operations } of mounts) addTotals(samples, mount, operations, REQUEST_METRICS)
+}
+
+interface TotalsMetrics {
+  readonly count: MetricKey
+  readonly errors: MetricKey
+  readonly seconds: MetricKey
+  readonly readBytes: MetricKey
+  readonly writtenBytes: MetricKey
+}
+
+const REQUEST_METRICS: TotalsMetrics = {
+  ...{ count: 'operations', errors: 'operationErrors', seconds: 'operationSeconds' },
+  ...{ readBytes: 'readBytes', writtenBytes: 'writtenBytes' },
+}
+const BACKEND_METRICS: TotalsMetrics = {
+  ...{ count: 'backendRequests', errors: 'backendErrors', seconds: 'backendSeconds' },
+  ...{ readBytes: 'backendReadBytes', writtenBytes: 'backendWrittenBytes' },
+}
+
+/** What operations of a mount, or calls of its store, came to. */
+function addTotals(
+  samples: Samples,
+  mount: string,
+  operations: readonly OperationTotals[],
+  metrics: TotalsMetrics,
+): void {
+  for (const totals of operations) {
+    const labels = { mount, operation: totals.operation }
+    samples.add(metrics.count, totals.count, labels)
+    for (const { errno, count } of totals.errors)
+      samples.add(metrics.errors, count, { ...labels, errno: errnoName(errno) })
+    samples.addHistogram(metrics.seconds, totals, labels)
   }
+  const { readBytes, writtenBytes } = movedBytes(operations)
+  samples.add(metrics.readBytes, readBytes, { mount })
+  samples.add(metrics.writtenBytes, writtenBytes, { mount })
 }
 
 export function addGauges(samples: Samples, gauges: ServerGauges): void {
@@ -117,18 +145,7 @@ function addMount(samples: Samples, { mount, type, store }: MountGauges): void {
 }
 
 function addBackend(samples: Samples, mount: string, { backend }: NonNullable<MountGauges['store']>): void {
-  let [readBytes, writtenBytes] = [0, 0]
-  for (const totals of backend.operations.totals()) {
-    const labels = { mount, operation: totals.operation }
-    samples.add('backendRequests', totals.count, labels)
-    for (const { errno, count } of totals.errors)
-      samples.add('backendErrors', count, { ...labels, errno: errnoName(errno) })
-    samples.addHistogram('backendSeconds', totals, labels)
-    if (totals.operation === 'read') readBytes += totals.bytes
-    else writtenBytes += totals.bytes
-  }
-  samples.add('backendReadBytes', readBytes, { mount })
-  samples.add('backendWrittenBytes', writtenBytes, { mount })
+  addTotals(samples, mount, backend.operations.totals(), BACKEND_METRICS)
   samples.add('backendInFlight', backend.inFlight, { mount })
   samples.add('backendRetries', backend.retries, { mount })
   samples.add('circuitOpen', backend.circuit?.isOpen === true ? 1 : 0, { mount })

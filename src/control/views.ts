@@ -1,13 +1,7 @@
 /** The answers of the control socket: the one place that knows what is shown of the daemon, and by which names. Nothing of the daemon is loaded by it. */
 import { formatMountPoint } from '../config/mount-point.js'
-import type { OperationTotals } from '../observability/operation-counters.js'
-import type {
-  MountOperations,
-  MountState,
-  MountStateName,
-  ServerControl,
-  ServerGauges,
-} from '../virtio/server-control.js'
+import { movedBytes, type OperationTotals } from '../observability/operation-counters.js'
+import type { MountOperations, MountState, ServerControl, ServerGauges } from '../virtio/server-control.js'
 
 /** The last time that the configuration was to be loaded again. */
 export interface ReloadView {
@@ -60,19 +54,9 @@ export interface CacheView {
   readonly misses: number
 }
 
-export interface MountView {
-  readonly name: string
-  readonly type: string
+export interface MountView extends Omit<MountState, 'mountPoint' | 'error'> {
   readonly mountPoint: string
-  readonly readOnly: boolean
-  readonly state: MountStateName
   readonly error: string | null
-  readonly dirtyBytes: number
-  readonly dirtyFiles: number
-  readonly openFiles: number
-  readonly openDirectories: number
-  readonly requests: number
-  readonly errors: number
 }
 
 /** Calls of stores since the daemon started. */
@@ -173,12 +157,14 @@ function backendView({ mounts }: ServerGauges): BackendView {
   for (const { store } of mounts) {
     if (store === null) continue
     retries += store.backend.retries
-    for (const totals of store.backend.operations.totals()) {
+    const operations = store.backend.operations.totals()
+    for (const totals of operations) {
       requests += totals.count
       totalUs += totals.totalUs
-      if (totals.operation === 'read') readBytes += totals.bytes
-      else writtenBytes += totals.bytes
     }
+    const moved = movedBytes(operations)
+    readBytes += moved.readBytes
+    writtenBytes += moved.writtenBytes
   }
   return { requests, retries, totalUs, readBytes, writtenBytes }
 }

@@ -7,12 +7,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
-import type { Mount } from './mount.js'
+import { PASSTHROUGH_TYPE, type Mount } from './mount.js'
 
 /** Inodes that are looked at before guests have their turn: well below a millisecond. */
 const INODES_PER_TURN = 1000
-/** The `type` of mounts that have nothing but their place here. */
-const PASSTHROUGH_TYPE = 'passthrough'
 
 export interface Invalidated {
   /** As it is in the guest's tree, from its root: "/s3/a". */

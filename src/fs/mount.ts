@@ -20,6 +20,9 @@ export const MOUNT_POINT_EXPIRATION_MS = 1000
 /** Mounts made so far: two of one store may be made within one millisecond. */
 let mountCount = 0
 
+/** The `type` of mounts that are directories of the host as they are: nothing of them is here but their place. */
+export const PASSTHROUGH_TYPE = 'passthrough'
+
 /** What the guest's kernel may keep: nothing; what it was told for as long as it was told to; all, until it needs the memory. */
 export type GuestCache = 'none' | 'auto' | 'always'
 

@@ -33,6 +33,19 @@ export interface OperationTotals {
   readonly errors: readonly { readonly errno: number; readonly count: number }[]
 }
 
+/** Data that READs, or reads of a store, and all others moved. */
+export function movedBytes(operations: readonly OperationTotals[]): {
+  readonly readBytes: number
+  readonly writtenBytes: number
+} {
+  let [readBytes, writtenBytes] = [0, 0]
+  for (const { operation, bytes } of operations) {
+    if (operation === 'read') readBytes += bytes
+    else writtenBytes += bytes
+  }
+  return { readBytes, writtenBytes }
+}
+
 /** Counts the requests of one mount, or the calls of its store. Allocates nothing for a request that succeeds. */
 export class OperationCounters {
   private readonly buckets: Float64Array

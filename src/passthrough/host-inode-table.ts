@@ -1,4 +1,5 @@
 import { FsError } from '../fs/fs-error.js'
+import { ROOT_NODEID } from '../fs/inode.js'
 import type { HostInode } from './host-inode.js'
 import type { HostMount } from './host-mount.js'
 
@@ -15,6 +16,11 @@ export class HostInodeTable {
 
   get count(): number {
     return this.inodes.length - 1 - this.free.length
+  }
+
+  /** Whether a nodeid would be of a pass-through mount, if anybody knows it. */
+  owns(nodeid: number): boolean {
+    return nodeid >= PASSTHROUGH_NODEID_BASE || (nodeid === ROOT_NODEID && this.rootMount !== null)
   }
 
   /** ESTALE for a nodeid that the guest has no right to, EIO for one of a mount that was removed. */

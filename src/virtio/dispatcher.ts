@@ -2,8 +2,6 @@ import { beginBurst, endBurst, monotonicMs } from '../backends/clock.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { errnoNumber, errnoOf } from '../fs/fs-error.js'
 import { FsError, HostError } from '../fs/fs-error.js'
-import { ROOT_NODEID } from '../fs/inode.js'
-import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Arena } from './arena.js'
@@ -121,7 +119,7 @@ export class Dispatcher {
 
   private run(request: Request): void | Promise<void> {
     const { opcode } = request
-    const table = this.isPassthrough(request.nodeid) ? passthroughHandlers : handlers
+    const table = this.passthrough.inodes.owns(request.nodeid) ? passthroughHandlers : handlers
     const handler = this.session.isInitialized || opcode === Opcode.INIT ? table[opcode] : undefined
     if (handler !== undefined) return handler(this.context, request)
     this.refuse(request, opcode)
@@ -184,13 +182,6 @@ export class Dispatcher {
     }
     if (this.details.ioBytes(request) > verdict.sizeBytes) request.shorten(verdict.sizeBytes)
     return this.run(request)
-  }
-
-  private isPassthrough(nodeid: number): boolean {
-    return (
-      nodeid >= PASSTHROUGH_NODEID_BASE ||
-      (nodeid === ROOT_NODEID && this.passthrough.inodes.rootMount !== null)
-    )
   }
 
   private finishLater(request: Request, record: RequestRecord | null, pending: Promise<void>): void {

@@ -148,7 +148,7 @@ export class RequestDetails {
   }
 
   private pathOf(nodeid: number): string {
-    if (nodeid >= PASSTHROUGH_NODEID_BASE || this.isHostRoot(nodeid)) {
+    if (this.passthrough.inodes.owns(nodeid)) {
       const host = this.passthrough.inodes.find(nodeid)
       return host === undefined ? UNKNOWN_PATH : pathOnHost(host)
     }
@@ -156,11 +156,6 @@ export class RequestDetails {
     if (nodeid === 0) return ''
     const inode = this.fs.inodes.find(nodeid)
     return inode === undefined ? UNKNOWN_PATH : inode.path()
-  }
-
-  private isHostRoot(nodeid: number): boolean {
-    const { rootMount } = this.passthrough.inodes
-    return rootMount !== null && nodeid === rootMount.place.root.nodeid
   }
 }
 

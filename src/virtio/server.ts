@@ -9,7 +9,7 @@ import type { DiskTierStats } from '../cache/disk-tier.js'
 import { SlabPool } from '../cache/slab-pool.js'
 import { FileSystem } from '../fs/file-system.js'
 import type { Inode } from '../fs/inode.js'
-import { Mount, type MountOptions } from '../fs/mount.js'
+import { Mount, PASSTHROUGH_TYPE, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { InterposeRules } from '../interpose/rules.js'
@@ -33,9 +33,6 @@ import { Stores } from './stores.js'
 
 /** Requests in flight over all queues: one full queue of the usual size. More wait in the rings. */
 const SLOTS = 1024
-
-/** The `type` of mounts that are directories of the host as they are. */
-const PASSTHROUGH_TYPE = 'passthrough'
 
 /** How often a closing server looks whether requests still run. Every call of a store has a deadline, so this ends. */
 const DRAIN_POLL_MS = 5
