@@ -334,9 +334,9 @@ bool Device::serve_burst(bool slept) {
   in_burst_ = false;
   const uint64_t answered_ns = now_ns();
   poll_window_.note_answered(answered_ns);
-  double* times = requests_.arena().burst_times();
-  times[kBurstArrived] = static_cast<double>(arrived_ns);
-  times[kBurstAnswered] = static_cast<double>(answered_ns);
+  BurstReport& report = requests_.arena().burst();
+  report.arrived_ns = static_cast<double>(arrived_ns);
+  report.answered_ns = static_cast<double>(answered_ns);
   return true;
 }
 
@@ -367,7 +367,7 @@ bool Device::enable_kicks() noexcept {
 
 bool Device::finish_burst(uint32_t done_count) {
   if (!std::exchange(in_burst_, false)) return false;
-  requests_.complete(done_count, backend_ ? &backend_->vrings() : nullptr);
+  requests_.complete_burst(done_count, backend_ ? &backend_->vrings() : nullptr);
   after_completion();
   return true;
 }

@@ -44,7 +44,7 @@ ArenaLayout::ArenaLayout(uint32_t slots) noexcept {
   meta = part(size_t{slots} * kMetaStrideWords * sizeof(uint32_t));
   ready = part(size_t{slots} * sizeof(uint32_t));
   done = part(size_t{slots} * sizeof(uint32_t));
-  burst = part(kBurstTimes * sizeof(double));
+  burst = part(sizeof(BurstReport) + size_t{slots} * sizeof(BurstRun));
   total_bytes = at;
 }
 

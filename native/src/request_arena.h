@@ -1,10 +1,10 @@
 // The requests in flight: what JavaScript sees of them (the arena) and what it does not (the slots).
 //
 //   arena, one block of memory, seen from JavaScript as one ArrayBuffer; every part starts at a multiple of 64 bytes
-//   +----------------------+----------------+-------------+-----------+-----------+-------+
-//   | request copies       | reply args     | metadata    | ready     | done      | burst |
-//   | slots * 640          | slots * 320    | slots * 32  | slots * 4 | slots * 4 | 16    |
-//   +----------------------+----------------+-------------+-----------+-----------+-------+
+//   +----------------------+----------------+-------------+-----------+-----------+------------------+
+//   | request copies       | reply args     | metadata    | ready     | done      | burst            |
+//   | slots * 640          | slots * 320    | slots * 32  | slots * 4 | slots * 4 | 64 + slots * 40  |
+//   +----------------------+----------------+-------------+-----------+-----------+------------------+
 //     written by the addon   by JavaScript    both          addon       JavaScript  addon
 #pragma once
 
@@ -25,15 +25,31 @@ constexpr uint32_t kMetaStrideWords = 8;
 enum MetaWord : uint32_t {
   kMetaReadableBytes = 0,
   kMetaWritableBytes = 1,
-  kMetaQueue = 2,
+  kMetaCounters = 2,
   kMetaError = 3,
   kMetaReplyBytes = 4,
   kMetaFlags = 5,
   kMetaDataLow = 6,
   kMetaDataHigh = 7,
 };
-/// Of the last burst, ns by CLOCK_MONOTONIC.
-enum BurstTime : uint32_t { kBurstArrived = 0, kBurstAnswered = 1, kBurstTimes = 2 };
+/// What JavaScript counts requests by: of the last burst, in lines of the processor's cache of their own.
+struct BurstReport {
+  double arrived_ns;   ///< by CLOCK_MONOTONIC
+  double answered_ns;  ///< the same
+  double runs;
+  double counters;  ///< written by JavaScript: whose counters the whole burst goes into; 0: what kMetaCounters says
+  double unused[4];
+};
+static_assert(sizeof(BurstReport) == 64);
+
+/// Requests of one kind that the burst answered one after the other; they follow the report.
+struct BurstRun {
+  double counters;
+  double opcode;
+  double error_number;  ///< positive; 0: they succeeded
+  double count;
+  double data_bytes;  ///< READ: what the guest got; WRITE, COPY_FILE_RANGE: what was taken
+};
 constexpr uint32_t kReplyFlagNone = 1;
 constexpr uint32_t kReplyFlagData = 2;
 constexpr uint32_t kFlagWaited = 4;
@@ -95,7 +111,8 @@ class RequestArena {
   uint8_t* reply(uint32_t index) noexcept { return memory_.get() + layout_.reply + size_t{index} * kReplyStrideBytes; }
   uint32_t* meta(uint32_t index) noexcept { return words(layout_.meta) + size_t{index} * kMetaStrideWords; }
   uint32_t* ready() noexcept { return words(layout_.ready); }
-  double* burst_times() noexcept { return reinterpret_cast<double*>(memory_.get() + layout_.burst); }
+  BurstReport& burst() noexcept { return *reinterpret_cast<BurstReport*>(memory_.get() + layout_.burst); }
+  BurstRun* runs() noexcept { return reinterpret_cast<BurstRun*>(memory_.get() + layout_.burst + sizeof(BurstReport)); }
   const uint32_t* done() noexcept { return words(layout_.done); }
 
   /// Take a free slot (there must be one), emptied, in state kPopped. @return its index.

@@ -44,6 +44,8 @@ class RequestPath {
   /// Answer the first `done_count` entries of the done list and signal each vring at most once.
   /// @param vrings nullptr when the front-end is gone.
   void complete(uint32_t done_count, std::vector<Vring>* vrings) noexcept;
+  /// The same at the end of a burst, whose requests are counted in the arena's runs where they have counters.
+  void complete_burst(uint32_t done_count, std::vector<Vring>* vrings) noexcept;
   /// Make pushed used elements visible and call the guest where it wants to be called.
   void publish(std::vector<Vring>& vrings) noexcept;
 
@@ -76,7 +78,9 @@ class RequestPath {
   bool is_broken(const RequestSlot& slot) const noexcept;
   void collect_from(std::vector<Vring>& vrings, uint32_t vring_index, Collected& collected);
   bool fill_slot(Vring& vring, uint32_t vring_index, uint32_t slot_index, uint16_t head);
+  void complete_slots(uint32_t done_count, std::vector<Vring>* vrings) noexcept;
   void complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept;
+  void count(uint32_t index, uint32_t written_bytes) noexcept;
   void end_request(Vring& vring, uint32_t index, uint32_t written_bytes) noexcept;
 
   RequestArena arena_;
@@ -85,6 +89,9 @@ class RequestPath {
   const uint64_t first_trips_ = SigbusGuard::trip_count();
   uint32_t turn_ = 0;  // rotates the request queues when slots are short
   bool starved_ = false;
+  bool counting_ = false;        // a burst is being completed
+  uint32_t runs_ = 0;            // of it
+  uint32_t burst_counters_ = 0;  // BurstReport::counters
 };
 
 }  // namespace ovfsd

@@ -1,4 +1,5 @@
 // Requests through a well-behaved driver.
+#include <cerrno>
 #include <cstring>
 
 #include "check.h"
@@ -55,6 +56,58 @@ TEST("requests: every ring variant answers and counts") {
     CHECK_EQ(driver.stop_vring(1), 250u);
     CHECK_EQ(bed.host.count_events("vring-broken"), 0u);
   }
+}
+
+TEST("requests: a burst tells whose requests it answered, of which kind, with how much data") {
+  constexpr uint64_t kDistance = 8192;
+  TestBed bed;
+  MockDriver driver = bed.connect();
+  driver.set_up({.size = 64, .event_idx = true, .indirect = true});
+  const auto burst = [&](const std::vector<uint32_t>& opcodes) {
+    for (uint32_t i = 0; i < opcodes.size(); ++i) {
+      const uint64_t at = kRequest + i * kDistance;
+      const uint32_t length = write_request(driver.memory(), at, opcodes[i], 1 + i, std::vector<uint8_t>(40));
+      driver.add_chain(1, {{at, length}}, {{kReply + i * kDistance, 16 + 4096}});
+    }
+    driver.publish(1);
+    driver.pump();
+    CHECK_EQ(driver.take_used(1).size(), opcodes.size());
+  };
+  using Run = std::vector<double>;
+  const auto runs = [&] {
+    RequestArena& arena = bed.device->requests().arena();
+    std::vector<Run> all;
+    for (uint32_t i = 0; i < arena.burst().runs; ++i) {
+      const BurstRun& run = arena.runs()[i];
+      all.push_back({run.counters, run.opcode, run.error_number, run.count, run.data_bytes});
+    }
+    return all;
+  };
+  burst({FUSE_GETATTR});
+  CHECK(runs().empty());  // nobody's
+
+  bed.host.counters = {7};
+  burst({FUSE_READ, FUSE_READ, FUSE_READ});
+  CHECK((runs() == std::vector<Run>{{7, FUSE_READ, 0, 3, 3 * 4096}}));
+  burst({FUSE_GETATTR, FUSE_READ, FUSE_RENAME, FUSE_RENAME});
+  CHECK((runs() ==
+         std::vector<Run>{{7, FUSE_GETATTR, 0, 1, 0}, {7, FUSE_READ, 0, 1, 4096}, {7, FUSE_RENAME, ENOSYS, 2, 0}}));
+
+  bed.host.counters = {7, 9};
+  burst({FUSE_READ, FUSE_READ, FUSE_GETATTR});
+  CHECK((runs() ==
+         std::vector<Run>{{7, FUSE_READ, 0, 1, 4096}, {9, FUSE_READ, 0, 1, 4096}, {7, FUSE_GETATTR, 0, 1, 0}}));
+
+  // What is answered later is no part of a burst.
+  bed.host.counters = {7};
+  bed.host.hold = true;
+  const uint32_t length = write_request(driver.memory(), kRequest, FUSE_GETATTR, 1, {});
+  driver.add_chain(1, {{kRequest, length}}, {{kReply, 4096}});
+  driver.publish(1);
+  driver.pump();
+  CHECK(runs().empty());
+  bed.host.complete_held(*bed.device);
+  CHECK(runs().empty());
 }
 
 TEST("requests: indices wrap at 65536 in every ring variant") {

@@ -19,8 +19,11 @@ void TestHost::on_requests(Device& device, uint32_t ready_count) {
   std::vector<uint32_t> done;
   for (uint32_t i = 0; i < ready_count; ++i) {
     const uint32_t slot = arena.ready()[i];
-    queues.push_back(arena.meta(slot)[kMetaQueue]);
-    for (const uint32_t word : {kMetaError, kMetaReplyBytes, kMetaFlags}) CHECK_EQ(arena.meta(slot)[word], 0u);
+    queues.push_back(arena.slot(slot).vring);
+    for (const uint32_t word : {kMetaCounters, kMetaError, kMetaReplyBytes, kMetaFlags}) {
+      CHECK_EQ(arena.meta(slot)[word], 0u);
+    }
+    if (counters.size() > 1) arena.meta(slot)[kMetaCounters] = counters[i % counters.size()];
     if (hold) {
       held.push_back(slot);
     } else {
@@ -29,6 +32,7 @@ void TestHost::on_requests(Device& device, uint32_t ready_count) {
     }
   }
   put_done(device, done);
+  if (counters.size() == 1) arena.burst().counters = counters[0];
   device.finish_burst(static_cast<uint32_t>(done.size()));
 }
 

@@ -25,6 +25,8 @@ class TestHost final : public DeviceHost {
   void complete_held(Device& device, bool reversed = false);
 
   bool hold = false;
+  /// Whose counters bursts go into; by request, when there are several.
+  std::vector<uint32_t> counters;
   std::vector<uint32_t> held;
   std::vector<uint32_t> bursts;     ///< sizes
   std::vector<uint32_t> queues;     ///< of every request, in order

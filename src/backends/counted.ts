@@ -40,7 +40,7 @@ async function count<T>(
     bytes = result instanceof Uint8Array ? result.byteLength : givenBytes
     return result
   } catch (error) {
-    operations.addError(index, constants.errno[toStorageError(error).errno])
+    operations.addErrors(index, constants.errno[toStorageError(error).errno], 1)
     throw error
   } finally {
     counters.inFlight--

@@ -6,6 +6,9 @@ import { OPERATION_BY_OPCODE } from './operations.js'
  */
 export const LATENCY_BOUNDS = 27
 const BUCKETS = LATENCY_BOUNDS + 1
+/** What is counted of an operation lies together: seconds and bytes, then the buckets. A multiple of a cache line. */
+const STRIDE = 32
+const [SUM_US, BYTES, FIRST_BUCKET] = [0, 1, 2]
 const LAST_BOUND_US = 2 ** (LATENCY_BOUNDS - 1)
 
 /** The upper bound of bucket `index`, us; Infinity for the last. */
@@ -46,36 +49,39 @@ export function movedBytes(operations: readonly OperationTotals[]): {
   return { readBytes, writtenBytes }
 }
 
+let lastId = 0
+
 /** Counts the requests of one mount, or the calls of its store. Allocates nothing for a request that succeeds. */
 export class OperationCounters {
-  private readonly buckets: Float64Array
-  private readonly sumsUs: Float64Array
-  private readonly bytes: Float64Array
+  private readonly table: Float64Array
   /** opcode -> positive errno -> count. */
   private readonly errors = new Map<number, Map<number, number>>()
 
+  /** No other has it in this process; from 1. */
+  readonly id = ++lastId
+
   /** `names`: the operation of each opcode; opcodes below are indices of it. */
   constructor(private readonly names: readonly string[] = OPERATION_BY_OPCODE) {
-    this.buckets = new Float64Array(names.length * BUCKETS)
-    this.sumsUs = new Float64Array(names.length)
-    this.bytes = new Float64Array(names.length)
+    this.table = new Float64Array(names.length * STRIDE)
   }
 
   /** `count` requests of one operation that took `latencyUs` each. */
   add(opcode: number, count: number, latencyUs: number, bytes: number): void {
-    const index = opcode * BUCKETS + latencyBucket(latencyUs)
-    this.buckets[index] = (this.buckets[index] as number) + count
-    this.sumsUs[opcode] = (this.sumsUs[opcode] as number) + count * latencyUs
-    this.bytes[opcode] = (this.bytes[opcode] as number) + bytes
+    const { table } = this
+    const first = opcode * STRIDE
+    const bucket = first + FIRST_BUCKET + latencyBucket(latencyUs)
+    table[bucket] = (table[bucket] as number) + count
+    table[first + SUM_US] = (table[first + SUM_US] as number) + count * latencyUs
+    table[first + BYTES] = (table[first + BYTES] as number) + bytes
   }
 
-  addError(opcode: number, errno: number): void {
+  addErrors(opcode: number, errno: number, count: number): void {
     let byErrno = this.errors.get(opcode)
     if (byErrno === undefined) {
       byErrno = new Map<number, number>()
       this.errors.set(opcode, byErrno)
     }
-    byErrno.set(errno, (byErrno.get(errno) ?? 0) + 1)
+    byErrno.set(errno, (byErrno.get(errno) ?? 0) + count)
   }
 
   /** Of the operations that there were, opcodes of one name as one. */
@@ -94,11 +100,11 @@ export class OperationCounters {
     let [totalUs, bytes] = [0, 0]
     for (let opcode = 0; opcode < this.names.length; opcode++) {
       if (this.names[opcode] !== operation) continue
-      for (let i = 0; i < BUCKETS; i++) {
-        buckets[i] = (buckets[i] as number) + (this.buckets[opcode * BUCKETS + i] as number)
-      }
-      totalUs += this.sumsUs[opcode] as number
-      bytes += this.bytes[opcode] as number
+      const record = this.table.subarray(opcode * STRIDE, (opcode + 1) * STRIDE)
+      for (let i = 0; i < BUCKETS; i++)
+        buckets[i] = (buckets[i] as number) + (record[FIRST_BUCKET + i] as number)
+      totalUs += record[SUM_US] as number
+      bytes += record[BYTES] as number
       for (const [errno, count] of this.errors.get(opcode) ?? [])
         errors.set(errno, (errors.get(errno) ?? 0) + count)
     }

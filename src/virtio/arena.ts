@@ -1,7 +1,13 @@
-import { META_STRIDE_WORDS, REPLY_STRIDE_BYTES, REQUEST_STRIDE_BYTES, type NativeDevice } from './native.js'
+import {
+  BURST_REPORT_NUMBERS,
+  META_STRIDE_WORDS,
+  REPLY_STRIDE_BYTES,
+  REQUEST_STRIDE_BYTES,
+  RUN_NUMBERS,
+  type NativeDevice,
+} from './native.js'
 
 const BYTES_PER_WORD = 4
-const NS_PER_US = 1000
 
 /** The addon's arena as typed arrays, made once. Slots are indexed by the word at which their parts begin. */
 export class Arena {
@@ -11,7 +17,7 @@ export class Arena {
   readonly ready: Uint32Array
   readonly done: Uint32Array
   /** See ArenaLayout.burstOffset. */
-  private readonly burstTimesNs: Float64Array
+  readonly burst: Float64Array
   private readonly requestWord: number
   private readonly replyWord: number
   private readonly metaWord: number
@@ -22,15 +28,10 @@ export class Arena {
     this.bytes = Buffer.from(arena)
     this.ready = new Uint32Array(arena, layout.readyOffset, slots)
     this.done = new Uint32Array(arena, layout.doneOffset, slots)
-    this.burstTimesNs = new Float64Array(arena, layout.burstOffset, 2)
+    this.burst = new Float64Array(arena, layout.burstOffset, BURST_REPORT_NUMBERS + slots * RUN_NUMBERS)
     this.requestWord = layout.requestOffset / BYTES_PER_WORD
     this.replyWord = layout.replyOffset / BYTES_PER_WORD
     this.metaWord = layout.metaOffset / BYTES_PER_WORD
-  }
-
-  /** How long the last burst took, us. */
-  get burstUs(): number {
-    return ((this.burstTimesNs[1] as number) - (this.burstTimesNs[0] as number)) / NS_PER_US
   }
 
   requestWordOf(slot: number): number {

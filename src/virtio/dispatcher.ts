@@ -5,7 +5,7 @@ import { FsError, HostError } from '../fs/fs-error.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Arena } from './arena.js'
-import { Opcode, OPCODE_LIMIT } from './fuse-abi.js'
+import { Opcode } from './fuse-abi.js'
 import { handlers, opcodesWithoutReply, type HandlerContext } from './handlers.js'
 import { passthroughHandlers } from './passthrough-handlers.js'
 import { NamedData } from './named-data.js'
@@ -13,8 +13,8 @@ import { operationOf } from '../observability/operations.js'
 import type { RequestRecord, RequestWatcher } from '../observability/request-record.js'
 import type { Interposer, Verdict } from '../interpose/interposer.js'
 import type { Mount } from '../fs/mount.js'
-import { BurstCounts } from './burst-counts.js'
-import { META_ERROR, META_FLAGS, META_REPLY_BYTES, REPLY_FLAG_NONE, type NativeDevice } from './native.js'
+import { BurstCounts, countedOpcode } from './burst-counts.js'
+import { META_FLAGS, META_REPLY_BYTES, REPLY_FLAG_NONE, type NativeDevice } from './native.js'
 import { Request } from './request.js'
 import { RequestDetails } from './request-details.js'
 import type { Session } from './session.js'
@@ -31,7 +31,7 @@ export class Dispatcher {
   private isFlushScheduled = false
   private readonly knownUnsupported = new Set<number>()
   private readonly details: RequestDetails
-  private readonly burst = new BurstCounts()
+  private readonly burst: BurstCounts
   private readonly watchers = new Set<RequestWatcher>()
   /** There are any. */
   private isWatched = false
@@ -43,10 +43,11 @@ export class Dispatcher {
     private readonly device: NativeDevice,
     private readonly arena: Arena,
     slots: number,
-    /** Whether requests are counted and timed. */
-    private readonly countsRequests: boolean,
+    /** Whether requests are counted and timed: see `setCounting`. */
+    private countsRequests: boolean,
   ) {
     this.details = new RequestDetails(fs, passthrough)
+    this.burst = new BurstCounts(arena)
     this.context = { fs, session, passthrough }
     this.named = new NamedData(arena, device, slots)
     for (let slot = 0; slot < slots; slot++) this.requests.push(new Request(slot, arena, device, this.named))
@@ -78,25 +79,34 @@ export class Dispatcher {
     this.isInBurst = true
     beginBurst()
     this.named.beginBurst()
-    for (let i = 0; i < readyCount; i++) this.handle(this.requests[this.arena.ready[i] as number] as Request)
+    for (let i = 0; i < readyCount; i++)
+      this.handle(this.requests[this.arena.ready[i] as number] as Request, i)
     endBurst()
     this.named.endBurst()
     this.isInBurst = false
+    if (this.countsRequests) this.burst.end()
     const finished = this.doneCount
     this.doneCount = 0
     return finished
   }
 
-  /** Add the last burst to the counters, which is done at the next one or by who is about to read them. */
-  settleCounts(): void {
-    this.burst.settle(this.arena.burstUs)
+  /** Count and time requests from now on, or no more. Not within a burst. */
+  setCounting(countsRequests: boolean): void {
+    this.settleCounts()
+    this.countsRequests = countsRequests
   }
 
-  private handle(request: Request): void {
-    request.epoch = this.session.epoch
-    request.deliveredBytes = 0
+  /** Add the last burst to the counters, which is done at the next one or by who is about to read them. */
+  settleCounts(): void {
+    this.burst.settle()
+  }
+
+  /** `index`: in the ready list. */
+  private handle(request: Request, index: number): void {
     const mount = this.details.mountOf(request.nodeid)
-    request.counters = mount.operations
+    request.begin(this.session.epoch)
+    const { operations } = mount
+    if (operations !== this.burst.only && this.countsRequests) this.burst.meet(operations, index)
     if (this.isWatched) this.handleWatched(request, mount)
     else if (mount.interposer !== null) this.handleInterposed(request, mount.interposer)
     else this.answer(request)
@@ -187,6 +197,7 @@ export class Dispatcher {
   private finishLater(request: Request, record: RequestRecord | null, pending: Promise<void>): void {
     const { opcode } = request
     if (record === null) request.startMs = monotonicMs()
+    request.counters = this.countsRequests ? this.details.mountOf(request.nodeid).operations : null
     // It is not completed with the burst, so nothing of it may stay named.
     this.named.copyNow()
     pending.then(
@@ -206,14 +217,14 @@ export class Dispatcher {
       this.knownUnsupported.add(opcode)
       this.fs.logger.debug({ opcode }, 'unknown FUSE opcode: answered ENOSYS')
     }
-    this.setMeta(request, META_ERROR, -errnoNumber('ENOSYS'))
+    request.refuse(errnoNumber('ENOSYS'))
   }
 
   /** The one place where an error becomes what the guest is told. */
   private fail(request: Request, opcode: number, error: unknown): void {
     const errno = errnoOf(error)
     this.setMeta(request, META_REPLY_BYTES, 0)
-    this.setMeta(request, META_ERROR, -errno)
+    request.refuse(errno)
     if (error instanceof HostError) {
       this.fs.logger.trace({ opcode, errno: error.message }, 'the host refused')
     } else if (error instanceof FsError) {
@@ -233,7 +244,7 @@ export class Dispatcher {
     const { opcode } = request
     // INIT belongs to the session it begins.
     if (opcodesWithoutReply.has(opcode)) this.setMeta(request, META_FLAGS, REPLY_FLAG_NONE)
-    if (this.countsRequests) this.count(request, opcode)
+    if (!this.isInBurst) this.countLate(request)
     if (record !== null) this.tellWatchers(request, record)
     this.arena.done[this.doneCount++] = request.slot
     if (this.isInBurst || this.isFlushScheduled) return
@@ -244,16 +255,13 @@ export class Dispatcher {
     })
   }
 
-  private count(request: Request, opcode: number): void {
+  /** It was not answered with its burst. */
+  private countLate(request: Request): void {
     const { counters, errno } = request
     if (counters === null) return
-    // A number that no kernel sends would have no place in the counters.
-    const known = opcode < OPCODE_LIMIT ? opcode : 0
-    if (errno !== 0) counters.addError(known, errno)
-    // Most requests are these: their bytes are looked up without a second look at opcode and errno.
-    const bytes = opcode === Opcode.READ && errno === 0 ? request.deliveredBytes : request.dataBytes
-    if (this.isInBurst) this.burst.add(counters, known, bytes)
-    else counters.add(known, 1, (performance.now() - request.startMs) * US_PER_MS, bytes)
+    const opcode = countedOpcode(request.opcode)
+    counters.add(opcode, 1, (performance.now() - request.startMs) * US_PER_MS, request.dataBytes)
+    if (errno !== 0) counters.addErrors(opcode, errno, 1)
   }
 
   private tellWatchers(request: Request, record: RequestRecord): void {

@@ -16,10 +16,11 @@ export const REPLY_STRIDE_BYTES = 320
 /** 32-bit words of metadata a slot has. */
 export const META_STRIDE_WORDS = 8
 
-/** Word indices within a slot's metadata. The addon writes the first three, JavaScript the others. */
+/** Word indices within a slot's metadata. The addon writes the first two, JavaScript the others, which are 0 when a request comes. */
 export const META_READABLE_BYTES = 0
 export const META_WRITABLE_BYTES = 1
-export const META_QUEUE = 2
+/** Whose counters it goes into, if it is answered with its burst: see BURST_COUNTERS. 0: it is not counted. */
+export const META_COUNTERS = 2
 /** int32: 0 or a negative errno, as fuse_out_header.error. */
 export const META_ERROR = 3
 /** Length of the reply's arguments in bytes, 0..REPLY_STRIDE_BYTES. Must be 0 where data was pushed. */
@@ -64,9 +65,27 @@ export interface ArenaLayout {
   readonly readyOffset: number
   /** Uint32 per slot: the slots that JavaScript has finished, in the order in which they are to be completed. */
   readonly doneOffset: number
-  /** Two Float64: when the last burst had arrived and when it was answered, data copied and all, ns of the same clock as performance.now(). Written when the burst is over. */
+  /** BURST_REPORT_NUMBERS and then slots * RUN_NUMBERS Float64 of the last burst, written when it is over. */
   readonly burstOffset: number
 }
+
+export const BURST_REPORT_NUMBERS = 8
+/** When the burst had arrived and when it was answered, data copied and all: ns of the same clock as performance.now(). */
+export const BURST_ARRIVED_NS = 0
+export const BURST_ANSWERED_NS = 1
+/** How many runs it has: requests that were answered with it one after the other and have counters, opcode and errno in common. */
+export const BURST_RUNS = 2
+/** From JavaScript, before the burst is over: whose counters all its requests go into; 0: what each one's META_COUNTERS says. */
+export const BURST_COUNTERS = 3
+
+export const RUN_NUMBERS = 5
+/** Of a run: as in BURST_COUNTERS; opcode; a positive errno, or 0; ... */
+export const RUN_COUNTERS = 0
+export const RUN_OPCODE = 1
+export const RUN_ERRNO = 2
+/** ... how many requests there are, and the bytes of data that READs returned or that WRITEs and COPY_FILE_RANGEs took. */
+export const RUN_COUNT = 3
+export const RUN_DATA_BYTES = 4
 
 export type DeviceEvent =
   /** A front-end connected. */

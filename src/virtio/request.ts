@@ -34,9 +34,13 @@ const WRITE_PAYLOAD_OFFSET = IN_HEADER_BYTES + 40
  * Arguments are addressed by their byte offset behind the fuse_in_header, as in <linux/fuse.h>.
  */
 export class Request implements ReadSink, WriteSource, HostData {
+  /** Of the fuse_in_header: the others of it are read where they are wanted, this one several times. */
+  opcode = 0
+  /** The errno that it is answered with, positive; 0: none. */
+  errno = 0
   /** The session that the request belongs to; see Session. */
   epoch = 0
-  /** Whose counters it goes into. */
+  /** Whose counters it goes into if it is not answered with its burst; null: it is not counted. */
   counters: OperationCounters | null = null
   /** Monotonic ms at which it came; only of those that are not answered at once. */
   startMs = 0
@@ -61,11 +65,15 @@ export class Request implements ReadSink, WriteSource, HostData {
     this.metaWord = arena.metaWordOf(slot)
   }
 
-  // ---- fuse_in_header
-
-  get opcode(): number {
-    return this.words[this.headerWord + 1] as number
+  /** Another request has come in the slot. */
+  begin(epoch: number): void {
+    this.opcode = this.words[this.headerWord + 1] as number
+    this.errno = 0
+    this.epoch = epoch
+    this.deliveredBytes = 0
   }
+
+  // ---- fuse_in_header
 
   get nodeid(): number {
     return (
@@ -233,8 +241,9 @@ export class Request implements ReadSink, WriteSource, HostData {
 
   // ---- reply
 
-  /** Answer with an errno (positive) that is too common for an exception. */
+  /** Answer with an errno (positive). */
   refuse(errno: number): void {
+    this.errno = errno
     this.words[this.metaWord + META_ERROR] = -errno
   }
 
@@ -255,11 +264,6 @@ export class Request implements ReadSink, WriteSource, HostData {
   }
 
   // ---- for those who look at it from outside
-
-  /** The errno that it is answered with, positive; 0: none. */
-  get errno(): number {
-    return (0 - (this.words[this.metaWord + META_ERROR] as number)) | 0
-  }
 
   /** The reply's word, once its handling is over. */
   replyWordAt(index: number): number {
