@@ -1,8 +1,10 @@
-// `npm run bench -- counting`: what counting and timing requests costs: ovfsd with request_metrics = true and false, in turns.
+// `npm run bench -- counting`: what counting and timing requests costs: one ovfsd that does it in turns, see counting-in-turns.mjs.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
+import { inRoot } from '../../scripts/lib/paths.mjs'
 import { SetupError } from '../../scripts/lib/steps.mjs'
 import { setUp } from '../../scripts/setup.mjs'
 import { startOvfsd } from './daemons.mjs'
@@ -12,17 +14,10 @@ import { median } from './report.mjs'
 import { withResources } from './resources.mjs'
 
 const USAGE = `usage: npm run bench -- counting [options]
-  --only W,W            these measurements (default read-4k@16)
-  --rounds N            measurements of each (default 150)
-  --seconds S           time of one measurement (default 0.1)
-  --files N, --file-mib N, --halt-poll-us N   as of the local measurement (defaults 10, 4)
-Three daemons take turns: one that counts and two that do not, whose ratio shows how far chance alone goes.`
+  --only W              this measurement (default read-4k@16)
+  --seconds S, --rounds N, --files N, --file-mib N, --halt-poll-us N   as of the local measurement (defaults 1, 30, 10, 4)`
 
-const NS_PER_US = 1000
-const COUNTING = 'counting'
-const PLAIN = 'plain'
-const AGAIN = 'plain-again'
-const DAEMONS = { [COUNTING]: true, [PLAIN]: false, [AGAIN]: false }
+const PROBE = pathToFileURL(inRoot('bench/lib/counting-in-turns.mjs'))
 
 function parse(args) {
   const string = { type: 'string' }
@@ -32,8 +27,8 @@ function parse(args) {
       args,
       options: {
         only: { ...string, default: 'read-4k@16' },
-        rounds: number(150),
-        seconds: number(0.1),
+        rounds: number(30),
+        seconds: number(1),
         files: number(10),
         'file-mib': number(4),
         'halt-poll-us': string,
@@ -45,12 +40,17 @@ function parse(args) {
   }
 }
 
-/** Of each round, the rate of one daemon divided by another's. */
-function ratios(samples, target, to) {
-  const rateOf = (name, round) =>
-    samples.find((sample) => sample.target === name && sample.round === round).perSecond
-  const rounds = [...new Set(samples.map(({ round }) => round))]
-  return rounds.map((round) => rateOf(target, round) / rateOf(to, round))
+/** Durations of the spans, ms; every other one counted, from the first. NaN: it was interrupted. */
+function readSpans(file) {
+  const { buffer, byteOffset, length } = readFileSync(file)
+  return new Float64Array(buffer.slice(byteOffset, byteOffset + length))
+}
+
+/** Of each span from `first` on, every other one, the duration of the one `distance` behind it divided by its own: rates, as bursts are as many. */
+function ratios(spans, first, distance) {
+  const all = []
+  for (let i = first; i + distance < spans.length; i += 2) all.push(spans[i + distance] / spans[i])
+  return all.filter((ratio) => !Number.isNaN(ratio))
 }
 
 /** Half of the values lie between. */
@@ -59,29 +59,18 @@ function quartiles(values) {
   return [sorted[sorted.length >> 2], sorted[(sorted.length * 3) >> 2]]
 }
 
-function line(work, samples, target, to) {
-  const all = ratios(samples, target, to)
-  const [low, high] = quartiles(all).map((value) => value.toFixed(3))
-  const rates = [target, to].map((name) =>
-    Math.round(median(samples.filter((sample) => sample.target === name).map(({ perSecond }) => perSecond))),
-  )
-  return `${work}  ${target} / ${to}: ${median(all).toFixed(4)} (half of ${all.length} rounds: ${low} to ${high}; ${rates.join(' and ')} a second)`
+function line(title, values) {
+  const [low, high] = quartiles(values).map((value) => value.toFixed(3))
+  return `  ${title}: ${median(values).toFixed(4)} (half of ${values.length} between ${low} and ${high})`
 }
 
-/** Of the thread that answers requests. On a busy machine it says more than the rate: who else runs is not in it. */
-function processorNs({ pid }) {
-  return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0])
-}
-
-/** Of all that a daemon did, reading the files once included. */
-function processorTimes(daemons, spent, samples) {
-  return daemons
-    .map(({ name }, index) => {
-      const of = samples.filter(({ target }) => target === name)
-      const operations = of.reduce((sum, sample) => sum + sample.operations, 0)
-      return `${name} ${(spent[index] / operations / NS_PER_US).toFixed(3)} us`
-    })
-    .join(', ')
+function report(work, spans, samples) {
+  const rate = Math.round(median(samples.map(({ perSecond }) => perSecond)))
+  return [
+    `${work}, ${rate} a second, rates of a span of time and the next one`,
+    line('counting / not counting', ratios(spans, 0, 1)),
+    line('not counting / not counting', ratios(spans, 1, 2)),
+  ].join('\n')
 }
 
 /** @param {readonly string[]} args of the command line */
@@ -99,22 +88,15 @@ export async function benchCounting(args) {
         rmSync(directory, { recursive: true, force: true })
       })
     const [work, root] = [temporary(), temporary()]
-    const daemons = []
-    for (const [name, counts] of Object.entries(DAEMONS)) {
-      const daemon = await startOvfsd({ type: 'fs', root }, work, [`request_metrics = ${counts}`], name)
-      daemons.push(resources.add(daemon, ({ stop }) => stop()))
-    }
-    // Once through, so that what is made for all daemons by one is not in its processor time.
-    await generate({ ...options, rounds: '1' }, daemons)
-    const before = daemons.map(processorNs)
-    const samples = await generate(options, daemons)
-    const spent = daemons.map((daemon, index) => processorNs(daemon) - before[index])
+    const file = path.join(work, 'spans')
+    const probe = new URL(PROBE)
+    probe.searchParams.set('spans', file)
+    const daemon = await startOvfsd({ type: 'fs', root }, work, [], 'ovfsd', [`--import=${probe}`])
+    resources.add(daemon, ({ stop }) => stop())
+    const samples = await generate(options, [daemon])
     const failed = samples.find(({ error }) => error !== undefined)
-    if (failed !== undefined) throw new SetupError(`${failed.target} ${failed.work}: ${failed.error}`)
-    for (const key of new Set(samples.map(({ work: name, depth }) => `${name}@${depth}`))) {
-      const of = samples.filter(({ work: name, depth }) => `${name}@${depth}` === key)
-      process.stdout.write(`${line(key, of, COUNTING, PLAIN)}\n${line(key, of, AGAIN, PLAIN)}\n`)
-    }
-    process.stdout.write(`processor time of an operation: ${processorTimes(daemons, spent, samples)}\n`)
+    if (failed !== undefined) throw new SetupError(`${failed.work}: ${failed.error}`)
+    await daemon.stop()
+    process.stdout.write(`${report(options.only, readSpans(file), samples)}\n`)
   })
 }
