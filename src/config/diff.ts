@@ -46,7 +46,7 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   waitForReconnect: false,
   shutdownTimeoutMs: false,
   reloadGraceMs: false,
-  requestMetrics: true,
+  requestMetrics: false,
   metricsAddress: true,
   controlSocket: true,
   accessLog: false,

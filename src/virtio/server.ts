@@ -14,7 +14,6 @@ import { MountTable } from '../fs/mount-table.js'
 import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { InterposeRules } from '../interpose/rules.js'
 import type { Logger } from '../observability/logger.js'
-import type { RequestWatcher } from '../observability/request-record.js'
 import type { HostMountOptions } from '../passthrough/host-mount.js'
 import { Passthrough, type PassthroughStats } from '../passthrough/passthrough.js'
 import { Arena } from './arena.js'
@@ -27,7 +26,7 @@ import {
   type NativeDevice,
   type NativePool,
 } from './native.js'
-import { ServerControl, type MountOperations } from './server-control.js'
+import { ServerControl } from './server-control.js'
 import { Session } from './session.js'
 import { Stores } from './stores.js'
 
@@ -71,6 +70,7 @@ export interface ServerChange {
     readonly writeBack: boolean
     readonly dirtyExpireMs: number
     readonly dirtyMaxBytes: number | null
+    readonly requestMetrics: boolean
     /** How long the open files of removed mounts may go on. */
     readonly reloadGraceMs: number
   }
@@ -91,8 +91,6 @@ export interface ServerOptions {
   /** The front-end went away and everything of it has been cleaned up. */
   readonly onFrontEndGone?: () => void
 }
-
-export type { MountOperations } from './server-control.js'
 
 /** What the server holds at one moment: after a guest has gone, all of it is back to where it started. */
 export interface ServerStats {
@@ -222,20 +220,6 @@ export class Server {
     )
   }
 
-  /** Show it every request from now on, until `unwatch`. Requests take several times as long meanwhile. */
-  watch(watcher: RequestWatcher): void {
-    this.dispatcher.watch(watcher)
-  }
-
-  unwatch(watcher: RequestWatcher): void {
-    this.dispatcher.unwatch(watcher)
-  }
-
-  /** What the guest's requests came to, by mount, since the mount was made; directories above the mounts are a mount too. */
-  operations(): MountOperations[] {
-    return this.control.operations()
-  }
-
   /** Walks the whole tree: not for a hot path. */
   stats(): ServerStats {
     const { fs } = this
@@ -269,6 +253,7 @@ export class Server {
     const writeBack = settings.writeBack && cacheEnabled
     fs.options = { ...fs.options, writeBack, dirtyExpireMs: settings.dirtyExpireMs }
     fs.cache.setDirtyMax(settings.dirtyMaxBytes)
+    this.dispatcher.setCounting(settings.requestMetrics)
     const leaving = removed.map(({ name }) => fs.mounts.find(name)).filter((mount) => mount !== undefined)
     const failed = changed
       .filter(({ before, after }) => !this.change(before, after))

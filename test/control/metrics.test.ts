@@ -98,7 +98,7 @@ describe('metrics', () => {
   })
 
   it('are whole however many there are, and let others work meanwhile', async () => {
-    const operations = served.server.operations()
+    const operations = served.server.control.operations()
     const many = Array.from({ length: 200 }, (_, index) =>
       operations.map((mount) => ({ ...mount, mount: `${mount.mount}/${index}` })),
     )

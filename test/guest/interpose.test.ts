@@ -12,6 +12,7 @@ import { createLogger } from '../../src/observability/logger.js'
 import type { RequestRecord } from '../../src/observability/request-record.js'
 import { Server, type ServerMount } from '../../src/virtio/server.js'
 import { delay, fault, rules, throttle } from '../interpose/rules.js'
+import { RELOAD_SETTINGS } from '../support/served.js'
 import { isReferenceDaemon } from './daemon.js'
 import { Guest } from './guest.js'
 
@@ -57,7 +58,7 @@ function mountWith(interpose: InterposeRules | null): ServerMount {
   }
 }
 
-const RELOAD = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 0 }
+const RELOAD = { ...RELOAD_SETTINGS, reloadGraceMs: 0 }
 
 describe('a Linux guest on an interposed mount', { skip: isReferenceDaemon }, () => {
   let server: Server
@@ -69,7 +70,7 @@ describe('a Linux guest on an interposed mount', { skip: isReferenceDaemon }, ()
       settings: {
         ...{ socketPath, socketMode: 0o600, enabledCache: true, cacheSizeBytes: 64 * MIB, requestQueues: 2 },
         ...{ cacheDir: null, cacheDirSizeBytes: 64 * MIB, guestWriteback: false, pollWindowUs: 50 },
-        ...{ ...RELOAD, requestMetrics: true },
+        ...RELOAD,
       },
       mounts: [mount],
       logger: createLogger({ level: 'error', stream: process.stderr }),
@@ -132,11 +133,11 @@ describe('a Linux guest on an interposed mount', { skip: isReferenceDaemon }, ()
         if (record.mount === 'null') seen.push(record)
       },
     }
-    server.watch(watcher)
+    server.control.watch(watcher)
     try {
       await work()
     } finally {
-      server.unwatch(watcher)
+      server.control.unwatch(watcher)
     }
     return seen
   }

@@ -8,7 +8,7 @@ import { Opcode, O_CREAT, O_RDWR } from '../frontend/abi.js'
 import { codeOf, FuseError } from '../frontend/fuse-client.js'
 import { Writer } from '../frontend/fuse-structs.js'
 import { passthroughStore } from '../passthrough/support.js'
-import { eventually, serve, type MountSpec, type Served } from '../support/served.js'
+import { eventually, RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../support/served.js'
 import { memoryStore } from '../support/stores.js'
 import { delay, fault, rules, throttle } from './rules.js'
 
@@ -50,7 +50,7 @@ function mountOf(served: Served, change: Partial<ServerMount>): ServerMount {
 }
 
 async function change(served: Served, after: Partial<ServerMount>): Promise<void> {
-  const settings = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 0 }
+  const settings = { ...RELOAD_SETTINGS, reloadGraceMs: 0 }
   const changed = [{ before: mountOf(served, {}), after: mountOf(served, after) }]
   assert.deepEqual(await served.server.reload({ settings, added: [], removed: [], changed }), [])
 }
@@ -139,7 +139,7 @@ describe('a reload', () => {
     const nodeid = await served.nodeid('m')
     const waiting = codeOf(served.client.getattr(nodeid))
     await inFlight(served, 1)
-    const settings = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 0 }
+    const settings = { ...RELOAD_SETTINGS, reloadGraceMs: 0 }
     await served.server.reload({ settings, added: [], removed: [mountOf(served, {})], changed: [] })
     assert.notEqual(await waiting, 'OK')
     assert.equal(logged(served).ended, 1)
@@ -202,11 +202,11 @@ describe('requests of an interposed mount', () => {
     const faults = [fault({ operations: ['getattr'], after: 1 })]
     const served = await interposed(t, rules({ faults, delays: [delay({ kind: 'fixed', timeMs })] }))
     const records: RequestRecord[] = []
-    served.server.watch({ onReply: (record) => records.push({ ...record }) })
+    served.server.control.watch({ onReply: (record) => records.push({ ...record }) })
     const nodeid = await served.nodeid('m')
     await served.client.getattr(nodeid)
     assert.equal(await codeOf(served.client.getattr(nodeid)), 'EIO')
-    const [found] = served.server.operations().filter(({ mount }) => mount === 'mount0')
+    const [found] = served.server.control.operations().filter(({ mount }) => mount === 'mount0')
     const totals = found?.operations.find(({ operation }) => operation === 'getattr')
     assert.equal(totals?.count, 2)
     assert.ok(totals.totalUs >= 2 * timeMs * 1000, `${totals.totalUs} us`)

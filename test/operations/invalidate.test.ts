@@ -11,7 +11,7 @@ import { FsError } from '../../src/fs/fs-error.js'
 import { O_CREAT, O_RDONLY, O_RDWR } from '../frontend/abi.js'
 import type { GuestFs } from '../frontend/guest-fs.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
-import { describeStores, eventually, serve, type Served } from '../support/served.js'
+import { describeStores, eventually, RELOAD_SETTINGS, serve, type Served } from '../support/served.js'
 import { directoryStore, SHARED_STORES } from '../support/stores.js'
 
 /** Nothing expires by itself. */
@@ -311,7 +311,7 @@ describe('the state of mounts', () => {
       const { fs } = served.server as unknown as { readonly fs: FileSystem }
       const options = { ...(fs.mounts.find('mount0')?.options ?? assert.fail()) }
       await served.server.reload({
-        settings: { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 60_000 },
+        settings: RELOAD_SETTINGS,
         ...{ added: [], changed: [] },
         removed: [{ ...options, storeKey: 'x', timeoutMs: 1000, options: {} }],
       })

@@ -9,7 +9,7 @@ import type { GuestFs } from '../frontend/guest-fs.js'
 import { startFaultProxy, type FaultProxy } from '../servers/fault-proxy.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { freshObjectStore, type ObjectStore } from '../support/object-stores.js'
-import { serve, type MountSpec, type Served } from '../support/served.js'
+import { RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../support/served.js'
 
 const DEFAULTS = { uid: 100, gid: 200, fileMode: 0o640, dirMode: 0o750 }
 /** 2020-09-13 12:26:40 UTC and a quarter: exact in the guest's double of seconds. */
@@ -293,7 +293,7 @@ for (const type of ['s3', 'swift'] as const) {
           guestCache: 'auto' as const,
         },
       }
-      const settings = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs: 1000 }
+      const settings = RELOAD_SETTINGS
       const switchTo = async (keepAttributes: boolean): Promise<void> => {
         const change = {
           before: { ...mounted, keepAttributes: !keepAttributes },

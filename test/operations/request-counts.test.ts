@@ -12,7 +12,7 @@ import {
 import type { RequestRecord, RequestWatcher } from '../../src/observability/request-record.js'
 import { O_CREAT, O_RDWR, Opcode } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
-import { describeStores, type Served } from '../support/served.js'
+import { describeStores, RELOAD_SETTINGS, serve, type Served } from '../support/served.js'
 import { memoryStore } from '../support/stores.js'
 
 const FILE_BYTES = 10_000
@@ -36,7 +36,7 @@ it('a latency falls into the first bucket that holds it', () => {
 })
 
 function totalsOf(served: Served, operation: string): OperationTotals {
-  const mount = served.server.operations().find(({ mount: name }) => name === 'mount0')
+  const mount = served.server.control.operations().find(({ mount: name }) => name === 'mount0')
   const found = mount?.operations.find((totals) => totals.operation === operation)
   return found ?? { operation, count: 0, totalUs: 0, bytes: 0, buckets: [], errors: [] }
 }
@@ -82,17 +82,66 @@ describeStores('requests', { stores: [memoryStore] }, (served) => {
     assert.equal(await codeOf(fs.rmdir('missing')), 'ENOENT')
     assert.equal(await codeOf(served().client.read(1, 12345n, 0n, 10)), 'EBADF')
     const root = served()
-      .server.operations()
+      .server.control.operations()
       .find(({ mount }) => mount === '(root)')
     const failed = root?.operations.find(({ operation }) => operation === 'read')
     assert.deepEqual(failed?.errors, [{ errno: constants.errno.EBADF, count: 1 }])
+  })
+
+  it('of several mounts at once are counted for each', async () => {
+    const own = await serve({
+      mounts: [
+        { store: memoryStore, mountPoint: ['a'] },
+        { store: memoryStore, mountPoint: ['b'] },
+      ],
+    })
+    const { client, server } = own
+    try {
+      const [a, b] = [await own.nodeid('a'), await own.nodeid('b')]
+      const counts = (): number[] =>
+        ['(root)', 'mount0', 'mount1'].flatMap((name) => {
+          const mount = server.control.operations().find(({ mount: found }) => found === name)
+          const totals = mount?.operations.find(({ operation }) => operation === 'getattr')
+          return [totals?.count ?? 0, ...(totals?.errors ?? []).map(({ count }) => count)]
+        })
+      const [before, stats] = [counts(), server.stats().device]
+      assert.equal(before.length, 3)
+      await Promise.all(
+        [a, a, b, 1, b, a, b, b, 999_999, b].map((nodeid) => client.getattr(nodeid).catch(() => undefined)),
+      )
+      const after = counts()
+      // The one that is nowhere is the root's.
+      const [root = 0, ofA = 0, ofB = 0] = before
+      assert.deepEqual(after, [root + 2, 1, ofA + 3, ofB + 5])
+      const { requests, bursts } = server.stats().device
+      assert.ok(bursts - stats.bursts < requests - stats.requests, 'no two came together')
+    } finally {
+      await own.close()
+    }
+  })
+
+  it('are counted when the configuration says so, and from when it does', async () => {
+    const fs = served().guestFs()
+    const count = async (requestMetrics: boolean): Promise<void> => {
+      const settings = { ...RELOAD_SETTINGS, requestMetrics }
+      await served().server.reload({ settings, added: [], removed: [], changed: [] })
+    }
+    const mkdirs = (): number => totalsOf(served(), 'mkdir').count
+    const before = mkdirs()
+    await fs.mkdir('counted-1')
+    await count(false)
+    await fs.mkdir('not-counted')
+    assert.equal(mkdirs(), before + 1)
+    await count(true)
+    await fs.mkdir('counted-2')
+    assert.equal(mkdirs(), before + 2)
   })
 
   it('are shown to who watches, with path, process, place and outcome, and not after that', async () => {
     const fs = served().guestFs()
     const { server } = served()
     const recorder = new Recorder()
-    server.watch(recorder)
+    server.control.watch(recorder)
     await fs.mkdir('w')
     const file = await fs.open('w/file', O_RDWR | O_CREAT)
     await file.write(100, Buffer.alloc(FILE_BYTES))
@@ -100,7 +149,7 @@ describeStores('requests', { stores: [memoryStore] }, (served) => {
     await file.close()
     await fs.rename('w/file', 'w/other')
     assert.equal(await codeOf(fs.rmdir('w')), 'ENOTEMPTY')
-    server.unwatch(recorder)
+    server.control.unwatch(recorder)
     const seen = recorder.records.length
     await fs.unlink('w/other')
     assert.equal(recorder.records.length, seen)

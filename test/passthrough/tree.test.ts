@@ -8,7 +8,7 @@ import { it, describe, type TestContext } from 'node:test'
 import type { ServerChange, ServerMount } from '../../src/virtio/server.js'
 import { ATTR_SUBMOUNT, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, OpenFlags } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
-import { eventually, serve, type MountSpec, type Served } from '../support/served.js'
+import { eventually, RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../support/served.js'
 import { directoryStore, memoryStore } from '../support/stores.js'
 import { NOT_ROOT, passthroughStore } from './support.js'
 
@@ -27,7 +27,7 @@ function folder(t: TestContext): string {
 }
 
 function reload(server: Served, change: Partial<ServerChange>, reloadGraceMs = 120_000): Promise<string[]> {
-  const settings = { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs }
+  const settings = { ...RELOAD_SETTINGS, reloadGraceMs }
   return server.server.reload({ settings, added: [], removed: [], changed: [], ...change })
 }
 

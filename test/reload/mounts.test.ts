@@ -7,7 +7,7 @@ import { describe, it, type TestContext } from 'node:test'
 import type { ServerChange, ServerMount } from '../../src/virtio/server.js'
 import { O_CREAT, O_RDONLY, O_RDWR } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
-import { eventually, serve, type ServeOptions, type Served } from '../support/served.js'
+import { eventually, RELOAD_SETTINGS, serve, type ServeOptions, type Served } from '../support/served.js'
 import { directoryStore } from '../support/stores.js'
 
 /** Longer than any test: what ends before has not waited for it. */
@@ -36,7 +36,7 @@ function mountOf(name: string, type: string, change: Partial<ServerMount> = {}):
 
 function reload(served: Served, change: Partial<ServerChange>, reloadGraceMs = LONG_MS): Promise<string[]> {
   return served.server.reload({
-    settings: { writeBack: false, dirtyExpireMs: 60_000, dirtyMaxBytes: null, reloadGraceMs },
+    settings: { ...RELOAD_SETTINGS, reloadGraceMs },
     added: [],
     removed: [],
     changed: [],

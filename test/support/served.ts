@@ -73,6 +73,15 @@ const DEFAULT_SETTINGS = {
   requestMetrics: true,
 }
 
+/** What a reload sets, when nothing but mounts changes. */
+export const RELOAD_SETTINGS = {
+  writeBack: false,
+  dirtyExpireMs: 60_000,
+  dirtyMaxBytes: null,
+  reloadGraceMs: 60_000,
+  requestMetrics: true,
+}
+
 /** A running server and the client that has mounted it. */
 export class Served {
   /** The present connection; `reconnect` replaces it. */
