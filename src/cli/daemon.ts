@@ -66,6 +66,8 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
   try {
     for (const remark of args.remarks) logger.info(remark)
     if (args.rlimitNofile !== undefined) await limitOpenFiles(args.rlimitNofile, logger)
+    const tracing = new TracingSwitch(logger)
+    await tracing.apply(settings.tracing)
     const server = await startServer({
       ...settings,
       ...socketOptions(args),
@@ -81,9 +83,8 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
     lifecycle.run(instruments.around(server))
     await instruments.start(settings.settings)
     await serveMetrics(server, settings, logger, lifecycle)
-    const tracing = new TracingSwitch(server.control ?? null, logger)
     lifecycle.afterClose(() => tracing.stop())
-    await tracing.apply(settings.tracing)
+    if (server.control !== undefined) tracing.watch(server.control)
     if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
       keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)
     announce(logger, settings, args)

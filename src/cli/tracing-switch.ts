@@ -16,16 +16,19 @@ interface Running extends RequestWatcher {
 }
 
 export class TracingSwitch {
+  #server: Watchable | null = null
   #wanted: TracingSettings | null = null
   #running: Running | null = null
   /** Changes come one after the other. */
   #tail: Promise<void> = Promise.resolve()
 
-  constructor(
-    /** null: there is nothing to see. */
-    private readonly server: Watchable | null,
-    private readonly logger: Logger,
-  ) {}
+  constructor(private readonly logger: Logger) {}
+
+  /** Its requests are traced from now on. What is done without one is traced before that too: a start stores what is left of the last one. */
+  watch(server: Watchable): void {
+    this.#server = server
+    if (this.#running !== null) server.watch(this.#running)
+  }
 
   /** Resolves when it is so. Never rejects: a daemon serves without traces too. */
   apply(settings: TracingSettings | null): Promise<void> {
@@ -46,12 +49,12 @@ export class TracingSwitch {
   }
 
   async #follow(): Promise<void> {
-    const { server, logger } = this
+    const { logger } = this
     const wanted = this.#wanted
     const before = this.#running
     if (isDeepStrictEqual(before?.settings ?? null, wanted)) return
     this.#running = null
-    if (before !== null) server?.unwatch(before)
+    if (before !== null) this.#server?.unwatch(before)
     // What it sends still keeps nobody waiting.
     const ended = before?.stop()
     if (wanted !== null) await this.#start(wanted)
@@ -60,12 +63,12 @@ export class TracingSwitch {
   }
 
   async #start(settings: TracingSettings): Promise<void> {
-    const { server, logger } = this
+    const { logger } = this
     // The SDK takes memory and time to load, so only where it is wanted.
     const { Tracing } = await import('../observability/tracing.js')
     const tracing = new Tracing({ settings, logger })
     this.#running = tracing
-    server?.watch(tracing)
+    this.#server?.watch(tracing)
     const { endpoint, sampleRatio } = settings
     logger.info({ endpoint, sampleRatio }, 'tracing started')
   }

@@ -14,7 +14,9 @@ import { GuestFs } from '../frontend/guest-fs.js'
 import { Random } from '../model/random.js'
 import { assertSameBytes, randomBytes } from '../support/bytes.js'
 import { cephStore, hdfsStore, swiftStore } from '../support/server-stores.js'
+import { eventually } from '../support/served.js'
 import type { PreparedStore } from '../support/store.js'
+import { Receiver } from '../tracing/spans.js'
 
 const WRITE_BACK = 'enabled_cache_write_back = true'
 /** Long enough that nothing is committed by age while a test runs. */
@@ -72,6 +74,22 @@ function stagedRecords(): string[] {
 }
 
 describe('what is staged in cache_dir when the daemon is killed', () => {
+  it('is shown on its way to the store, where something is traced', async (t) => {
+    const settings = [WRITE_BACK, NEVER, cacheDir()].join('\n')
+    const fs = await start(settings)
+    await fs.writeFile('staged', randomBytes(100_000, 8))
+    assert.ok(stagedRecords().length > 0)
+    await stop('SIGKILL')
+    const collector = await Receiver.start()
+    t.after(() => collector.close())
+    await start(`${settings}\n[tracing]\nendpoint = "${collector.endpoint}"\nexport_interval = "100ms"`)
+    await eventually('the span', () => collector.named('cache.recovery').length > 0)
+    const [recovery] = collector.named('cache.recovery')
+    assert.equal(recovery?.attributes['file.path'], `/${OVFSD_MOUNT_POINT}`)
+    const within = collector.spans.filter(({ traceId }) => traceId === recovery.traceId)
+    assert.ok(within.some(({ name }) => name === 'backend.write'))
+  })
+
   it('is in the store when the next one has started', async () => {
     const old = randomBytes(3_000_000, 7)
     for (const name of ['changed', 'cut', 'moved']) writeFileSync(host(name), old)

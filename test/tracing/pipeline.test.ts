@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { createLogger } from '../../src/observability/logger.js'
 import { isTracing, traced } from '../../src/observability/traced.js'
-import { TraceClock } from '../../src/observability/trace-clock.js'
+import { HostClock } from '../../src/observability/host-clock.js'
 import { Tracing } from '../../src/observability/tracing.js'
 import { eventually } from '../support/served.js'
 import { Collecting, Receiver, TRACING } from './spans.js'
@@ -146,7 +146,7 @@ describe('spans on their way', () => {
 
 describe('the clock of spans', () => {
   it("is precise to a microsecond, and the host's", () => {
-    const clock = new TraceClock()
+    const clock = new HostClock()
     const [fromS, fromNs] = clock.at(1000.001)
     const [toS, toNs] = clock.at(2500.254)
     assert.ok(Math.abs((toS - fromS) * 1e9 + toNs - fromNs - 1_500_253_000) < 1000)

@@ -16,6 +16,8 @@ const logger = createLogger({ level: 'silent' })
 const MIB = 1 << 20
 /** More than is fetched when a file is opened. */
 const FILE_BYTES = 3 * MIB
+/** More than two parts of an upload. */
+const LONG_FILE_MIB = 18
 const SETTINGS = { ...TRACING, exportIntervalMs: 10 }
 
 interface Traced {
@@ -40,13 +42,13 @@ async function traced(
     ...{ settings: { ...SETTINGS, ...options.settings }, logger, exporter },
     ...(random === undefined ? {} : { random }),
   })
-  served.server.watch(tracing)
-  served.server.watch(witness)
+  served.server.control.watch(tracing)
+  served.server.control.watch(witness)
   try {
     await work()
   } finally {
-    served.server.unwatch(tracing)
-    served.server.unwatch(witness)
+    served.server.control.unwatch(tracing)
+    served.server.control.unwatch(witness)
     await tracing.stop()
   }
   const { spans } = exporter
@@ -371,7 +373,7 @@ describe('spans of requests', () => {
 })
 
 for (const store of [directoryStore, cephStore]) {
-  describe(`a cold read (${store.name})`, { skip: store.problem ?? false }, () => {
+  describe(`data on its way (${store.name})`, { skip: store.problem ?? false }, () => {
     it('shows what it waits for, in the order of time', async () => {
       const served = await serve({ mounts: [{ store }] })
       const trace = await (async () => {
@@ -426,6 +428,24 @@ for (const store of [directoryStore, cephStore]) {
         assert.equal(span.parentSpanId, '')
         assert.ok(reads.has(span.links[0] ?? ''), 'the link')
         assert.equal(only(trace.children(span)).name, 'backend.read')
+      }
+    })
+
+    it('links what it stores of a long file while that is written', async () => {
+      const served = await serve({ mounts: [{ store }] })
+      const trace = await traced(served, async () => {
+        const file = await served.guestFs().open('long', O_CREAT | O_RDWR)
+        for (let i = 0; i < LONG_FILE_MIB; i++) await file.write(i * MIB, randomBytes(MIB))
+        await file.close()
+      }).finally(() => served.close())
+      const uploads = trace.of('cache.upload')
+      assert.ok(uploads.length > 0)
+      const writes = new Set(trace.of('fuse.write').map(({ spanId }) => spanId))
+      for (const span of uploads) {
+        assert.equal(span.parentSpanId, '')
+        assert.equal(span.attributes['file.path'], '/m/long')
+        assert.ok(writes.has(span.links[0] ?? ''), 'the link')
+        assert.ok(trace.children(span).some(({ name }) => name.startsWith('backend.')))
       }
     })
   })
