@@ -1,5 +1,6 @@
 /** `[tracing]`: where the spans of requests go, and which requests have any. */
 import * as v from 'valibot'
+import { globFault } from '../observability/glob-fault.js'
 import { OPERATION_NAMES } from '../observability/operations.js'
 import { BACKGROUND_OPERATION } from '../observability/traced.js'
 import type { TraceFilter, TracingSettings } from '../observability/tracing-settings.js'
@@ -22,8 +23,6 @@ const QUEUE_RANGE = { min: 512, max: 16_384 }
 const INTERVAL_RANGE = { min: '100ms', max: '1m' }
 const EXPORT_TIMEOUT_RANGE = { min: '100ms', max: '1m' }
 const LATENCY_RANGE = { min: '0', max: '1h' }
-/** PATH_MAX. */
-const GLOB_CHARACTERS_MAX = 4096
 /** Filters and their entries are gone through for each request. */
 const ENTRIES_MAX = 64
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
@@ -229,9 +228,9 @@ function parseName(value: unknown): string {
 function parseGlob(value: unknown): string {
   const expected = 'a glob over the whole path in the guest, such as "/s3/logs/**"'
   if (typeof value !== 'string') throw new ValueError(`expected ${expected}, found ${describeValue(value)}`)
-  if (value.length > GLOB_CHARACTERS_MAX)
-    throw new ValueError(`has ${value.length} characters; up to ${GLOB_CHARACTERS_MAX} are possible`)
-  if (!/^(\/|\*\*|!\/|\{)/.test(value))
+  const fault = globFault(value)
+  if (fault !== null) throw new ValueError(`${describeValue(value)} ${fault}`)
+  if (!/^(\/|\*\*|\{)/.test(value))
     throw new ValueError(`expected ${expected}, found ${describeValue(value)}`)
   return value
 }

@@ -8,6 +8,7 @@ import { isLogLevel, LOG_LEVELS } from '../observability/levels.js'
 import { redactText, setLogLevel, type Logger } from '../observability/logger.js'
 import type { ServerControl } from '../virtio/server-control.js'
 import { HttpEndpoint, HttpRefusal, sendJson, type Route } from './http-endpoint.js'
+import type { PathMatcher } from '../observability/glob-matcher.js'
 import { pathFilter } from './path-filter.js'
 import { RecordStream } from './record-stream.js'
 import { mountViews, statsView, statusView, type DaemonFacts } from './views.js'
@@ -110,11 +111,11 @@ async function stream(server: ServerControl, response: ServerResponse, glob: str
   })
 }
 
-async function filterOf(glob: string): Promise<(path: string) => boolean> {
+async function filterOf(glob: string): Promise<PathMatcher> {
   try {
     return await pathFilter(glob)
   } catch (error) {
-    throw new HttpRefusal(400, `path is no pattern: ${(error as Error).message}`)
+    throw new HttpRefusal(400, `path ${(error as Error).message}`)
   }
 }
 

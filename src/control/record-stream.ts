@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http'
-import { entryOf, WallTime } from '../observability/access-line.js'
+import { entryOf } from '../observability/access-line.js'
+import type { PathMatcher } from '../observability/glob-matcher.js'
+import { HostClock } from '../observability/host-clock.js'
 import type { RequestRecord, RequestWatcher } from '../observability/request-record.js'
-import type { PathFilter } from './path-filter.js'
 
 /** Lines that may wait for a client that does not read. */
 const PENDING_BYTES_MAX = 1 << 20
@@ -16,7 +17,7 @@ export interface DroppedLine {
 
 /** Sends an answer that does not end: a line of JSON, an AccessEntry or a DroppedLine, for each request that is meant. */
 export class RecordStream implements RequestWatcher {
-  private readonly clock = new WallTime()
+  private readonly clock = new HostClock()
   private lines: string[] = []
   private pendingBytes = 0
   private dropped = 0
@@ -24,7 +25,7 @@ export class RecordStream implements RequestWatcher {
 
   constructor(
     private readonly response: ServerResponse,
-    private readonly filter: PathFilter,
+    private readonly filter: PathMatcher,
   ) {
     response.writeHead(200, { 'content-type': 'application/x-ndjson' })
     // So that the client knows that it is watching, before there is anything to see.

@@ -1,7 +1,7 @@
 import type { Logger } from '../observability/logger.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import { FileContent } from '../cache/file-content.js'
-import { errnoOf } from './fs-error.js'
+import { flush } from './flush.js'
 import { HandleTable } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { InodeSource } from './inode-source.js'
@@ -82,21 +82,7 @@ export class FileSystem {
 
   /** Commit everything. `report` is told how many files are left. Returns the number of files that could not be. */
   async commitAll(report: (filesLeft: number) => void): Promise<number> {
-    const contents = this.cache.dirtyContents()
-    let left = contents.length
-    let failed = 0
-    await Promise.all(
-      contents.map(async (content) => {
-        try {
-          await content.commit()
-        } catch (error) {
-          failed++
-          this.logger.error({ err: error, errno: errnoOf(error) }, 'a file could not be committed')
-        }
-        report(--left)
-      }),
-    )
-    return failed
+    return (await flush(this, null, report)).failed
   }
 
   /** Commit all that is dirty, keep on the local disk what could not be, and stop. Returns the number of files whose data is lost. */

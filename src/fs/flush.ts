@@ -21,12 +21,20 @@ export interface Flushed {
   readonly failures: readonly FlushFailure[]
 }
 
-/** Commit what is dirty now, of one mount or, with null, of all, those too that are being removed. Never rejects. */
-export async function flush(fs: FileSystem, mount: Mount | null): Promise<Flushed> {
+/**
+ * Commit what is dirty now, of one mount or, with null, of all, those too that are being removed. `report` is told how many files are
+ * left. Never rejects.
+ */
+export async function flush(
+  fs: Pick<FileSystem, 'cache' | 'mounts' | 'logger'>,
+  mount: Mount | null,
+  report: (filesLeft: number) => void = () => undefined,
+): Promise<Flushed> {
   const contents = mount === null ? fs.cache.dirtyContents() : [...mount.account.dirtyContents]
   const mounts = new Map(fs.mounts.mounts.map((each) => [each.account, each]))
   const failures: FlushFailure[] = []
   let failed = 0
+  let left = contents.length
   await Promise.all(
     contents.map(async (content) => {
       try {
@@ -40,6 +48,7 @@ export async function flush(fs: FileSystem, mount: Mount | null): Promise<Flushe
         if (failures.length < NAMED_FAILURES_MAX)
           failures.push({ mount: name, path: `/${[...mountPoint, path].join('/')}`, errno })
       }
+      report(--left)
     }),
   )
   return { files: contents.length, failed, failures }

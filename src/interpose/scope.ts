@@ -1,9 +1,7 @@
 /** Which requests a rule is for, and what is random about it. */
+import type { PathMatcher } from '../observability/glob-matcher.js'
 import type { InterposedRequest } from './interposer.js'
 import { INTERPOSABLE_OPERATIONS, type RuleScope } from './rules.js'
-
-/** Whether a path matches any of the globs. */
-export type PathMatcher = (path: string) => boolean
 
 /** What rules need of others, loaded only where there are rules. */
 export interface RuleLibraries {
@@ -51,10 +49,8 @@ export async function loadRuleLibraries(needsPaths: boolean): Promise<RuleLibrar
 }
 
 async function loadMatcher(): Promise<RuleLibraries['matcher']> {
-  const { default: picomatch } = await import('picomatch')
-  // Names of Linux may begin with a dot and hold backslashes. Groups are refused by the configuration, see its GLOB.
-  const options = { dot: true, noextglob: true, nonegate: true }
-  return (globs) => picomatch([...globs], options)
+  const { globMatcher } = await import('../observability/glob-matcher.js')
+  return globMatcher
 }
 
 function noMatcher(): never {

@@ -7,6 +7,7 @@
  * or gave, and the handle that was opened; a failed request has the name of its errno there. Last: seconds that it took.
  */
 import { errnoName } from './errno-name.js'
+import type { HostClock } from './host-clock.js'
 import type { RequestRecord } from './request-record.js'
 
 export interface AccessEntry {
@@ -35,38 +36,21 @@ export interface AccessEntry {
 }
 
 const US_PER_MS = 1000
+const NS_PER_US = 1000
 const US_PER_SECOND = 1e6
-/** How far the two clocks may drift apart before the times of lines follow: Date.now() is a whole number. */
-const CLOCK_SLACK_MS = 2
-/** How often the clocks are compared. */
-const CLOCK_CHECK_MS = 1000
+const MS_PER_SECOND = 1000
 
-/** The host's time for monotonic ms, to the microsecond. */
-export class WallTime {
-  private offsetMs = 0
-  private checkedMs = -Infinity
-
-  /** "2026-11-21T22:36:05.123456Z". */
-  at(monotonicMs: number): string {
-    this.follow(monotonicMs)
-    const us = Math.round((this.offsetMs + monotonicMs) * US_PER_MS)
-    const micros = String(us % US_PER_MS).padStart(3, '0')
-    return new Date(Math.floor(us / US_PER_MS)).toISOString().replace('Z', `${micros}Z`)
-  }
-
-  /** Somebody may set the host's clock. */
-  private follow(monotonicMs: number): void {
-    if (monotonicMs - this.checkedMs < CLOCK_CHECK_MS) return
-    this.checkedMs = monotonicMs
-    const offsetMs = Date.now() - performance.now()
-    if (Math.abs(offsetMs - this.offsetMs) > CLOCK_SLACK_MS) this.offsetMs = offsetMs
-  }
+/** "2026-11-21T22:36:05.123456Z" */
+function timestamp([seconds, nanoseconds]: readonly [number, number]): string {
+  const micros = String(Math.floor(nanoseconds / NS_PER_US)).padStart(6, '0')
+  return `${new Date(seconds * MS_PER_SECOND).toISOString().slice(0, -'.000Z'.length)}.${micros}Z`
 }
 
-export function entryOf(record: RequestRecord, clock: WallTime): AccessEntry {
+export function entryOf(record: RequestRecord, clock: HostClock): AccessEntry {
   const { uid, gid, pid, mount, operation, path, newPath, fh, offset, bytes, openedFh, durationUs } = record
+  clock.adjust()
   return {
-    time: clock.at(record.startMs + durationUs / US_PER_MS),
+    time: timestamp(clock.at(record.startMs + durationUs / US_PER_MS)),
     ...{ uid, gid, pid, mount, operation, path, newPath, fh, size: record.sizeBytes, offset },
     errno: record.errno === 0 ? null : errnoName(record.errno),
     ...{ bytes, openedFh, durationUs: Math.round(durationUs) },

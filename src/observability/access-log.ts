@@ -1,7 +1,8 @@
 import { constants, open } from 'node:fs'
 import { promisify } from 'node:util'
 import type { SonicBoom } from 'sonic-boom'
-import { entryOf, formatEntry, WallTime } from './access-line.js'
+import { entryOf, formatEntry } from './access-line.js'
+import { HostClock } from './host-clock.js'
 import type { Logger } from './logger.js'
 import type { RequestRecord, RequestWatcher } from './request-record.js'
 
@@ -27,7 +28,7 @@ const openFile = promisify(open)
  * PENDING_BYTES_MAX and are dropped beyond it, which the log tells once a minute.
  */
 export class AccessLog implements RequestWatcher {
-  private readonly clock = new WallTime()
+  private readonly clock = new HostClock()
   private dropped = 0
   private writeError: unknown = null
   private reportTimer: NodeJS.Timeout | null = null

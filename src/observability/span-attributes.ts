@@ -1,7 +1,7 @@
 /** What spans say, by the names of docs/guides/tracing.md. */
-import { getSystemErrorName } from 'node:util'
 import { SpanStatusCode, type Attributes, type Span } from '@opentelemetry/api'
 import { ATTR_ERROR_TYPE } from '@opentelemetry/semantic-conventions'
+import { errnoName } from './errno-name.js'
 import type { RequestRecord } from './request-record.js'
 import type { SpanSubject } from './traced.js'
 
@@ -41,7 +41,7 @@ export function setOutcome(span: Span, { operation, errno, bytes, openedFh }: Re
   span.setAttribute('ovfsd.errno', errno)
   if (openedFh !== null) span.setAttribute('ovfsd.fh', openedFh)
   if (errno === 0) return
-  const name = getSystemErrorName(-errno)
+  const name = errnoName(errno)
   span.setAttribute('ovfsd.errno_name', name)
   if (name !== NOT_OFFERED && EXPECTED_ANSWERS[operation]?.includes(name) !== true) setError(span, name)
 }

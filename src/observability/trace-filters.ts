@@ -1,4 +1,4 @@
-import picomatch from 'picomatch'
+import { globMatcher, type PathMatcher } from './glob-matcher.js'
 import type { TraceFilter } from './tracing-settings.js'
 
 /** What filters look at. */
@@ -19,7 +19,7 @@ interface Prepared {
   readonly mounts: ReadonlySet<string> | null
   readonly operations: ReadonlySet<string> | null
   readonly pids: ReadonlySet<number> | null
-  readonly fits: ((path: string) => boolean) | null
+  readonly fits: PathMatcher | null
   readonly minLatencyUs: number
 }
 
@@ -32,8 +32,7 @@ export class TraceFilters {
       mounts: mounts && new Set(mounts),
       operations: operations && new Set(operations),
       pids: pids && new Set(pids),
-      // Names that begin with a dot are names like others.
-      fits: paths && picomatch([...paths], { dot: true }),
+      fits: paths && globMatcher(paths),
       minLatencyUs,
     }))
   }

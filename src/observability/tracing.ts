@@ -16,7 +16,7 @@ import { OpenFileSpans } from './open-file-spans.js'
 import type { RequestRecord, RequestWatcher } from './request-record.js'
 import { requestAttributes, setFailure, setOutcome, subjectAttributes } from './span-attributes.js'
 import { resourceAttributes, SpanPipeline } from './span-pipeline.js'
-import { TraceClock } from './trace-clock.js'
+import { HostClock } from './host-clock.js'
 import { NO_MATCH, TraceFilters } from './trace-filters.js'
 import { BACKGROUND_OPERATION, setSpanMaker, type SpanMaker, type SpanSubject } from './traced.js'
 import type { TracingSettings } from './tracing-settings.js'
@@ -50,7 +50,7 @@ export class Tracing implements RequestWatcher, SpanMaker {
   private readonly scopes = new AsyncLocalStorage<Scope | Untraced>()
   /** Under way, by the record's id. */
   private readonly requests = new Map<number, RequestScope>()
-  private readonly clock = new TraceClock()
+  private readonly clock = new HostClock()
   private readonly filters: TraceFilters
   private readonly pipeline: SpanPipeline
   private readonly tracer: Tracer

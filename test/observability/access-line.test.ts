@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import {
-  entryOf,
-  formatEntry,
-  parseEntry,
-  WallTime,
-  type AccessEntry,
-} from '../../src/observability/access-line.js'
+import { entryOf, formatEntry, parseEntry, type AccessEntry } from '../../src/observability/access-line.js'
+import { HostClock } from '../../src/observability/host-clock.js'
 
 const READ: AccessEntry = {
   time: '2026-11-21T22:36:05.123456Z',
@@ -88,14 +83,14 @@ describe('a line of the access log', () => {
   })
 
   it('has the number of an errno that has no name', () => {
-    const entry = entryOf({ ...RECORD, errno: 1234 }, new WallTime())
+    const entry = entryOf({ ...RECORD, errno: 1234 }, new HostClock())
     assert.equal(entry.errno, '1234')
     assert.deepEqual(parseEntry(formatEntry(entry)), entry)
   })
 
   it('has the time of the answer', () => {
     const beforeMs = Date.now()
-    const entry = entryOf(RECORD, new WallTime())
+    const entry = entryOf(RECORD, new HostClock())
     const answeredMs = Date.parse(entry.time)
     // It began when this file was loaded, and took two seconds.
     const startedMs = beforeMs - (performance.now() - RECORD.startMs)

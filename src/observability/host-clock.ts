@@ -1,5 +1,3 @@
-import type { HrTime } from '@opentelemetry/api'
-
 const MS_PER_S = 1000
 const NS_PER_MS = 1e6
 /** The host's clock was set when it is further from ours than this: well above what Date.now() rounds off. */
@@ -9,7 +7,7 @@ const STEP_MS = 20
 const PERIOD_MS = 1000
 
 /** Times of performance.now() as times since the epoch, precise to a microsecond and in step with the host's clock. */
-export class TraceClock {
+export class HostClock {
   private originS = 0
   /** Of the second. */
   private originMs = 0
@@ -30,8 +28,8 @@ export class TraceClock {
     if (Math.abs(originMs - this.originS * MS_PER_S - this.originMs) > STEP_MS) this.setOrigin(originMs)
   }
 
-  /** `ms`: as performance.now(). */
-  at(ms: number): HrTime {
+  /** `ms`: as performance.now(). Returns seconds and, of the second, nanoseconds. */
+  at(ms: number): [seconds: number, nanoseconds: number] {
     const sum = this.originMs + ms
     const seconds = Math.floor(sum / MS_PER_S)
     return [this.originS + seconds, Math.floor((sum - seconds * MS_PER_S) * NS_PER_MS)]
