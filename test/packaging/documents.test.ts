@@ -37,6 +37,15 @@ const documents = ['', 'docs', 'docs/guides', 'packaging', 'bench', 'native', 't
       .map((name) => join(folder, name)),
 )
 
+const sources = ['bench', 'bin', 'native', 'scripts', 'src', 'test'].flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
+)
+
+/** Documents leave out the beginning of a path. */
+function isSource(name: string): boolean {
+  return sources.some((file) => file === name || file.endsWith(`/${name}`))
+}
+
 function blocks(text: string): Block[] {
   return [...text.matchAll(/^```([a-z]*)\n([^]*?)^```$/gm)].map(([, language = '', body = '']) => ({
     language,
@@ -115,6 +124,11 @@ for (const file of documents) {
       for (const [, target = ''] of prose.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)) {
         assert.ok(existsSync(join(root, dirname(file), target)), target)
       }
+    })
+
+    it('names files of ours that there are', () => {
+      for (const [, name = ''] of text.matchAll(/`([\w/-]*[\w-]+\.(?:ts|mjs|cjs|cc|h))`/g))
+        assert.ok(isSource(name), name)
     })
 
     for (const [index, block] of blocks(text).entries()) {
