@@ -28,7 +28,8 @@ export function putHostEntry(
   inode.nlookup++
   words[word] = inode.index
   words[word + 1] = PASSTHROUGH_NODEID_BASE / TWO_TO_32
-  words[word + 2] = inode.generation
+  // Linux keeps none for a place where it mounts by itself (fuse_iget), and takes another at the next look for another file: it would mount anew.
+  words[word + 2] = inode.isSubmount ? 0 : inode.generation
   putDuration(words, word + 4, word + 8, nameTtlMs)
   putDuration(words, word + 6, word + 9, inode.mount.timeToLiveMs)
   putStat(words, word + 10, pt.stat)

@@ -155,6 +155,7 @@ describe('a Linux guest with pass-through mounts', { skip: isReferenceDaemon }, 
     await suite.sh(`cd ${ROOT}; echo x > volume/file; mkdir volume/dir; echo y > volume/dir/file
       if [ "$(stat -c %d volume)" = "$(stat -c %d .)" ]; then cat /proc/mounts; exit 1; fi; same "$(stat -c %d volume/dir/file)" "$(stat -c %d volume)"
       same "$(stat -c %d work)" "$(stat -c %d .)"
+      device=$(stat -c %d volume/dir); sleep 1.2; same "$(stat -c %d volume/dir)" "$device"
       if mv volume/file work/file 2>&1 && [ ! -e volume/file ]; then same "$(cat work/file)" x; rm work/file; else exit 1; fi
       same "$(grep -c ' /mnt/system/volume virtiofs ' /proc/mounts)" 1; sync -f volume/dir; rm -r volume/dir; umount volume`)
   })
