@@ -62,6 +62,7 @@ class PinnedRead {
       throw new StorageError('EIO', 'the object keeps changing while it is read')
     } finally {
       this.unpinAll()
+      content.readEnded()
     }
   }
 

@@ -65,6 +65,8 @@ export class FileContent {
   private committing: Promise<void> | null = null
   /** The size or the mere existence must be stored, whatever the blocks say. */
   private mustStore = false
+  /** See `retire`. */
+  private isRetired = false
   /** Data that was lost after a write was answered; told by the next `sync`. */
   private lostError: StorageError | null = null
   /** Counts writes and changes of size, to know whether `staged` is up to date. */
@@ -763,6 +765,18 @@ export class FileContent {
   discard(): void {
     this.source.discardAttributes()
     this.discardData()
+  }
+
+  /** Forget everything: nobody can ask for it any more. */
+  retire(): void {
+    this.isRetired = true
+    this.discard()
+  }
+
+  /** A read has ended. What it has brought after `retire` is of no use to anybody. */
+  readEnded(): void {
+    if (!this.isRetired) return
+    for (const block of this.pages.blocksFrom(0)) if (block.pins === 0) this.dropBlock(block)
   }
 
   private discardData(): void {

@@ -80,7 +80,7 @@ export class InodeTable {
     while (current !== null && isUnused(current)) {
       const parent: Inode | null = current.parent
       parent?.removeChild(current.name, current)
-      current.content?.discard()
+      current.content?.retire()
       if (current.nodeid !== 0) {
         this.inodes[current.nodeid] = undefined
         this.free.push(current.nodeid)
