@@ -6,7 +6,7 @@ import { OPERATION_BY_OPCODE } from './operations.js'
  */
 export const LATENCY_BOUNDS = 27
 const BUCKETS = LATENCY_BOUNDS + 1
-/** What is counted of an operation lies together: seconds and bytes, then the buckets. A multiple of a cache line. */
+/** What is counted of an operation lies together: microseconds and bytes, then the buckets. A multiple of a cache line. */
 const STRIDE = 32
 const [SUM_US, BYTES, FIRST_BUCKET] = [0, 1, 2]
 const LAST_BOUND_US = 2 ** (LATENCY_BOUNDS - 1)

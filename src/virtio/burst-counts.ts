@@ -42,14 +42,13 @@ export class BurstCounts {
       this.only = counters
       return
     }
-    for (let before = 0; !this.isMixed && before < index; before++) this.mark(before, this.only)
+    if (this.only !== null) for (let before = 0; before < index; before++) this.mark(before, this.only)
     this.isMixed = true
     this.only = null
     this.mark(index, counters)
   }
 
-  private mark(index: number, counters: OperationCounters | null): void {
-    if (counters === null) return
+  private mark(index: number, counters: OperationCounters): void {
     const { words, ready } = this.arena
     words[this.arena.metaWordOf(ready[index] as number) + META_COUNTERS] = counters.id
     this.several.set(counters.id, counters)
