@@ -59,8 +59,9 @@ class Subject {
   Outcome measure_create(unsigned depth);
   Outcome measure_unlink(unsigned depth);
   Outcome measure_list();
-  // Unlink the files [first, end), forget `nodeids`.
-  void remove_created(uint64_t first, uint64_t end, const std::vector<uint64_t>& nodeids);
+  // A new one below the target's own. What is made in it stays: see `all_measurements`.
+  uint64_t make_empty_directory();
+  void store_everything();
 
   SuiteOptions options_;
   Target target_;
@@ -70,7 +71,8 @@ class Subject {
   std::vector<std::string> file_names_;
   uint64_t large_ = 0;
   uint64_t writable_ = 0;
-  uint64_t created_directory_ = 0;
+  uint64_t own_directory_ = 0;
+  uint64_t created_directories_ = 0;
   uint64_t many_ = 0;
 };
 

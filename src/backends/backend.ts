@@ -134,6 +134,8 @@ export interface Backend {
    * object is another version or shorter: it was replaced. ENOENT when it is gone.
    */
   read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array>
+  /** Reads may be answered from a copy, and do not tell that the store has this version still. Absent: they do. */
+  readonly readsCopies?: boolean
   /**
    * Store a whole object; what was there before is replaced atomically, if it is what was expected. Here as below,
    * `attributes` are stored with it where the capability says so; undefined: none.

@@ -10,10 +10,15 @@ export type AroundCall = (
   run: () => Promise<unknown>,
 ) => Promise<unknown>
 
-/** The same store with something around each of its calls. What can be said without the store is passed on as it is. */
-export function interceptCalls(backend: Backend, around: AroundCall): Backend {
+/** The same store with something around each of its calls, and other `members`. What can be said without the store is passed on as it is. */
+export function interceptCalls(
+  backend: Backend,
+  around: AroundCall,
+  members: Partial<Backend> = {},
+): Backend {
   return new Proxy<Backend>(backend, {
     get(target, key): unknown {
+      if (Object.hasOwn(members, key)) return Reflect.get(members, key)
       const value: unknown = Reflect.get(target, key, target)
       if (typeof value !== 'function' || typeof key === 'symbol') return value
       const method = value as (...args: unknown[]) => Promise<unknown>

@@ -101,12 +101,23 @@ export class ObjectStoreBackend extends SharedStoreBackend {
   }
 
   private addEntry(entries: Map<string, DirectoryEntry>, path: string, entry: Entry): void {
-    const name = entryNameOf(directoryPath(path), entry.path())
+    const metadata = entry.metadata()
+    this.addListed(entries, path, entry.path(), this.listedStat(metadata), metadata.isDirectory())
+  }
+
+  /** What a listing of the directory `path` returned under `listedPath`. */
+  protected addListed(
+    entries: Map<string, DirectoryEntry>,
+    path: string,
+    listedPath: string,
+    stat: ObjectStat | null,
+    isDirectory: boolean,
+  ): void {
+    const name = entryNameOf(directoryPath(path), listedPath)
     if (name === '') this.markers.note(path)
     if (name === null || name === '') return
-    const { kind } = statOf(entry.metadata())
-    if (kind === 'file' || !entries.has(name))
-      entries.set(name, { name, kind, stat: this.listedStat(entry.metadata()) })
+    const kind = isDirectory ? 'directory' : 'file'
+    if (kind === 'file' || !entries.has(name)) entries.set(name, { name, kind, stat })
   }
 
   /** Listings carry the attributes. */

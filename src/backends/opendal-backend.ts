@@ -69,7 +69,7 @@ export function statOf(metadata: Metadata): ObjectStat {
     kind: isDirectory ? 'directory' : 'file',
     sizeBytes: isDirectory ? 0 : Number(metadata.contentLength ?? 0n),
     mtime: timestampOfRfc3339(metadata.lastModified),
-    version: versionOf(metadata),
+    version: isDirectory ? '' : versionOf(metadata),
   }
 }
 

@@ -16,6 +16,8 @@ import { elementText, escapeText } from './s3-xml.js'
 export const METADATA_PREFIX = 'x-amz-meta-'
 /** An answer with a list of parts or an error. */
 const MAX_ANSWER_BYTES = 1 << 20
+/** A thousand keys of 1024 bytes, each of which may be written as six, with what is told of them. */
+const MAX_LIST_BYTES = 8 << 20
 /** As OpenDAL has it too: the connection protects the contents, or nothing does. */
 const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD'
 
@@ -29,6 +31,7 @@ interface S3Request {
   readonly expect: readonly number[]
   /** Added to the deadline of each try. */
   readonly extraTimeMs?: number
+  readonly maxAnswerBytes?: number
 }
 
 /** A part of an upload, as its completion names it. */
@@ -84,6 +87,14 @@ export class S3Client {
     const headers = { ...this.options.customerKeyHeaders, range: `bytes=0-${maxBytes - 1}` }
     const response = await this.request({ method: 'GET', key, headers, expect: [200, 206, 404, 416] })
     return response.status === 404 ? null : response
+  }
+
+  /** The XML of one page of a list; `query` says which. */
+  async list(query: Readonly<Record<string, string>>): Promise<string> {
+    const response = await this.request({
+      ...{ method: 'GET', key: '', query, expect: [200], maxAnswerBytes: MAX_LIST_BYTES },
+    })
+    return response.body.toString('utf8')
   }
 
   /** Store a small object. Returns its etag. */
@@ -235,7 +246,8 @@ export class S3Client {
       ...headers,
     }
     const call = {
-      ...{ method, origin, target, asksFirst: true, maxBodyBytes: MAX_ANSWER_BYTES },
+      ...{ method, origin, target, asksFirst: true },
+      maxBodyBytes: request.maxAnswerBytes ?? MAX_ANSWER_BYTES,
       timeoutMs: this.timeoutMs + (request.extraTimeMs ?? 0),
     }
     if (credentials === null) return { ...call, headers: unsigned }

@@ -4,8 +4,19 @@ const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>',
 
 /** The text of the first element of that name; null where there is none. */
 export function elementText(xml: string, name: string): string | null {
-  const match = new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)
-  return match?.[1] === undefined ? null : unescape(match[1])
+  const [text] = elementsOf(xml, name) as Iterable<string | undefined>
+  return text === undefined || text.includes('<') ? null : unescape(text)
+}
+
+/** The contents of all elements of that name, which hold none of their own name. */
+export function* elementsOf(xml: string, name: string): Generator<string> {
+  const [begin, end] = [`<${name}>`, `</${name}>`]
+  for (let from = xml.indexOf(begin); from >= 0; from = xml.indexOf(begin, from)) {
+    const to = xml.indexOf(end, from)
+    if (to < 0) return
+    yield xml.slice(from + begin.length, to)
+    from = to
+  }
 }
 
 export function escapeText(text: string): string {
@@ -13,6 +24,7 @@ export function escapeText(text: string): string {
 }
 
 function unescape(text: string): string {
+  if (!text.includes('&')) return text
   return text.replace(/&(?:#(\d+)|#x([0-9a-f]+)|(\w+));/gi, (whole, decimal, hex, name) => {
     if (decimal !== undefined) return codePoint(Number(decimal))
     if (hex !== undefined) return codePoint(parseInt(String(hex), 16))

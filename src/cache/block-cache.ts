@@ -48,7 +48,7 @@ export class BlockCache {
   private evictions = 0
   private waiters: Waiter[] = []
 
-  /** Of the windows of all files that are read ahead of. */
+  /** Of the windows of all files that are read ahead of, and of files that were fetched before they were opened. */
   readAheadBytes = 0
   /** For what is on its way from slabs to a store. */
   readonly parts = new PartBuffers()

@@ -271,7 +271,9 @@ export function withDiskTier(backend: Backend, tier: DiskTier, storeKey: string)
     void tier.keep(key, version, offset, data)
     return data
   }
-  return interceptCalls(backend, (method, args, run) =>
-    method === 'read' ? read(...(args as Parameters<typeof read>)) : run(),
+  return interceptCalls(
+    backend,
+    (method, args, run) => (method === 'read' ? read(...(args as Parameters<typeof read>)) : run()),
+    { readsCopies: true },
   )
 }

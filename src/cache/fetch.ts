@@ -83,7 +83,12 @@ async function readBase(
   if (version === null || baseEnd <= start) return new Uint8Array(0)
   return source.account.fetchBudget.run(baseEnd - start, async () => {
     if (window?.isGivenUp === true) return null
-    return source.withPath((path) => source.backend.read(path, start, baseEnd - start, version))
+    return source.withPath(async (path) => {
+      const askedMs = performance.now()
+      const data = await source.backend.read(path, start, baseEnd - start, version)
+      content.confirm(version, askedMs)
+      return data
+    })
   })
 }
 

@@ -47,6 +47,8 @@ export class FileContent {
   version: string | null
   /** Size of the stored object. */
   storedSize: number
+  /** Monotonic ms at which the store was last asked for bytes of `version`, and had them. */
+  confirmedMs = -Infinity
   /** Whatever is stored by the file's name may be overwritten: it was replaced by a rename here, or a commit ended without our knowing how. */
   mayReplaceAny = false
   readonly pages = new PageTable()
@@ -712,7 +714,14 @@ export class FileContent {
     this.storedSize = stat.sizeBytes
     this.baseLimit = stat.sizeBytes
     this.version = stat.version
+    this.confirmedMs = -Infinity
     this.streamEnd = -1
+  }
+
+  /** The store gave bytes of `version`, which it was asked for at `askedMs`. */
+  confirm(version: string, askedMs: number): void {
+    if (version !== this.version || this.source.backend.readsCopies === true) return
+    this.confirmedMs = Math.max(this.confirmedMs, askedMs)
   }
 
   /**

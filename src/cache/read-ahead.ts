@@ -1,3 +1,4 @@
+import type { BlockCache } from './block-cache.js'
 import type { Window } from './fetch.js'
 import type { FileContent } from './file-content.js'
 
@@ -14,11 +15,16 @@ const TOTAL_SHARE = 1 / 2
 /** Requests of a stream may overtake each other by this much (queued by several virtual CPUs) and still be a stream. */
 const REORDER_BYTES = 4 << 20
 /** A file up to this long is read whole: when it is opened for reading, or by its first read. */
-const SMALL_FILE_BYTES = 256 << 10
+export const SMALL_FILE_BYTES = 256 << 10
 /** Reads at equal distances, one after the other, before the next ones are expected there: two may be chance. */
 const STRIDE_READS = 3
 /** Reads of a stride that are fetched ahead at most: each is a request of its own. */
 const LARGEST_STRIDE_COUNT = 8
+
+/** What may be read ahead by one that has `ownBytes` of what all have. */
+export function readAheadRoomBytes({ pool, readAheadBytes }: BlockCache, ownBytes: number): number {
+  return pool.sizeBytes * TOTAL_SHARE - (readAheadBytes - ownBytes)
+}
 
 /**
  * Reads ahead of one open file, in whichever order it is read: forwards, backwards or at equal distances. A window doubles as
@@ -120,10 +126,8 @@ export class ReadAhead {
 
   private grow(content: FileContent, readBytes: number): void {
     const { cache } = content
-    const poolBytes = cache.pool.sizeBytes
-    const othersBytes = cache.readAheadBytes - this.windowBytes
-    const freeBytes = Math.max(poolBytes * TOTAL_SHARE - othersBytes, FIRST_WINDOW_BYTES)
-    const limit = Math.min(LARGEST_WINDOW_BYTES, poolBytes * FILE_SHARE, freeBytes)
+    const roomBytes = Math.max(readAheadRoomBytes(cache, this.windowBytes), FIRST_WINDOW_BYTES)
+    const limit = Math.min(LARGEST_WINDOW_BYTES, cache.pool.sizeBytes * FILE_SHARE, roomBytes)
     const wanted = Math.max(2 * this.windowBytes, 2 * readBytes, FIRST_WINDOW_BYTES)
     this.setWindow(content, Math.min(wanted, limit))
   }

@@ -1,6 +1,7 @@
 import type { Logger } from '../observability/logger.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import { FileContent } from '../cache/file-content.js'
+import { endIdleReadAheads, type DirectoryReadAhead } from './directory-read-ahead.js'
 import { flush } from './flush.js'
 import { HandleTable } from './handle-table.js'
 import type { Inode } from './inode.js'
@@ -34,6 +35,8 @@ export class FileSystem {
   readonly inodes: InodeTable
   readonly files = new HandleTable<OpenFile>()
   readonly directories = new HandleTable<OpenDirectory>()
+  /** Of directories whose files are being opened for reading. */
+  readonly directoryReadAheads = new Map<Inode, DirectoryReadAhead>()
   private readonly cleaner: NodeJS.Timeout
 
   constructor(
@@ -46,6 +49,7 @@ export class FileSystem {
     this.cleaner = setInterval(() => {
       this.commitExpired()
       this.inodes.sweep(mounts.mounts)
+      endIdleReadAheads(this)
       for (const mount of mounts.mounts) {
         void putBackDisplaced(this, mount)
         const nowMs = performance.now()

@@ -234,6 +234,16 @@ export class Inode {
 
   // ---- names of a directory
 
+  /** What the store has listed, unless a name was changed here since it was asked. */
+  keepListing(listing: Listing): void {
+    if (this.mount.changeCount === listing.change) this.listing = listing
+  }
+
+  /** What was listed then may be believed still. */
+  isListingFresh({ askedMs }: Listing): boolean {
+    return performance.now() < askedMs + this.mount.options.expirationMs
+  }
+
   negative(name: string): NegativeEntry | undefined {
     return this.negatives?.get(name)
   }

@@ -3,7 +3,7 @@ import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import { monotonicMs } from '../backends/clock.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
-import { Inode } from './inode.js'
+import { Inode, type Listing } from './inode.js'
 import { checkPathLength } from './names.js'
 import { LISTING_ANSWERS_MS, Walk } from './walk.js'
 
@@ -53,10 +53,12 @@ function canListSmall({ mount }: Inode): boolean {
 function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null | undefined {
   const { walk } = parent
   const entry = walk?.find(name, nowMs)
-  if (walk === null || entry === undefined) return undefined
+  if (walk === null || walk.listing === null || entry === undefined) return undefined
   if (entry !== null) {
     walk.looked(nowMs, entry.stat !== null)
-    return entry.stat === null ? undefined : adoptEntry(parent, name, entry.stat, walk.change, walk.askedMs)
+    return entry.stat === null
+      ? undefined
+      : adoptEntry(parent, name, entry.stat, walk.listing.change, walk.listing.askedMs)
   }
   if (parent.children?.has(name) === true) return undefined
   walk.looked(nowMs, true)
@@ -80,12 +82,37 @@ async function listWalked(parent: Inode): Promise<void> {
   try {
     const list = async (): Promise<DirectoryEntry[] | null> =>
       (await mount.backend.listSmall?.(parent.path())) ?? null
-    walk.endListing(await mount.guard.use(parent, list), askedMs, change, mount.options.expirationMs)
+    const entries = await mount.guard.use(parent, list)
+    if (entries === null) {
+      walk.noteLarge(askedMs + mount.options.expirationMs)
+      return
+    }
+    const listing = { entries, askedMs, change }
+    walk.endListing(listing)
     mount.walks.add(walk)
+    parent.keepListing(listing)
   } catch (error) {
     walk.failListing()
     throw error
   }
+}
+
+/**
+ * The inode of an entry that a listing of `parent` has told of: null when it is gone by now, undefined when the listing does not
+ * tell enough, or may be older than what was stored from here.
+ */
+export function resolveListed(
+  parent: Inode,
+  { name, stat }: DirectoryEntry,
+  { change, askedMs }: Omit<Listing, 'entries'>,
+  nowMs: number,
+): Inode | null | undefined {
+  const child = parent.children?.get(name)
+  if (child?.isFresh(nowMs) === true) return child
+  if (child === undefined && parent.isKnownMissing(name, nowMs)) return null
+  if (stat === null || parent.wasStoredSince(name, askedMs)) return undefined
+  if (askedMs < parent.mount.invalidatedMs) return undefined
+  return adoptEntry(parent, name, stat, change, askedMs)
 }
 
 /** An answer to what was asked before the mount was invalidated is asked for anew, but not for ever. */

@@ -4,7 +4,7 @@ import { requireMounted } from './access.js'
 import type { FileSystem } from './file-system.js'
 import type { FileHandle } from './handle-table.js'
 import type { Inode, Listing } from './inode.js'
-import { adoptEntry, isReserved, lookup, requireDirectory } from './lookup.js'
+import { isReserved, lookup, requireDirectory, resolveListed } from './lookup.js'
 
 /** Attributes asked for at once where a listing carries none. */
 const STAT_CONCURRENCY = 16
@@ -33,12 +33,8 @@ export function openDirectory(fs: FileSystem, inode: Inode): OpenedDirectory {
   inode.handles++
   fs.inodes.add(inode)
   const { listing } = inode
-  const keepCache = listing !== null && listing === inode.guestListing && isFresh(inode, listing)
+  const keepCache = listing !== null && listing === inode.guestListing && inode.isListingFresh(listing)
   return { fh: fs.directories.add(new OpenDirectory(inode)), inode, keepCache }
-}
-
-function isFresh({ mount }: Inode, { askedMs }: Listing): boolean {
-  return performance.now() < askedMs + mount.options.expirationMs
 }
 
 export function releaseDirectory(fs: FileSystem, fh: number): void {
@@ -89,10 +85,10 @@ async function freshListing(inode: Inode): Promise<Listing> {
   const askedMs = performance.now()
   const change = mount.changeCount
   if (inode.isUnlinked) return { entries: [], askedMs, change }
-  if (listing !== null && isFresh(inode, listing)) return listing
+  if (listing !== null && inode.isListingFresh(listing)) return listing
   const entries = await mount.guard.use(inode, () => mount.backend.list(inode.path()))
   const fresh = { entries, askedMs, change }
-  if (mount.changeCount === change) inode.listing = fresh
+  inode.keepListing(fresh)
   return fresh
 }
 
@@ -129,24 +125,13 @@ export function resolveEntries(
 ): (Inode | null)[] | Promise<(Inode | null)[]> {
   const inodes: (Inode | null)[] = []
   const unknown: number[] = []
+  const nowMs = performance.now()
   for (const [index, entry] of entries.entries()) {
-    const known = resolveKnown(directory, entry)
+    const known = resolveListed(directory.inode, entry, directory, nowMs)
     if (known === undefined) unknown.push(index)
     inodes.push(known ?? null)
   }
   return unknown.length === 0 ? inodes : resolveUnknown(fs, directory, entries, inodes, unknown)
-}
-
-/** Undefined when the store must be asked. */
-function resolveKnown(directory: OpenDirectory, entry: DirectoryEntry): Inode | null | undefined {
-  const { inode } = directory
-  const nowMs = performance.now()
-  const child = inode.children?.get(entry.name)
-  if (child?.isFresh(nowMs) === true) return child
-  if (child === undefined && inode.isKnownMissing(entry.name, nowMs)) return null
-  if (entry.stat === null || inode.wasStoredSince(entry.name, directory.askedMs)) return undefined
-  if (directory.askedMs < inode.mount.invalidatedMs) return undefined
-  return adoptEntry(inode, entry.name, entry.stat, directory.change, directory.askedMs)
 }
 
 async function resolveUnknown(

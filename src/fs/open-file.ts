@@ -3,6 +3,7 @@ import type { FileContent } from '../cache/file-content.js'
 import { ReadAhead } from '../cache/read-ahead.js'
 import { requireMounted, requireWritable } from './access.js'
 import { createFile, type Creation } from './create.js'
+import { readAheadInDirectory } from './directory-read-ahead.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { FileHandle } from './handle-table.js'
@@ -65,8 +66,10 @@ function requireAlive(inode: Inode): void {
 function isCurrent(inode: Inode): boolean {
   if (inode.content?.isBusy === true || inode.isUnlinked) return true
   const maximumAgeMs = Math.min(OPEN_REVALIDATE_MS, inode.mount.options.expirationMs)
-  const { validatedMs, mount } = inode
-  return validatedMs >= mount.invalidatedMs && performance.now() - validatedMs < maximumAgeMs
+  const { mount } = inode
+  // Bytes of the version that we know are as good an answer.
+  const askedMs = Math.max(inode.validatedMs, inode.content?.confirmedMs ?? -Infinity)
+  return askedMs >= mount.invalidatedMs && performance.now() - askedMs < maximumAgeMs
 }
 
 function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
@@ -107,7 +110,10 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
   const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled
   inode.openedEpoch = content.epoch
   // Whoever opens a file for reading and writing may not read.
-  if (access === O_RDONLY && !keepCache && fs.options.cacheEnabled) file.readAhead.onOpen(content)
+  if (access === O_RDONLY && !keepCache && fs.options.cacheEnabled) {
+    file.readAhead.onOpen(content)
+    readAheadInDirectory(fs, inode)
+  }
   return { fh: fs.files.add(file), inode, keepCache }
 }
 

@@ -1,4 +1,5 @@
 import type { DirectoryEntry } from '../backends/backend.js'
+import type { Listing } from './inode.js'
 
 /** So many looks at names, none further than PAUSE_MS behind the one before, are a walk. */
 const WALK_LOOKS = 8
@@ -18,11 +19,10 @@ export class Walk {
   /** Looks that a listing would have answered, one after the other. */
   private looks = 0
   private lastLookMs = -Infinity
-  /** What the last listing has told; null: there is none that still counts. */
+  /** The last listing; null: there is none that still counts. */
+  listing: Listing | null = null
+  /** What it has told, by name. */
   private names: Map<string, DirectoryEntry | typeof UNKNOWN> | null = null
-  /** Monotonic ms at which the store was asked for it, and the mount's change counter then. */
-  askedMs = -Infinity
-  change = 0
   /** Names that were changed while a listing is under way; null: none is. */
   private changed: Set<string> | null = null
   /** The directory is too large to be listed for this, until then. */
@@ -42,7 +42,7 @@ export class Walk {
 
   /** Monotonic ms until which the listing answers. */
   get expiresMs(): number {
-    return this.askedMs + LISTING_ANSWERS_MS
+    return (this.listing?.askedMs ?? -Infinity) + LISTING_ANSWERS_MS
   }
 
   /** What the listing tells of a name: its entry, null when it is missing, undefined when it does not tell. */
@@ -54,8 +54,8 @@ export class Walk {
 
   /** Let go of a listing that answers nothing any more. True when there is none. */
   forgetOld(nowMs: number): boolean {
-    if (nowMs >= this.expiresMs) this.names = null
-    return this.names === null
+    if (nowMs >= this.expiresMs) this.listing = this.names = null
+    return this.listing === null
   }
 
   /** `name` is being changed here: no listing tells what becomes of it. */
@@ -68,25 +68,28 @@ export class Walk {
     this.changed = new Set()
   }
 
-  /** null: the directory is too large, and is not tried again before `expirationMs` are over. */
-  endListing(
-    entries: readonly DirectoryEntry[] | null,
-    askedMs: number,
-    change: number,
-    expirationMs: number,
-  ): void {
-    const changed = this.changed ?? []
-    this.changed = null
-    this.askedMs = askedMs
-    this.change = change
-    this.names = entries === null ? null : new Map(entries.map((entry) => [entry.name, entry]))
-    if (entries === null) this.largeUntilMs = askedMs + expirationMs
-    for (const name of changed) this.nameChanged(name)
+  endListing(listing: Listing): void {
+    this.listing = listing
+    this.names = new Map(listing.entries.map((entry) => [entry.name, entry]))
+    for (const name of this.takeChanged()) this.nameChanged(name)
+  }
+
+  /** The directory is too large, and is not tried again before then. */
+  noteLarge(untilMs: number): void {
+    this.takeChanged()
+    this.listing = this.names = null
+    this.largeUntilMs = untilMs
   }
 
   /** The store did not answer. */
   failListing(): void {
-    this.changed = null
+    this.takeChanged()
     this.looks = 0
+  }
+
+  private takeChanged(): ReadonlySet<string> {
+    const changed = this.changed ?? new Set()
+    this.changed = null
+    return changed
   }
 }

@@ -1,0 +1,94 @@
+/** The list of a small directory that the daemon asks S3 for by itself: what OpenDAL's says too. */
+import assert from 'node:assert/strict'
+import { before, describe, it } from 'node:test'
+import type { Backend, DirectoryEntry } from '../../src/backends/backend.js'
+import { forEachConcurrently } from '../../src/backends/concurrency.js'
+import { createBackend } from '../../src/backends/create-backend.js'
+import { parsePage } from '../../src/backends/s3-list.js'
+import { S3Client as OtherClient, type S3Access } from '../servers/clients.js'
+import { ODD_NAMES } from '../servers/odd-names.js'
+import { freshBucket, sharedServers } from '../servers/shared.js'
+import { s3Options } from '../support/object-stores.js'
+
+const TIMEOUT_MS = 20_000
+/** See SMALL_LISTING_ENTRIES. */
+const PAGE_KEYS = 1000
+
+describe('the page of a list', () => {
+  it('is read as it is written, entities included', () => {
+    const xml = `<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+      <Name>b</Name><Prefix>d/</Prefix><IsTruncated>false</IsTruncated>
+      <Contents><Key>d/a&amp;b&#x1;</Key><LastModified>2026-11-30T01:02:03.004Z</LastModified>
+        <ETag>&quot;abc&quot;</ETag><Size>12</Size><Owner><ID>x</ID></Owner></Contents>
+      <Contents><Key>d/</Key><Size>0</Size></Contents>
+      <CommonPrefixes><Prefix>d/e/</Prefix></CommonPrefixes></ListBucketResult>`
+    assert.deepEqual(parsePage(xml), {
+      objects: [
+        { key: 'd/a&b\u0001', sizeBytes: 12, etag: '"abc"', lastModified: '2026-11-30T01:02:03.004Z' },
+        { key: 'd/', sizeBytes: 0, etag: '', lastModified: null },
+      ],
+      prefixes: ['d/e/'],
+      isTruncated: false,
+    })
+    assert.equal(parsePage('<IsTruncated>true</IsTruncated>').isTruncated, true)
+  })
+})
+
+describe('the list of a small directory of S3', () => {
+  let access: S3Access
+  let other: OtherClient
+  const put = async (key: string, content: string): Promise<void> => {
+    await other.put(key, content)
+  }
+  before(async () => {
+    access = await freshBucket(await sharedServers().ceph())
+    other = new OtherClient(access)
+    await other.put('root/d/', '')
+    await forEachConcurrently(ODD_NAMES, 8, (name) => put(`root/d/${name}`, name))
+    await other.put('root/d/sub/file', 'below')
+    await other.put('root/d/marked/', '')
+    await other.put('root/d/both', 'an object')
+    await other.put('root/d/both/below', 'and a directory')
+    await other.put('root/top', 'top')
+    await other.put('other/file', 'not below the root')
+  })
+
+  const open = (root: string, keepAttributes = false): Backend =>
+    createBackend({
+      ...{ type: 's3', options: { ...s3Options(access), root }, timeoutMs: TIMEOUT_MS, keepAttributes },
+    })
+  const listSmall = async (backend: Backend, path: string): Promise<DirectoryEntry[]> =>
+    sorted((await backend.listSmall?.(path)) ?? assert.fail('it is not small'))
+  const sorted = (entries: readonly DirectoryEntry[]): DirectoryEntry[] =>
+    [...entries].sort((a, b) => (a.name < b.name ? -1 : 1))
+
+  for (const keepAttributes of [false, true]) {
+    it(`says what the other list says${keepAttributes ? ', of mounts that keep attributes' : ''}`, async () => {
+      const backend = open('/root', keepAttributes)
+      for (const path of ['', 'd', 'd/sub', 'd/marked', 'd/missing']) {
+        assert.deepEqual(await listSmall(backend, path), sorted(await backend.list(path)), path)
+      }
+      const names = (await listSmall(backend, 'd')).map(({ name }) => name)
+      assert.deepEqual(names, [...ODD_NAMES, 'sub', 'marked', 'both'].sort())
+    })
+  }
+
+  it('works without a root', async () => {
+    const backend = open('/')
+    assert.deepEqual(
+      (await listSmall(backend, '')).map(({ name, kind }) => [name, kind]),
+      [
+        ['other', 'directory'],
+        ['root', 'directory'],
+      ],
+    )
+  })
+
+  it('is none of a directory that takes more than a page', async () => {
+    const names = Array.from({ length: PAGE_KEYS + 1 }, (_, index) => `root/large/${index}`)
+    await forEachConcurrently(names, 16, (name) => put(name, ''))
+    const backend = open('/root')
+    assert.equal(await backend.listSmall?.('large'), null)
+    assert.equal((await backend.list('large')).length, names.length)
+  })
+})
