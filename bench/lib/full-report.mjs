@@ -1,14 +1,21 @@
 // `npm run bench -- report`: every measurement, part by part, and docs/PERFORMANCE.md made of them.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { ensureBenchPeers } from '../../scripts/lib/bench-peers.mjs'
 import { inRoot } from '../../scripts/lib/paths.mjs'
+import { ensureRustVirtiofsd } from '../../scripts/lib/rust-virtiofsd.mjs'
+import { ensureServerPackages } from '../../scripts/lib/servers.mjs'
 import { say, SetupError } from '../../scripts/lib/steps.mjs'
+import { setUp } from '../../scripts/setup.mjs'
+import { virtiofsdProblem } from './daemons.mjs'
 import { benchGuest } from './guest.mjs'
 import { benchLocal } from './local.mjs'
+import { benchBinding } from './local-binding.mjs'
 import { performanceDocument } from './performance-document.mjs'
 import { versions } from './report.mjs'
-import { inOwnMountNamespace } from './resources.mjs'
+import { inOwnMountNamespace, withResources } from './resources.mjs'
 import { benchS3 } from './s3.mjs'
 
 /**
@@ -23,7 +30,7 @@ const USAGE = `usage: npm run bench -- report [options]
   --file-mib N          size of the large file on S3 (default 512)
   --files N             small files on S3 (default 500)
   --entries N           entries of the directory whose listing's requests are counted (default 10000)
-  --only K,K            measure only these (local, write-back, guest, s3) and write no document: what is finished is kept for the next run
+  --only K,K            measure only these (local, write-back, binding, guest, s3) and write no document: what is finished is kept for the next run
   --fresh               measure everything, also what an interrupted run of this commit has finished
   --parts DIR           where finished parts are kept (default: bench/build/report)
   --output DIR          where PERFORMANCE.md and its plots go (default: docs)
@@ -68,12 +75,14 @@ export async function benchReport(args) {
   const directory = path.resolve(options.parts)
   if (options.fresh) rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
-  const results = []
-  const parts = chosen(partsOf(options), options.only)
-  for (const [index, part] of parts.entries()) {
-    say(`part ${index + 1} of ${parts.length}: ${part.name}`)
-    results.push({ kind: part.kind, ...(await finished(part, path.join(directory, `${part.name}.json`))) })
-  }
+  await ensureAll()
+  const results = await withResources(async (resources) => {
+    // No file is removed before the last is made: see `all_measurements` in bench/src/suite.cc.
+    const trees = resources.add(mkdtempSync(path.join(os.tmpdir(), 'ovfs-bench-report-')), (made) => {
+      rmSync(made, { recursive: true, force: true })
+    })
+    return measured(chosen(partsOf(options, trees), options.only), directory)
+  })
   if (options.only !== undefined) return
   const output = path.resolve(options.output)
   mkdirSync(output, { recursive: true })
@@ -83,13 +92,37 @@ export async function benchReport(args) {
   }
 }
 
-function partsOf({ rounds, seconds, files, entries, 'file-mib': fileMib }) {
+/** Before anything is measured: what is fetched or built meanwhile is in the numbers, and a peer that is missing in none. */
+async function ensureAll() {
+  await setUp('demo')
+  await ensureServerPackages()
+  await ensureBenchPeers()
+  const problem = virtiofsdProblem()
+  if (problem !== null) throw new SetupError(problem, 2)
+  const withoutRust = await ensureRustVirtiofsd()
+  if (withoutRust !== null) say(`the report is made without Rust's virtiofsd: ${withoutRust}`)
+}
+
+async function measured(parts, directory) {
+  const results = []
+  for (const [index, part] of parts.entries()) {
+    say(`part ${index + 1} of ${parts.length}: ${part.name}`)
+    results.push({ kind: part.kind, ...(await finished(part, path.join(directory, `${part.name}.json`))) })
+  }
+  return results
+}
+
+/** `trees`: a directory for the files of those that are made on the host. */
+function partsOf({ rounds, seconds, files, entries, 'file-mib': fileMib }, trees) {
   const s3 = ['--rounds', rounds, '--file-mib', fileMib, '--files', files, '--entries', entries]
   const timed = ['--rounds', rounds, '--seconds', seconds]
+  const onTrees = (args) => benchLocal([...args, '--directory', trees, '--keep'])
+  const binding = () => benchBinding({ rounds, seconds, directory: trees })
   return [
-    { kind: 'local', name: 'local', args: timed, run: benchLocal },
+    // Those that remove no files first.
+    { kind: 'binding', name: 'local-binding', args: timed, run: binding },
     {
-      ...{ kind: 'write-back', name: 'local-write-back', run: benchLocal },
+      ...{ kind: 'write-back', name: 'local-write-back', run: onTrees },
       args: [
         ...timed,
         '--daemons',
@@ -98,6 +131,7 @@ function partsOf({ rounds, seconds, files, entries, 'file-mib': fileMib }) {
         'create@1,create@16',
       ],
     },
+    { kind: 'local', name: 'local', args: timed, run: onTrees },
     { kind: 'guest', name: 'guest', args: timed, run: benchGuest },
     ...S3_PARTS.map((only) => ({
       ...{ kind: 's3', name: `s3-${only.replace(',', '-')}`, run: benchS3 },

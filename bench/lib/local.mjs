@@ -21,6 +21,7 @@ const USAGE = `usage: npm run bench -- [local] [options]
   --files N             small files taken in turn (default 1000)
   --file-mib N          size of the file read and written (default 64)
   --directory DIR       where the tree of files is made (default: a temporary directory)
+  --keep                leave the tree there
   --json FILE           where the results go (default: bench/build/results/DATE.json)
   --daemons D,D         only these daemons: ${LOCAL_DAEMONS.join(', ')} (default: all but ovfsd-write-back)
   --virtiofsd-threads N --thread-pool-size of both virtiofsds (default 0)
@@ -50,6 +51,7 @@ function parse(args) {
         'daemon-socket': string,
         base: { ...string, default: '' },
         list: boolean,
+        keep: boolean,
         help: boolean,
       },
     }).values
@@ -147,7 +149,8 @@ export async function benchLocal(args) {
         rmSync(directory, { recursive: true, force: true })
       })
     const work = temporary(path.join(os.tmpdir(), 'ovfs-bench-'))
-    const directory = temporary(path.join(parent, 'ovfs-bench-tree-'))
+    const tree = path.join(parent, 'ovfs-bench-tree-')
+    const directory = options.keep ? mkdtempSync(tree) : temporary(tree)
     const daemons = await startLocalDaemons(options, directory, work, resources)
     const samples = await generate(options, daemons)
     return report(options, samples, daemons, directory, loadBefore)

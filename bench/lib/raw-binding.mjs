@@ -1,28 +1,35 @@
-// The yardstick: OpenDAL's binding alone, in a process of its own, as a daemon is. Prints the seconds. The argument is a JSON object:
-// { options, key, sizeBytes, rangeBytes, depth } to read an object, some ranges at a time,
-// { options, directory, sizeBytes, files } to write objects, one at a time.
+// The yardstick: OpenDAL's binding alone, in a process of its own, as a daemon is. Prints the seconds. The argument is a JSON object,
+// with `scheme` and `options` of the operator, and
+// { key, sizeBytes, rangeBytes, depth } to read an object, some ranges at a time,
+// { directory, sizeBytes, files, depth, onlyNew } to write objects, `depth` at a time, with `onlyNew` on the condition that there is none.
 import opendal from 'opendal'
 
 const job = JSON.parse(process.argv[2])
-const operator = new opendal.Operator('s3', job.options)
+const operator = new opendal.Operator(job.scheme, job.options)
 
-async function read({ key, sizeBytes, rangeBytes, depth }) {
+/** Run `work` on each of 0, 1, ... count - 1, `depth` at a time. */
+async function inLanes(count, depth, work) {
   let next = 0
   const lane = async () => {
-    while (next < sizeBytes) {
-      const offset = next
-      next += rangeBytes
-      const size = Math.min(rangeBytes, sizeBytes - offset)
-      const data = await operator.read(key, { offset: BigInt(offset), size: BigInt(size) })
-      if (data.byteLength !== size) throw new Error(`${data.byteLength} bytes of ${size} at ${offset}`)
-    }
+    while (next < count) await work(next++)
   }
   await Promise.all(Array.from({ length: depth }, lane))
 }
 
-async function write({ directory, sizeBytes, files }) {
-  for (let index = 0; index < files; index++)
-    await operator.write(`${directory}/${index}`, Buffer.alloc(sizeBytes, index))
+function read({ key, sizeBytes, rangeBytes, depth }) {
+  return inLanes(Math.ceil(sizeBytes / rangeBytes), depth, async (index) => {
+    const offset = index * rangeBytes
+    const size = Math.min(rangeBytes, sizeBytes - offset)
+    const data = await operator.read(key, { offset: BigInt(offset), size: BigInt(size) })
+    if (data.byteLength !== size) throw new Error(`${data.byteLength} bytes of ${size} at ${offset}`)
+  })
+}
+
+function write({ directory, sizeBytes, files, depth, onlyNew }) {
+  const options = onlyNew === true ? { ifNotExists: true } : {}
+  return inLanes(files, depth, (index) =>
+    operator.write(`${directory}/${index}`, Buffer.alloc(sizeBytes, index), options),
+  )
 }
 
 const start = performance.now()

@@ -6,7 +6,7 @@ import { packagesRoot } from '../../scripts/lib/servers.mjs'
 import { markdownTable, median, medianRatio } from './report.mjs'
 
 /** Every target of a table's columns; ovfsd with write-back stands in ovfsd's column. */
-const COLUMNS = ['ovfsd', 's3fs', 'rclone', 'raw']
+const COLUMNS = ['ovfsd', 's3fs', 'rclone', 'raw', 'raw-new']
 
 /**
  * Rates by target (bytes or files a second), and as ratios the medians of the rounds' ratios: all of a round met the same
@@ -25,7 +25,7 @@ export function summarizeS3(works, samples) {
     const rounds = [...new Set(own.map(({ round }) => round))]
     const ratioTo = (targets) => medianRatio(rounds, rateIn, work.ovfsd, targets)
     const rates = {}
-    for (const target of [work.ovfsd, ...work.peers, ...(work.raw ? ['raw'] : [])]) {
+    for (const target of [work.ovfsd, ...work.peers, ...(work.raw ?? [])]) {
       const column = target === work.ovfsd ? 'ovfsd' : target
       rates[column] = median(rounds.map((round) => rateIn(target, round)).filter((rate) => rate !== null))
     }
@@ -38,7 +38,7 @@ export function summarizeS3(works, samples) {
       limit,
       rates,
       toPeers: ratioTo(work.peers),
-      toRaw: work.raw ? ratioTo(['raw']) : null,
+      toRaw: work.raw ? ratioTo(work.raw.slice(-1)) : null,
     }
   })
 }

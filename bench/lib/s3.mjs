@@ -155,7 +155,7 @@ async function measureWorks(works, options, context, resources) {
   const generator = resources.add(new Generator(daemons), (running) => running.stop())
   const samples = []
   for (const work of works) {
-    const targets = [work.ovfsd, ...work.peers, ...(work.raw ? ['raw'] : [])]
+    const targets = [work.ovfsd, ...work.peers, ...(work.raw ?? [])]
     for (const target of targets) await work.warmUp?.(target, { ...context, generator })
     for (let round = 0; round < options.rounds; round++) {
       // In turns, and not always in the same order: what the machine does at a time hits all alike.
