@@ -1,7 +1,18 @@
+interface Waiting {
+  readonly weight: number
+  readonly resolve: () => void
+  next: Waiting | null
+}
+
 /** A budget that tasks take a share of and give back, first come first served. */
 export class Semaphore {
   private free: number
-  private readonly queue: { readonly weight: number; readonly resolve: () => void }[] = []
+  /**
+   * Who waits, as a list: first -> next -> ... -> last. Taking the first out of an array of ten thousand moves all others: measured
+   * 0.6 s of 28 while 75,000 small files were committed.
+   */
+  private first: Waiting | null = null
+  private last: Waiting | null = null
 
   constructor(private readonly capacity: number) {
     this.free = capacity
@@ -22,13 +33,16 @@ export class Semaphore {
   take(weight: number): Promise<void> {
     if (this.takeNow(weight)) return Promise.resolve()
     return new Promise<void>((resolve) => {
-      this.queue.push({ weight: Math.min(weight, this.capacity), resolve })
+      const waiting = { weight: Math.min(weight, this.capacity), resolve, next: null }
+      if (this.last === null) this.first = waiting
+      else this.last.next = waiting
+      this.last = waiting
     })
   }
 
   private takeNow(weight: number): boolean {
     const share = Math.min(weight, this.capacity)
-    if (this.queue.length > 0 || this.free < share) return false
+    if (this.first !== null || this.free < share) return false
     this.free -= share
     return true
   }
@@ -39,8 +53,9 @@ export class Semaphore {
   }
 
   private admit(): void {
-    for (let first = this.queue[0]; first !== undefined && first.weight <= this.free; first = this.queue[0]) {
-      this.queue.shift()
+    for (let { first } = this; first !== null && first.weight <= this.free; first = this.first) {
+      this.first = first.next
+      if (this.first === null) this.last = null
       this.free -= first.weight
       first.resolve()
     }

@@ -15,6 +15,8 @@ import { PAGE_BYTES, slabBytes } from './slab-pool.js'
 import { stage } from './stage.js'
 import type { Staging } from './staging.js'
 
+const NO_BLOCKS: ReadonlySet<Block> = new Set()
+
 /** Slabs of a stream: 1 MiB, the largest request a guest sends. */
 const STREAM_CLASS = 4
 
@@ -52,7 +54,7 @@ export class FileContent {
   /** Whatever is stored by the file's name may be overwritten: it was replaced by a rename here, or a commit ended without our knowing how. */
   mayReplaceAny = false
   readonly pages = new PageTable()
-  readonly dirtyBlocks = new Set<Block>()
+  private dirtySet: Set<Block> | null = null
   blockCount = 0
   /** An upload that was started before the file was closed, because it is written in a stream. */
   upload: StreamingUpload | null = null
@@ -101,6 +103,10 @@ export class FileContent {
   /** The file, as spans name it. */
   subject(attributes: SpanAttributes): SpanSubject {
     return this.source.account.place.subject(this.source.path, { attributes })
+  }
+
+  get dirtyBlocks(): ReadonlySet<Block> {
+    return this.dirtySet ?? NO_BLOCKS
   }
 
   get isStored(): boolean {
@@ -278,7 +284,7 @@ export class FileContent {
   /** Take the block out; what it holds is gone. */
   dropBlock(block: Block): void {
     if (!block.isAlive) return
-    this.dirtyBlocks.delete(block)
+    this.removeDirtyBlock(block)
     this.cache.setHeld(block, false)
     this.pages.delete(block)
     this.blockCount--
@@ -306,8 +312,9 @@ export class FileContent {
 
   markDirty(block: Block, start: number, end: number): void {
     block.dirty.add(start, end)
-    if (this.dirtyBlocks.has(block)) return
-    this.dirtyBlocks.add(block)
+    this.dirtySet ??= new Set()
+    if (this.dirtySet.has(block)) return
+    this.dirtySet.add(block)
     this.becameDirty()
     this.updateEvictable(block)
   }
@@ -315,8 +322,14 @@ export class FileContent {
   /** Bytes [start, end) are no longer dirty. */
   private removeDirty(block: Block, start: number, end: number): void {
     block.dirty.remove(start, end)
-    if (block.dirty.isEmpty) this.dirtyBlocks.delete(block)
+    if (block.dirty.isEmpty) this.removeDirtyBlock(block)
     this.updateEvictable(block)
+  }
+
+  /** A clean file needs no set of none. */
+  private removeDirtyBlock(block: Block): void {
+    this.dirtySet?.delete(block)
+    if (this.dirtySet?.size === 0) this.dirtySet = null
   }
 
   /** The block's dirty bytes in [start, end) are on their way to the store. */

@@ -1,9 +1,12 @@
+/** Of every empty set: there are three for each block of the cache. Never changed. */
+const NONE: number[] = []
+
 /**
  * A set of byte ranges [start, end), kept sorted, disjoint and merged. Almost always it holds none or one, so it is a
  * flat list of numbers: [start0, end0, start1, end1, ...].
  */
 export class Ranges {
-  private bounds: number[] = []
+  private bounds: number[] = NONE
 
   get isEmpty(): boolean {
     return this.bounds.length === 0
@@ -51,7 +54,8 @@ export class Ranges {
     if (start >= end) return
     const bounds = this.bounds
     if (bounds.length === 0) {
-      bounds.push(start, end)
+      // A list that is pushed to has room for 17 at once.
+      this.bounds = [start, end]
       return
     }
     let first = 0
@@ -73,11 +77,16 @@ export class Ranges {
   }
 
   remove(start: number, end: number): void {
-    if (start >= end || this.bounds.length === 0) return
+    const { bounds } = this
+    if (start >= end || bounds.length === 0) return
+    if (start <= (bounds[0] as number) && (bounds[bounds.length - 1] as number) <= end) {
+      this.bounds = NONE
+      return
+    }
     const kept: number[] = []
-    for (let i = 0; i < this.bounds.length; i += 2) {
-      const low = this.bounds[i] as number
-      const high = this.bounds[i + 1] as number
+    for (let i = 0; i < bounds.length; i += 2) {
+      const low = bounds[i] as number
+      const high = bounds[i + 1] as number
       if (low < Math.min(high, start)) kept.push(low, Math.min(high, start))
       if (Math.max(low, end) < high) kept.push(Math.max(low, end), high)
     }
@@ -89,7 +98,7 @@ export class Ranges {
   }
 
   clear(): void {
-    this.bounds.length = 0
+    this.bounds = NONE
   }
 
   /**

@@ -80,6 +80,7 @@ export class InodeTable {
     while (current !== null && isUnused(current)) {
       const parent: Inode | null = current.parent
       parent?.removeChild(current.name, current)
+      current.forgetWalk()
       current.content?.retire()
       if (current.nodeid !== 0) {
         this.inodes[current.nodeid] = undefined

@@ -239,6 +239,13 @@ export class Inode {
     if (this.mount.changeCount === listing.change) this.listing = listing
   }
 
+  /** No listing that was made for a walk counts any more: it may be long, and nobody asks for it again. */
+  forgetWalk(): void {
+    if (this.walk === null) return
+    this.mount.walks.delete(this.walk)
+    this.walk = null
+  }
+
   /** What was listed then may be believed still. */
   isListingFresh({ askedMs }: Listing): boolean {
     return performance.now() < askedMs + this.mount.options.expirationMs

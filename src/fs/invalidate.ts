@@ -133,6 +133,6 @@ function forgetNames(directory: Inode): void {
   directory.listing = null
   directory.guestListing = null
   // One that is being filled answers nobody any more.
-  directory.walk = null
+  directory.forgetWalk()
   directory.expireMissing()
 }

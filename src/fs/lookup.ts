@@ -89,8 +89,8 @@ async function listWalked(parent: Inode): Promise<void> {
     }
     const listing = { entries, askedMs, change }
     walk.endListing(listing)
-    mount.walks.add(walk)
     parent.keepListing(listing)
+    if (parent.walk === walk) mount.walks.add(walk)
   } catch (error) {
     walk.failListing()
     throw error

@@ -142,7 +142,7 @@ async function renameInStore(source: Inode, newParent: Inode, newName: string): 
   } catch (error) {
     expireBelow(source)
     newParent.listing = null
-    newParent.walk = null
+    newParent.forgetWalk()
     newParent.removeNegative(newName)
     if (source.isDirectory) mount.unfinishedMoves.note(from, to)
     throw error
@@ -178,6 +178,6 @@ function uploadsBelow(source: Inode): FileContent[] {
 function expireBelow(inode: Inode): void {
   inode.freshUntilMs = 0
   inode.listing = null
-  inode.walk = null
+  inode.forgetWalk()
   for (const child of inode.children?.values() ?? []) expireBelow(child)
 }

@@ -97,6 +97,11 @@ export class Driver {
     }
   }
 
+  /** Run `work` while the guest knows what is at `path`. */
+  holding(path: Path, work: () => Promise<void>): Promise<void> {
+    return this.at(path, work)
+  }
+
   private inParent<T>(path: Path, work: (parent: Inode, name: string) => T | Promise<T>): Promise<T> {
     return this.at(path.slice(0, -1), (parent) => work(requireDirectory(parent), path.at(-1) ?? ''))
   }
