@@ -1,6 +1,7 @@
 // The yardstick: OpenDAL's binding alone, in a process of its own, as a daemon is. Prints the seconds. The argument is a JSON object,
 // with `scheme` and `options` of the operator, and
 // { key, sizeBytes, rangeBytes, depth } to read an object, some ranges at a time,
+// { upload, sizeBytes, partBytes, depth } to write an object, some parts at a time,
 // { directory, sizeBytes, files, depth, onlyNew } to write objects, `depth` at a time, with `onlyNew` on the condition that there is none.
 import opendal from 'opendal'
 
@@ -32,6 +33,16 @@ function write({ directory, sizeBytes, files, depth, onlyNew }) {
   )
 }
 
+async function upload({ upload: key, sizeBytes, partBytes, depth }) {
+  const writer = await operator.writer(key, { chunk: BigInt(partBytes), concurrent: depth })
+  // As a program writes: in pieces.
+  const piece = Buffer.alloc(1 << 20, 0x5a)
+  for (let offset = 0; offset < sizeBytes; offset += piece.length) await writer.write(piece)
+  await writer.close()
+}
+
+const works = { key: read, upload, files: write }
+const [work] = Object.keys(works).filter((field) => job[field] !== undefined)
 const start = performance.now()
-await (job.files === undefined ? read(job) : write(job))
+await works[work](job)
 process.stdout.write(`${(performance.now() - start) / 1000}\n`)

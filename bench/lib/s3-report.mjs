@@ -49,7 +49,7 @@ export function s3Table(rows) {
     title,
     ...COLUMNS.map((column) => (rates[column] ? rateText(unit, rates[column]) : '')),
     ...[ratioText(toPeers), toPeers === null ? '' : String(goals.peers)],
-    ...[ratioText(toRaw), toRaw === null ? '' : String(goals.raw)],
+    ...[ratioText(toRaw), toRaw === null ? '' : String(goals.raw ?? '')],
   ])
   return rows.length === 0 ? '' : markdownTable(head, lines)
 }
