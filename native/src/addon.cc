@@ -3,6 +3,7 @@
 
 #include "allocator.h"
 #include "device_wrap.h"
+#include "host_directory_wrap.h"
 #include "host_file_wrap.h"
 #include "host_process_wrap.h"
 #include "host_tree_wrap.h"
@@ -24,6 +25,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Pool", ovfsd::PoolWrap::define(env));
   exports.Set("Device", ovfsd::DeviceWrap::define(env));
   exports.Set("host", ovfsd::define_host_calls(env));
+  exports.Set("hostDirectory", ovfsd::define_host_directory(env));
   exports.Set("storeFile", Napi::Function::New<ovfsd::store_file_async>(env, "storeFile"));
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   exports.Set("connectDatagram", Napi::Function::New<ovfsd::connect_datagram_call>(env, "connectDatagram"));

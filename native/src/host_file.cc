@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 
 #include "fd.h"
 
@@ -16,16 +15,6 @@ namespace {
 constexpr mode_t kFileMode = 0666;
 constexpr mode_t kDirectoryMode = 0777;
 constexpr int kUploadFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-
-// "MTIME in ns/SIZE/INODE": the inode tells a file that was replaced within the clock's tick from the one before.
-std::string version_of(const struct stat& stat) {
-  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
-  const int64_t mtime_ns = stat.st_mtim.tv_sec * kNanosecondsPerSecond + stat.st_mtim.tv_nsec;
-  char text[80];
-  std::snprintf(text, sizeof text, "%lld/%lld/%llu", static_cast<long long>(mtime_ns),
-                static_cast<long long>(stat.st_size), static_cast<unsigned long long>(stat.st_ino));
-  return text;
-}
 
 int open_upload(const std::string& path) {
   const int fd = open(path.c_str(), kUploadFlags, kFileMode);
@@ -48,50 +37,57 @@ int write_all(int fd, const uint8_t* data, size_t size) {
   return 0;
 }
 
+// The target's directory and its name there.
+struct Target {
+  UniqueFd parent;
+  std::string name;
+};
+
 // rename(2) without replacing. Not all file systems have the flag, nor all hard links.
-int rename_to_new(const char* upload, const char* target) {
-  if (renameat2(AT_FDCWD, upload, AT_FDCWD, target, RENAME_NOREPLACE) == 0) return 0;
+int rename_to_new(const char* upload, const Target& target) {
+  const int parent = target.parent.get();
+  const char* name = target.name.c_str();
+  if (renameat2(AT_FDCWD, upload, parent, name, RENAME_NOREPLACE) == 0) return 0;
   if (errno != EINVAL && errno != ENOSYS) return errno;
-  if (link(upload, target) != 0) return errno;
+  if (linkat(AT_FDCWD, upload, parent, name, 0) != 0) return errno;
   unlink(upload);
   return 0;
 }
 
-int require_version(const char* target, const std::string& version) {
+int require_version(const Target& target, const std::string& version) {
   struct stat stat;
-  if (lstat(target, &stat) != 0) return errno == ENOENT || errno == ENOTDIR ? ESTALE : errno;
-  return version_of(stat) == version ? 0 : ESTALE;
+  if (fstatat(target.parent.get(), target.name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno == ENOENT || errno == ENOTDIR ? ESTALE : errno;
+  return host_version(stat) == version ? 0 : ESTALE;
 }
 
-int publish(const StoreFileRequest& request) {
+int publish(const StoreFileRequest& request, const Target& target) {
   const char* upload = request.upload.c_str();
-  const char* target = request.target.c_str();
   if (request.present == Present::kNothing) return rename_to_new(upload, target);
   if (request.present == Present::kVersion) {
     if (const int error = require_version(target, request.version); error != 0) return error;
   }
-  return rename(upload, target) == 0 ? 0 : errno;
+  return renameat(AT_FDCWD, upload, target.parent.get(), target.name.c_str()) == 0 ? 0 : errno;
 }
 
-int write_and_publish(int fd, const StoreFileRequest& request, StoredFile* stored) {
+int write_and_publish(int fd, const StoreFileRequest& request, const Target& target, HostStat* stored) {
   if (const int error = write_all(fd, request.data, request.size); error != 0) return error;
   if (fsync(fd) != 0) return errno;
-  if (const int error = publish(request); error != 0) return error;
+  if (const int error = publish(request, target); error != 0) return error;
   struct stat stat;
   if (fstat(fd, &stat) != 0) return errno;
-  stored->mtime_seconds = stat.st_mtim.tv_sec;
-  stored->mtime_nanoseconds = stat.st_mtim.tv_nsec;
-  stored->size = stat.st_size;
-  stored->version = version_of(stat);
+  *stored = host_stat(stat);
   return 0;
 }
 
 }  // namespace
 
-int store_file(const StoreFileRequest& request, StoredFile* stored) {
+int store_file(const StoreFileRequest& request, HostStat* stored) {
+  Target target;
+  if (const int error = open_host_parent(request.target, &target.parent, &target.name); error != 0) return error;
   const UniqueFd fd(open_upload(request.upload));
   if (!fd) return errno;
-  const int error = write_and_publish(fd.get(), request, stored);
+  const int error = write_and_publish(fd.get(), request, target, stored);
   if (error != 0) unlink(request.upload.c_str());
   return error;
 }

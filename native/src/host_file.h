@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "host_directory.h"
+
 namespace ovfsd {
 
 // What the caller expects to find by the file's name.
@@ -13,24 +15,17 @@ enum class Present { kAnything, kNothing, kVersion };
 struct StoreFileRequest {
   // Absolute. A name for the file while it is being written, in the same file system; its directory is made if it is not there.
   std::string upload;
-  std::string target;
+  HostPlace target;
   const uint8_t* data = nullptr;
   size_t size = 0;
   Present present = Present::kAnything;
-  // For kVersion: as `version_of` has it.
-  std::string version;
-};
-
-struct StoredFile {
-  int64_t mtime_seconds = 0;
-  int64_t mtime_nanoseconds = 0;
-  int64_t size = 0;
+  // For kVersion: as `host_version` has it.
   std::string version;
 };
 
 // Write the upload, fsync it, and rename it over the target, so that others see the old file or the new one and a crash of
-// the host leaves one of them. Returns 0 or an errno: EEXIST where kNothing finds something, ESTALE where kVersion finds
+// the host leaves one of them. Returns 0, kLeadsOut or an errno: EEXIST where kNothing finds something, ESTALE where kVersion finds
 // another version (the host may still change it between the look and the rename). After an error the upload is gone.
-int store_file(const StoreFileRequest& request, StoredFile* stored);
+int store_file(const StoreFileRequest& request, HostStat* stored);
 
 }  // namespace ovfsd

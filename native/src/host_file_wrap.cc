@@ -1,10 +1,9 @@
 #include "host_file_wrap.h"
 
-#include <system_error>
 #include <utility>
 
+#include "host_error.h"
 #include "host_file.h"
-#include "napi_error.h"
 
 namespace ovfsd {
 namespace {
@@ -25,24 +24,15 @@ class StoreFileWorker : public Napi::AsyncWorker {
   void OnOK() override {
     const Napi::Env env = Env();
     const Napi::HandleScope scope(env);
-    if (error_ != 0) {
-      const std::system_error error(error_, std::system_category(), "storing " + request_.target);
-      deferred_.Reject(to_js_error(env, error).Value());
-      return;
-    }
-    Napi::Object result = Napi::Object::New(env);
-    result.Set("seconds", Napi::Number::New(env, static_cast<double>(stored_.mtime_seconds)));
-    result.Set("nanoseconds", Napi::Number::New(env, static_cast<double>(stored_.mtime_nanoseconds)));
-    result.Set("sizeBytes", Napi::Number::New(env, static_cast<double>(stored_.size)));
-    result.Set("version", Napi::String::New(env, stored_.version));
-    deferred_.Resolve(result);
+    if (error_ == 0) deferred_.Resolve(host_stat_object(env, stored_));
+    else deferred_.Reject(host_error(env, error_, "storing " + request_.target.path).Value());
   }
 
  private:
   Napi::Promise::Deferred deferred_;
   StoreFileRequest request_;
   Napi::ObjectReference data_;
-  StoredFile stored_;
+  HostStat stored_;
   int error_ = 0;
 };
 
@@ -50,19 +40,20 @@ class StoreFileWorker : public Napi::AsyncWorker {
 
 Napi::Value store_file_async(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (info.Length() < 4 || !info[0].IsString() || !info[1].IsString() || !info[2].IsTypedArray()) {
-    throw Napi::TypeError::New(env, "storeFile(upload: string, target: string, data: Uint8Array, expected)");
+  if (info.Length() < 6 || !info[0].IsString() || !info[1].IsString() || !info[2].IsString() || !info[3].IsBoolean() ||
+      !info[4].IsTypedArray()) {
+    throw Napi::TypeError::New(env, "storeFile(upload, root, path: string, beneath: boolean, data: Uint8Array, expected)");
   }
-  const auto data = info[2].As<Napi::Uint8Array>();
+  const auto data = info[4].As<Napi::Uint8Array>();
   StoreFileRequest request;
   request.upload = info[0].As<Napi::String>().Utf8Value();
-  request.target = info[1].As<Napi::String>().Utf8Value();
+  request.target = {info[1].As<Napi::String>(), info[2].As<Napi::String>(), info[3].As<Napi::Boolean>()};
   request.data = data.Data();
   request.size = data.ByteLength();
-  if (info[3].IsNull()) request.present = Present::kNothing;
-  if (info[3].IsString()) {
+  if (info[5].IsNull()) request.present = Present::kNothing;
+  if (info[5].IsString()) {
     request.present = Present::kVersion;
-    request.version = info[3].As<Napi::String>().Utf8Value();
+    request.version = info[5].As<Napi::String>().Utf8Value();
   }
   auto* worker = new StoreFileWorker(env, std::move(request), data);
   const Napi::Promise promise = worker->promise();

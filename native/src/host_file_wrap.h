@@ -1,4 +1,4 @@
-// storeFile(upload, target, data, expected) -> Promise; see src/backends/host-file.ts.
+// storeFile(upload, root, path, beneath, data, expected) -> Promise; see src/backends/host-directory.ts.
 #pragma once
 
 #include <napi.h>

@@ -36,10 +36,10 @@ class Folder {
   }
 
   int store(const std::string& name, const std::string& text, Present present, const std::string& version,
-            StoredFile* stored) const {
+            HostStat* stored) const {
     StoreFileRequest request;
     request.upload = at(".up/upload");
-    request.target = at(name);
+    request.target = {path_, name};
     request.data = reinterpret_cast<const uint8_t*>(text.data());
     request.size = text.size();
     request.present = present;
@@ -55,7 +55,7 @@ class Folder {
 
 TEST("host file: a new file is stored whole, and tells its version") {
   const Folder folder;
-  StoredFile stored;
+  HostStat stored;
   CHECK_EQ(folder.store("new", "contents", Present::kNothing, "", &stored), 0);
   CHECK_EQ(folder.read("new"), std::string("contents"));
   struct stat stat;
@@ -69,14 +69,14 @@ TEST("host file: a new file is stored whole, and tells its version") {
 
 TEST("host file: an empty file is a file") {
   const Folder folder;
-  StoredFile stored;
+  HostStat stored;
   CHECK_EQ(folder.store("empty", "", Present::kNothing, "", &stored), 0);
   CHECK_EQ(stored.size, int64_t{0});
 }
 
 TEST("host file: where nothing is expected, something is EEXIST and stays") {
   const Folder folder;
-  StoredFile stored;
+  HostStat stored;
   CHECK_EQ(folder.store("file", "first", Present::kNothing, "", &stored), 0);
   CHECK_EQ(folder.store("file", "second", Present::kNothing, "", &stored), EEXIST);
   CHECK_EQ(folder.read("file"), std::string("first"));
@@ -85,12 +85,12 @@ TEST("host file: where nothing is expected, something is EEXIST and stays") {
 
 TEST("host file: the version that was stored is replaced, another is ESTALE and stays") {
   const Folder folder;
-  StoredFile first;
-  StoredFile second;
+  HostStat first;
+  HostStat second;
   CHECK_EQ(folder.store("file", "first", Present::kNothing, "", &first), 0);
   CHECK_EQ(folder.store("file", "second", Present::kVersion, first.version, &second), 0);
   CHECK_EQ(folder.read("file"), std::string("second"));
-  StoredFile third;
+  HostStat third;
   CHECK_EQ(folder.store("file", "third", Present::kVersion, first.version, &third), ESTALE);
   CHECK_EQ(folder.read("file"), std::string("second"));
   unlink(folder.at("file").c_str());
@@ -100,7 +100,7 @@ TEST("host file: the version that was stored is replaced, another is ESTALE and 
 
 TEST("host file: where anything is expected, whatever is there is replaced") {
   const Folder folder;
-  StoredFile stored;
+  HostStat stored;
   CHECK_EQ(folder.store("file", "first", Present::kAnything, "", &stored), 0);
   CHECK_EQ(folder.store("file", "second", Present::kAnything, "", &stored), 0);
   CHECK_EQ(folder.read("file"), std::string("second"));
@@ -108,7 +108,7 @@ TEST("host file: where anything is expected, whatever is there is replaced") {
 
 TEST("host file: a directory in the way or missing is an error, and leaves no upload") {
   const Folder folder;
-  StoredFile stored;
+  HostStat stored;
   std::filesystem::create_directory(folder.at("directory"));
   CHECK_EQ(folder.store("directory", "x", Present::kAnything, "", &stored), EISDIR);
   CHECK_EQ(folder.store("missing/file", "x", Present::kNothing, "", &stored), ENOENT);

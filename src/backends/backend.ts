@@ -127,7 +127,7 @@ export interface Backend {
    * is never so cheap.
    */
   listSmall?(path: string): Promise<DirectoryEntry[] | null>
-  /** Listings tell of each entry what `stat` would. Absent: no. */
+  /** Listings tell of each entry what `stat` would, and one is worth many looks. Absent: no; an entry may have its stat all the same. */
   readonly listsStats?: boolean
   /**
    * Exactly `lengthBytes` (> 0) bytes from `offset` on, of the object's `version`; the caller owns them. ESTALE when the

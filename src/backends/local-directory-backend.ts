@@ -1,22 +1,4 @@
-import {
-  constants,
-  copyFile,
-  link,
-  lstat,
-  mkdir,
-  opendir,
-  readdir,
-  realpath,
-  rename,
-  rm,
-  rmdir,
-  stat,
-  statfs,
-  unlink,
-  utimes,
-} from 'node:fs/promises'
-import type { BigIntStats, Dirent } from 'node:fs'
-import { dirname, join, sep } from 'node:path'
+import { constants, copyFile, link, mkdir, rename, rm, statfs, unlink, utimes } from 'node:fs/promises'
 import { randomUUID } from 'node:crypto'
 import type { Operator } from 'opendal'
 import {
@@ -31,20 +13,14 @@ import {
   type StorageUsage,
   type Timestamp,
 } from './backend.js'
-import { hostVersionOf, storeHostFile } from './host-file.js'
+import { HostDirectory } from './host-directory.js'
 import { OpendalBackend, OpendalWriter } from './opendal-backend.js'
 import { StorageError, toStorageError } from './storage-error.js'
-import { timestampOfNanoseconds } from './timestamp.js'
 
 const NANOSECONDS_PER_MICROSECOND = 1000
 /** A directory of fewer entries is small: it is read in a few calls of the host, in about the time of ten looks. */
 const SMALL_LISTING_ENTRIES = 10_000
 const MICROSECONDS_PER_SECOND = 1e6
-
-function isMissing(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code
-  return code === 'ENOENT' || code === 'ENOTDIR'
-}
 
 /** What link(2) says on file systems that have no hard links. */
 const WITHOUT_HARD_LINKS = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'])
@@ -62,35 +38,19 @@ async function moveToNewName(source: string, target: string): Promise<void> {
   await unlink(source)
 }
 
-/** FIFOs, sockets and devices are not shown: opening one could block, or reach past the file system. */
-function isServed(stats: { isFile(): boolean; isDirectory(): boolean }): boolean {
-  return stats.isFile() || stats.isDirectory()
-}
-
-function statOfHost(stats: BigIntStats): ObjectStat {
-  const isDirectory = stats.isDirectory()
-  return {
-    kind: isDirectory ? 'directory' : 'file',
-    sizeBytes: isDirectory ? 0 : Number(stats.size),
-    mtime: timestampOfNanoseconds(stats.mtimeNs),
-    version: isDirectory ? '' : hostVersionOf(stats.mtimeNs, stats.size, stats.ino),
-  }
-}
-
 /**
  * OpenDAL's `fs` service: a directory of the host. Data goes through OpenDAL; names are looked at and changed with
  * the host's own calls, because OpenDAL follows symbolic links out of its root, turns "\" into "/" in listings,
  * trims white space, and overwrites in place. Everything that is written goes to the reserved directory first and is
  * renamed over its name, so a file is seen whole or not at all.
  *
- * Confinement: a symbolic link as the last name is refused (EACCES); links in between are followed only when they end
- * below the root. The check and the use are two steps, so a process of the HOST that swaps directories for links at
- * the right moment is not kept out; the guest cannot make links and so cannot win this race.
+ * Confinement: see `HostDirectory`. What OpenDAL reads and appends to is looked at right before, in another step: there a process of
+ * the HOST that swaps directories for links at the right moment is not kept out; the guest cannot make links and so cannot win this race.
  */
 export class LocalDirectoryBackend implements Backend {
   readonly capabilities: BackendCapabilities
   private readonly data: OpendalBackend
-  private realRoot: string | null = null
+  private readonly host: HostDirectory
   private nextUpload = 1
   private readonly uploadPrefix: string
 
@@ -99,6 +59,7 @@ export class LocalDirectoryBackend implements Backend {
     private readonly root: string,
   ) {
     this.data = new OpendalBackend(operator)
+    this.host = new HostDirectory(root)
     // Two backends may serve one root, in this process and in others.
     this.uploadPrefix = `${RESERVED_DIRECTORY}/upload-${randomUUID()}-`
     this.capabilities = {
@@ -118,94 +79,45 @@ export class LocalDirectoryBackend implements Backend {
   }
 
   private hostPath(path: string): string {
-    return path === '' ? this.root : join(this.root, path)
-  }
-
-  /** EACCES when the directory that holds `path` lies outside of the root. A missing directory is the operation's own ENOENT. */
-  private async confineParent(path: string): Promise<void> {
-    if (!path.includes('/')) return
-    await this.confine(dirname(path))
-  }
-
-  private async confine(path: string): Promise<void> {
-    this.realRoot ??= await realpath(this.root)
-    try {
-      const real = await realpath(this.hostPath(path))
-      if (real === this.realRoot || real.startsWith(this.realRoot.replace(/\/?$/, sep))) return
-    } catch (error) {
-      if (isMissing(error)) return
-      throw error
-    }
-    throw new StorageError('EACCES', `${path}: a symbolic link leads out of the mount's root`)
+    return this.host.pathOf(path)
   }
 
   async stat(path: string): Promise<ObjectStat | null> {
     try {
-      const looked =
-        path === '' ? stat(this.root, { bigint: true }) : lstat(this.hostPath(path), { bigint: true })
-      looked.catch(() => undefined)
-      // Both at once, but the confinement's word comes first: outside of the root not even ENOENT is told.
-      await this.confineParent(path)
-      const stats = await looked
-      if (stats.isSymbolicLink()) return await this.statThroughLink(path)
-      return isServed(stats) ? statOfHost(stats) : null
+      return await this.host.stat(path)
     } catch (error) {
-      if (isMissing(error)) return null
       throw toStorageError(error)
     }
-  }
-
-  /** A link that stays below the root is seen as what it leads to. */
-  private async statThroughLink(path: string): Promise<ObjectStat | null> {
-    await this.confine(path)
-    const stats = await stat(this.hostPath(path), { bigint: true })
-    return isServed(stats) ? statOfHost(stats) : null
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    try {
-      await this.confine(path)
-      const entries: DirectoryEntry[] = []
-      for (const entry of await readdir(this.hostPath(path), { withFileTypes: true })) {
-        this.addEntry(entries, path, entry)
-      }
-      return entries
-    } catch (error) {
-      if (isMissing(error)) return []
-      throw toStorageError(error)
-    }
+    return (await this.listUpTo(path, 0)) ?? []
   }
 
-  async listSmall(path: string): Promise<DirectoryEntry[] | null> {
-    try {
-      await this.confine(path)
-      const directory = await opendir(this.hostPath(path), { bufferSize: SMALL_LISTING_ENTRIES })
-      const entries: DirectoryEntry[] = []
-      for await (const entry of directory) {
-        if (entries.length >= SMALL_LISTING_ENTRIES) return null
-        this.addEntry(entries, path, entry)
-      }
-      return entries
-    } catch (error) {
-      if (isMissing(error)) return []
-      throw toStorageError(error)
-    }
+  listSmall(path: string): Promise<DirectoryEntry[] | null> {
+    return this.listUpTo(path, SMALL_LISTING_ENTRIES)
   }
 
-  private addEntry(entries: DirectoryEntry[], path: string, entry: Dirent): void {
-    if (path === '' && entry.name === RESERVED_DIRECTORY) return
-    if (!this.accepts(entry.name)) return
-    if (!isServed(entry) && !entry.isSymbolicLink()) return
-    entries.push({ name: entry.name, kind: entry.isDirectory() ? 'directory' : 'file', stat: null })
+  private async listUpTo(path: string, limit: number): Promise<DirectoryEntry[] | null> {
+    let entries: DirectoryEntry[] | null
+    try {
+      entries = await this.host.list(path, limit)
+    } catch (error) {
+      throw toStorageError(error)
+    }
+    const isShown = ({ name }: DirectoryEntry): boolean =>
+      this.accepts(name) && (path !== '' || name !== RESERVED_DIRECTORY)
+    return entries?.filter(isShown) ?? null
   }
 
   async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
     try {
-      await this.confine(path)
+      await this.host.confine(path)
       const data = await this.data.read(path, offset, lengthBytes, version)
       // After the read: a version that is still the same now was the same while the bytes were read.
-      const now = await stat(this.hostPath(path), { bigint: true })
-      if (statOfHost(now).version === version) return data
+      const now = await this.host.stat(path)
+      if (now === null) throw new StorageError('ENOENT', `${path}: gone while it was read`)
+      if (now.version === version) return data
     } catch (error) {
       throw toStorageError(error)
     }
@@ -214,16 +126,7 @@ export class LocalDirectoryBackend implements Backend {
 
   async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
     try {
-      // A name in the root itself has no directory that could lead out: then all is one hop to a thread.
-      if (path.includes('/')) await this.confineParent(path)
-      const upload = this.hostPath(this.newUpload())
-      const { seconds, nanoseconds, ...stored } = await storeHostFile(
-        upload,
-        this.hostPath(path),
-        data,
-        expected,
-      )
-      return { kind: 'file', mtime: { seconds, nanoseconds }, ...stored }
+      return await this.host.store(path, this.hostPath(this.newUpload()), data, expected)
     } catch (error) {
       throw toStorageError(error)
     }
@@ -232,7 +135,7 @@ export class LocalDirectoryBackend implements Backend {
   async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
     const upload = this.newUpload()
     try {
-      await this.confineParent(path)
+      await this.host.confineParent(path)
       const writer = await this.data.createWriterOf(upload, undefined)
       return new OpendalWriter(
         writer,
@@ -257,7 +160,9 @@ export class LocalDirectoryBackend implements Backend {
       if (expected === null) await moveToNewName(source, target)
       else await rename(source, target)
       // After the rename: linking changes nothing of this, but the inode number must be the one that is there now.
-      return statOfHost(await lstat(target, { bigint: true }))
+      const stored = await this.host.stat(path)
+      if (stored === null) throw new StorageError('ESTALE', `${path}: gone right after it was written`)
+      return stored
     } catch (error) {
       await this.discard(upload)
       throw toStorageError(error)
@@ -277,7 +182,7 @@ export class LocalDirectoryBackend implements Backend {
 
   async append(path: string, data: Uint8Array): Promise<ObjectStat> {
     try {
-      await this.confine(path)
+      await this.host.confine(path)
     } catch (error) {
       throw toStorageError(error)
     }
@@ -291,7 +196,7 @@ export class LocalDirectoryBackend implements Backend {
   async copy(from: string, to: string, expected: ExpectedVersion): Promise<ObjectStat> {
     const upload = this.newUpload()
     try {
-      await Promise.all([this.confine(from), this.confineParent(to)])
+      await Promise.all([this.host.confine(from), this.host.confineParent(to)])
       await mkdir(this.hostPath(RESERVED_DIRECTORY), { recursive: true })
       await copyFile(this.hostPath(from), this.hostPath(upload), constants.COPYFILE_FICLONE)
       return await this.publish(upload, to, expected)
@@ -301,30 +206,29 @@ export class LocalDirectoryBackend implements Backend {
     }
   }
 
-  async createDirectory(path: string): Promise<void> {
-    await this.confined(path, () => mkdir(this.hostPath(path)))
+  createDirectory(path: string): Promise<void> {
+    return onHost(() => this.host.makeDirectory(path))
   }
 
-  async removeDirectory(path: string): Promise<void> {
-    await this.confined(path, () => rmdir(this.hostPath(path)))
+  removeDirectory(path: string): Promise<void> {
+    return onHost(() => this.host.removeDirectory(path))
   }
 
-  async removeFile(path: string): Promise<void> {
-    await this.confined(path, () => unlink(this.hostPath(path)))
+  removeFile(path: string): Promise<void> {
+    return onHost(() => this.host.removeFile(path))
   }
 
-  async rename(from: string, to: string, _kind: EntryKind): Promise<void> {
-    await this.confined(to, async () => {
-      await this.confineParent(from)
+  rename(from: string, to: string, _kind: EntryKind): Promise<void> {
+    return onHost(async () => {
       if (to.startsWith(`${RESERVED_DIRECTORY}/`))
         await mkdir(this.hostPath(RESERVED_DIRECTORY), { recursive: true })
-      await rename(this.hostPath(from), this.hostPath(to))
+      await this.host.rename(from, to)
     })
   }
 
   async setModificationTime(path: string, mtime: Timestamp): Promise<void> {
-    await this.confined(path, async () => {
-      await this.confine(path)
+    await onHost(async () => {
+      await this.host.confine(path)
       // Node takes seconds as a double and cuts it to whole microseconds: half a microsecond more, and the double's
       // own error can't cut one off.
       const microseconds = Math.round(mtime.nanoseconds / NANOSECONDS_PER_MICROSECOND)
@@ -332,15 +236,6 @@ export class LocalDirectoryBackend implements Backend {
       const seconds = mtime.seconds + fraction
       await utimes(this.hostPath(path), seconds, seconds)
     })
-  }
-
-  private async confined(path: string, work: () => Promise<unknown>): Promise<void> {
-    try {
-      await this.confineParent(path)
-      await work()
-    } catch (error) {
-      throw toStorageError(error)
-    }
   }
 
   setAttributes(path: string): Promise<never> {
@@ -361,5 +256,13 @@ export class LocalDirectoryBackend implements Backend {
     } catch (error) {
       throw toStorageError(error)
     }
+  }
+}
+
+async function onHost(work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    throw toStorageError(error)
   }
 }

@@ -6,23 +6,45 @@ import bindings from 'bindings'
 import { fileURLToPath } from 'node:url'
 import type { ExpectedVersion } from './backend.js'
 
-/** A file of the host as it was stored. */
-export interface StoredHostFile {
+/** `HostStat` of `native/src/host_directory.h`. */
+export interface HostStat {
+  readonly kind: number
   readonly seconds: number
   readonly nanoseconds: number
   readonly sizeBytes: number
-  /** As `hostVersionOf` has it. */
+  /** Of files: what tells two by one name apart. */
   readonly version: string
 }
 
+export interface HostListing {
+  /** Of each entry its name and its version, each with a NUL behind it. */
+  readonly text: string
+  /** Of each entry kind, size in bytes, and seconds and nanoseconds of its time. */
+  readonly numbers: Float64Array
+}
+
+/** `native/src/host_directory.h`: `path` is below `root`, `beneath` has the kernel see to it. Errors have a `code`, and `leadsOut` for links that it does not follow. */
+export interface HostDirectoryCalls {
+  stat(root: string, path: string, beneath: boolean): Promise<HostStat>
+  removeFile(root: string, path: string, beneath: boolean): Promise<void>
+  removeDirectory(root: string, path: string, beneath: boolean): Promise<void>
+  makeDirectory(root: string, path: string, beneath: boolean): Promise<void>
+  rename(root: string, from: string, to: string, beneath: boolean): Promise<void>
+  /** `limit` + 1 entries at most; 0: all. */
+  list(root: string, path: string, limit: number, beneath: boolean): Promise<HostListing>
+}
+
 export interface StorageAddon {
+  readonly hostDirectory: HostDirectoryCalls
   /** `native/src/host_file.h`. */
   storeFile(
     upload: string,
-    target: string,
+    root: string,
+    path: string,
+    beneath: boolean,
     data: Uint8Array,
     expected: ExpectedVersion,
-  ): Promise<StoredHostFile>
+  ): Promise<HostStat>
   /** Detach the buffer, which gives its memory back at once. Nobody may be reading or writing it. */
   discard(buffer: ArrayBuffer): void
 }

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { CircuitOptions } from '../../src/backends/circuit.js'
+import type { FileSystem } from '../../src/fs/file-system.js'
 import type { GuestCache } from '../../src/fs/mount.js'
 import type { InterposeRules } from '../../src/interpose/rules.js'
 import { createLogger } from '../../src/observability/logger.js'
@@ -131,8 +132,25 @@ export class Served {
   get view(): StoreView {
     const view = this.stores[0]?.view
     if (view === null || view === undefined) throw new Error('nobody else can see into this store')
-    return view
+    return this.#told(view)
   }
+
+  /** The same view; what was listed in place of looks before it changed something counts as old then, as it does within a second. */
+  #told(view: StoreView): StoreView {
+    const { fs } = this.server as unknown as { readonly fs: FileSystem }
+    return new Proxy(view, {
+      get: (target, key): unknown => {
+        const value: unknown = Reflect.get(target, key, target)
+        if (typeof value !== 'function') return value
+        return async (...args: unknown[]): Promise<unknown> => {
+          const result = await (value as (...args: unknown[]) => Promise<unknown>).apply(target, args)
+          for (const { walks } of fs.mounts.mounts) for (const walk of walks) walk.forgetOld(Infinity)
+          return result
+        }
+      },
+    })
+  }
+
   get hasView(): boolean {
     return this.stores[0]?.view !== null
   }

@@ -1,0 +1,157 @@
+#include "host_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+namespace ovfsd {
+
+namespace {
+
+constexpr mode_t kDirectoryMode = 0777;
+// The kernel gives up when names change while it follows a "..", openat2(2); a tree that always changes is somebody's attack.
+constexpr int kTries = 16;
+
+// openat2 without leaving `root`, or, for a place that the caller has looked at, as usual.
+int open_below(int root, const std::string& path, int flags, bool beneath, UniqueFd* result) {
+  const char* name = path.empty() ? "." : path.c_str();
+  open_how how = {};
+  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  for (int tries = 0;; ++tries) {
+    const long fd = beneath ? ::syscall(SYS_openat2, root, name, &how, sizeof how)
+                            : ::openat(root, name, flags | O_CLOEXEC);
+    if (fd >= 0) {
+      result->reset(static_cast<int>(fd));
+      return 0;
+    }
+    if (errno == EXDEV && beneath) return kLeadsOut;
+    if (errno != EINTR && (errno != EAGAIN || tries >= kTries)) return errno;
+  }
+}
+
+int open_root(const HostPlace& place, UniqueFd* root) {
+  root->reset(::open(place.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return *root ? 0 : errno;
+}
+
+int open_place(const HostPlace& place, int flags, UniqueFd* result) {
+  UniqueFd root;
+  if (const int error = open_root(place, &root); error != 0) return error;
+  return open_below(root.get(), place.path, flags, place.beneath, result);
+}
+
+HostKind kind_of(mode_t mode) {
+  if (S_ISREG(mode)) return HostKind::kFile;
+  if (S_ISDIR(mode)) return HostKind::kDirectory;
+  return S_ISLNK(mode) ? HostKind::kLink : HostKind::kOther;
+}
+
+// One system call on the last name in its directory.
+template <typename Call>
+int on_name(const HostPlace& place, Call call) {
+  UniqueFd parent;
+  std::string name;
+  if (const int error = open_host_parent(place, &parent, &name); error != 0) return error;
+  return call(parent.get(), name.c_str()) == 0 ? 0 : errno;
+}
+
+bool is_dots(const char* name) { return std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0; }
+
+}  // namespace
+
+std::string host_version(const struct stat& stat) {
+  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+  const int64_t mtime_ns = stat.st_mtim.tv_sec * kNanosecondsPerSecond + stat.st_mtim.tv_nsec;
+  char text[80];
+  std::snprintf(text, sizeof text, "%lld/%lld/%llu", static_cast<long long>(mtime_ns),
+                static_cast<long long>(stat.st_size), static_cast<unsigned long long>(stat.st_ino));
+  return text;
+}
+
+HostStat host_stat(const struct stat& stat) {
+  HostStat result;
+  result.kind = kind_of(stat.st_mode);
+  result.mtime_seconds = stat.st_mtim.tv_sec;
+  result.mtime_nanoseconds = stat.st_mtim.tv_nsec;
+  if (result.kind != HostKind::kFile) return result;
+  result.size = stat.st_size;
+  result.version = host_version(stat);
+  return result;
+}
+
+int open_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name) {
+  const size_t slash = place.path.rfind('/');
+  *name = slash == std::string::npos ? place.path : place.path.substr(slash + 1);
+  if (slash == std::string::npos) return open_root(place, parent);
+  return open_place({place.root, place.path.substr(0, slash), place.beneath}, O_PATH | O_DIRECTORY, parent);
+}
+
+int stat_host_name(const HostPlace& place, HostStat* result) {
+  struct stat stat;
+  if (place.path.empty()) {
+    UniqueFd root;
+    if (const int error = open_root(place, &root); error != 0) return error;
+    if (::fstat(root.get(), &stat) != 0) return errno;
+    *result = host_stat(stat);
+    return 0;
+  }
+  const int error = on_name(
+      place, [&](int parent, const char* name) { return ::fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW); });
+  if (error != 0) return error;
+  if (S_ISLNK(stat.st_mode)) {
+    UniqueFd target;
+    if (const int failure = open_place(place, O_PATH, &target); failure != 0) return failure;
+    if (::fstat(target.get(), &stat) != 0) return errno;
+  }
+  *result = host_stat(stat);
+  return 0;
+}
+
+int remove_host_file(const HostPlace& place) {
+  return on_name(place, [](int parent, const char* name) { return ::unlinkat(parent, name, 0); });
+}
+
+int remove_host_directory(const HostPlace& place) {
+  return on_name(place, [](int parent, const char* name) { return ::unlinkat(parent, name, AT_REMOVEDIR); });
+}
+
+int make_host_directory(const HostPlace& place) {
+  return on_name(place, [](int parent, const char* name) { return ::mkdirat(parent, name, kDirectoryMode); });
+}
+
+int rename_host_name(const HostPlace& from, const HostPlace& to) {
+  UniqueFd from_parent, to_parent;
+  std::string from_name, to_name;
+  if (const int error = open_host_parent(from, &from_parent, &from_name); error != 0) return error;
+  if (const int error = open_host_parent(to, &to_parent, &to_name); error != 0) return error;
+  return ::renameat(from_parent.get(), from_name.c_str(), to_parent.get(), to_name.c_str()) == 0 ? 0 : errno;
+}
+
+int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries) {
+  UniqueFd fd;
+  if (const int error = open_place(place, O_RDONLY | O_DIRECTORY, &fd); error != 0) return error;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::fdopendir(fd.get()), ::closedir);
+  if (!directory) return errno;
+  fd.release();  // closedir's
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(directory.get());
+    if (entry == nullptr) return errno;
+    if (is_dots(entry->d_name)) continue;
+    struct stat stat;
+    if (::fstatat(::dirfd(directory.get()), entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (kind_of(stat.st_mode) == HostKind::kOther) continue;
+    entries->push_back({entry->d_name, host_stat(stat)});
+    if (limit > 0 && entries->size() > limit) return 0;
+  }
+}
+
+}  // namespace ovfsd

@@ -1,0 +1,60 @@
+// Names below a directory of the host, each call in one go, off the event loop: each step alone would cost a hop to a thread. No call leaves
+// the directory, whatever the host's symbolic links say and whoever changes them meanwhile (openat2(2), Linux 5.6).
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fd.h"
+
+namespace ovfsd {
+
+// What is meant: `path` below the directory `root`. `path` has no "/" at its ends, no "." and no ".."; "" is the root itself.
+struct HostPlace {
+  std::string root;
+  std::string path;
+  // The kernel sees to it that no link leads out. False only where it can't (ENOSYS): then the caller has looked.
+  bool beneath = true;
+};
+
+// Of openat2: a link on the way is absolute or leads out of the root. The only error that says so.
+constexpr int kLeadsOut = -1;
+
+enum class HostKind : uint8_t { kFile, kDirectory, kLink, kOther };
+
+struct HostStat {
+  HostKind kind = HostKind::kOther;
+  int64_t mtime_seconds = 0;
+  int64_t mtime_nanoseconds = 0;
+  int64_t size = 0;
+  // What tells two files by one name apart: "MTIME in ns/SIZE/INODE". The inode number does where one was replaced within the clock's tick.
+  std::string version;
+};
+
+struct HostEntry {
+  std::string name;
+  HostStat stat;
+};
+
+std::string host_version(const struct stat& stat);
+HostStat host_stat(const struct stat& stat);
+
+// All return 0, an errno, or kLeadsOut.
+
+// The directory that holds the last name of `place.path`, which must not be "", and that name.
+int open_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name);
+
+// A link as the last name is followed, if it ends below the root.
+int stat_host_name(const HostPlace& place, HostStat* result);
+int remove_host_file(const HostPlace& place);
+int remove_host_directory(const HostPlace& place);
+int make_host_directory(const HostPlace& place);
+// Both of one root.
+int rename_host_name(const HostPlace& from, const HostPlace& to);
+// Files, directories and links, the latter not followed; `limit` + 1 entries at most, 0: all. What goes meanwhile is left out.
+int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries);
+
+}  // namespace ovfsd
