@@ -19,20 +19,28 @@ constexpr mode_t kDirectoryMode = 0777;
 // The kernel gives up when names change while it follows a "..", openat2(2); a tree that always changes is somebody's attack.
 constexpr int kTries = 16;
 
-// openat2 without leaving `root`, or, for a place that the caller has looked at, as usual.
-int open_below(int root, const std::string& path, int flags, bool beneath, UniqueFd* result) {
-  const char* name = path.empty() ? "." : path.c_str();
+int open_beneath(int root, const char* path, int flags) {
   open_how how = {};
   how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  return static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how));
+}
+
+// EPERM may be the path's own; then the root itself can be opened.
+bool can_confine(int root) { return static_cast<bool>(UniqueFd(open_beneath(root, ".", O_PATH))); }
+
+// openat2 without leaving `root`, or, for a place that the caller has looked at, as usual.
+int open_below(int root, const std::string& path, int flags, bool beneath, UniqueFd* result) {
+  const char* name = path.empty() ? "." : path.c_str();
   for (int tries = 0;; ++tries) {
-    const long fd = beneath ? ::syscall(SYS_openat2, root, name, &how, sizeof how)
-                            : ::openat(root, name, flags | O_CLOEXEC);
+    const int fd = beneath ? open_beneath(root, name, flags) : ::openat(root, name, flags | O_CLOEXEC);
     if (fd >= 0) {
-      result->reset(static_cast<int>(fd));
+      result->reset(fd);
       return 0;
     }
     if (errno == EXDEV && beneath) return kLeadsOut;
+    if (errno == ENOSYS && beneath) return kCannotConfine;
+    if (errno == EPERM && beneath) return can_confine(root) ? EPERM : kCannotConfine;
     if (errno != EINTR && (errno != EAGAIN || tries >= kTries)) return errno;
   }
 }
@@ -135,6 +143,26 @@ int rename_host_name(const HostPlace& from, const HostPlace& to) {
   return ::renameat(from_parent.get(), from_name.c_str(), to_parent.get(), to_name.c_str()) == 0 ? 0 : errno;
 }
 
+namespace {
+
+// False for what is not listed. `kind_only`: without a system call, where the file system tells kinds.
+bool look_at(int directory, const dirent& entry, bool kind_only, HostStat* result) {
+  if (kind_only && entry.d_type != DT_UNKNOWN) {
+    result->kind = kind_of(DTTOIF(entry.d_type));
+    return result->kind != HostKind::kOther;
+  }
+  struct stat stat;
+  if (::fstatat(directory, entry.d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0) {
+    *result = host_stat(stat);
+    return result->kind != HostKind::kOther;
+  }
+  // A name that is there must not seem to be missing because of an error of the moment.
+  result->kind = HostKind::kLink;
+  return errno != ENOENT;
+}
+
+}  // namespace
+
 int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries) {
   UniqueFd fd;
   if (const int error = open_place(place, O_RDONLY | O_DIRECTORY, &fd); error != 0) return error;
@@ -146,10 +174,9 @@ int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEn
     const dirent* entry = ::readdir(directory.get());
     if (entry == nullptr) return errno;
     if (is_dots(entry->d_name)) continue;
-    struct stat stat;
-    if (::fstatat(::dirfd(directory.get()), entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    if (kind_of(stat.st_mode) == HostKind::kOther) continue;
-    entries->push_back({entry->d_name, host_stat(stat)});
+    HostStat stat;
+    if (!look_at(::dirfd(directory.get()), *entry, limit > 0, &stat)) continue;
+    entries->push_back({entry->d_name, stat});
     if (limit > 0 && entries->size() > limit) return 0;
   }
 }

@@ -16,12 +16,14 @@ namespace ovfsd {
 struct HostPlace {
   std::string root;
   std::string path;
-  // The kernel sees to it that no link leads out. False only where it can't (ENOSYS): then the caller has looked.
+  // The kernel sees to it that no link leads out. False only where it can't (kCannotConfine): then the caller has looked.
   bool beneath = true;
 };
 
 // Of openat2: a link on the way is absolute or leads out of the root. The only error that says so.
 constexpr int kLeadsOut = -1;
+// There is no openat2: the kernel is older, or somebody keeps us from calling it, which older container engines do with EPERM.
+constexpr int kCannotConfine = -2;
 
 enum class HostKind : uint8_t { kFile, kDirectory, kLink, kOther };
 
@@ -42,7 +44,7 @@ struct HostEntry {
 std::string host_version(const struct stat& stat);
 HostStat host_stat(const struct stat& stat);
 
-// All return 0, an errno, or kLeadsOut.
+// All return 0, an errno, kLeadsOut or kCannotConfine.
 
 // The directory that holds the last name of `place.path`, which must not be "", and that name.
 int open_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name);
@@ -54,7 +56,8 @@ int remove_host_directory(const HostPlace& place);
 int make_host_directory(const HostPlace& place);
 // Both of one root.
 int rename_host_name(const HostPlace& from, const HostPlace& to);
-// Files, directories and links, the latter not followed; `limit` + 1 entries at most, 0: all. What goes meanwhile is left out.
+// Files, directories and links, the latter not followed. With a `limit` at most one entry more than that, and of each its name and kind alone,
+// without a look at it; 0: all, with what a look tells. What goes meanwhile is left out; what can't be looked at is told as a link.
 int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries);
 
 }  // namespace ovfsd

@@ -1,7 +1,6 @@
 #include "host_directory_wrap.h"
 
 #include <functional>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -38,9 +37,18 @@ class HostWorker : public Napi::AsyncWorker {
   void OnOK() override {
     const Napi::Env env = Env();
     const Napi::HandleScope scope(env);
-    if (error_ == 0) deferred_.Resolve(convert_(env, result_));
-    else deferred_.Reject(host_error(env, error_, what_).Value());
+    try {
+      if (error_ == 0)
+        deferred_.Resolve(convert_(env, result_));
+      else
+        deferred_.Reject(host_error(env, error_, what_).Value());
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());  // a listing that no string can hold
+    }
   }
+
+  // Something was thrown, as when there is no memory: whoever waits hears of it.
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
   Napi::Promise::Deferred deferred_;
   std::string what_;

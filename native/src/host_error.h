@@ -12,11 +12,12 @@
 
 namespace ovfsd {
 
-/// An error with `code`, and with `leadsOut` where a link was met that leads out of the directory, or may.
+/// An error with `code`; with `leadsOut` where a link was met that leads out of the directory, or may, and `cannotConfine` without openat2.
 inline Napi::Error host_error(Napi::Env env, int error, const std::string& what) {
-  const bool leads_out = error == kLeadsOut;
-  Napi::Error result = to_js_error(env, std::system_error(leads_out ? EXDEV : error, std::system_category(), what));
-  if (leads_out) result.Set("leadsOut", Napi::Boolean::New(env, true));
+  const int code = error == kLeadsOut ? EXDEV : error == kCannotConfine ? ENOSYS : error;
+  Napi::Error result = to_js_error(env, std::system_error(code, std::system_category(), what));
+  if (error == kLeadsOut) result.Set("leadsOut", Napi::Boolean::New(env, true));
+  if (error == kCannotConfine) result.Set("cannotConfine", Napi::Boolean::New(env, true));
   return result;
 }
 

@@ -13,15 +13,25 @@ namespace ovfsd {
 namespace {
 
 constexpr mode_t kFileMode = 0666;
-constexpr mode_t kDirectoryMode = 0777;
 constexpr int kUploadFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 
-int open_upload(const std::string& path) {
-  const int fd = open(path.c_str(), kUploadFlags, kFileMode);
-  if (fd >= 0 || errno != ENOENT) return fd;
-  const std::string directory = path.substr(0, path.rfind('/'));
-  if (mkdir(directory.c_str(), kDirectoryMode) != 0 && errno != EEXIST) return -1;
-  return open(path.c_str(), kUploadFlags, kFileMode);
+// A name in its directory, which stays that one whatever becomes of the path to it.
+struct Name {
+  UniqueFd parent;
+  std::string name;
+
+  int open(const HostPlace& place) { return open_host_parent(place, &parent, &name); }
+  int directory() const noexcept { return parent.get(); }
+  const char* text() const noexcept { return name.c_str(); }
+};
+
+// The upload's directory, made if it is not there.
+int open_upload_directory(const HostPlace& upload, Name* result) {
+  const int error = result->open(upload);
+  if (error != ENOENT) return error;
+  const HostPlace directory = {upload.root, upload.path.substr(0, upload.path.rfind('/')), upload.beneath};
+  if (const int failure = make_host_directory(directory); failure != 0 && failure != EEXIST) return failure;
+  return result->open(upload);
 }
 
 int write_all(int fd, const uint8_t* data, size_t size) {
@@ -37,43 +47,35 @@ int write_all(int fd, const uint8_t* data, size_t size) {
   return 0;
 }
 
-// The target's directory and its name there.
-struct Target {
-  UniqueFd parent;
-  std::string name;
-};
-
 // rename(2) without replacing. Not all file systems have the flag, nor all hard links.
-int rename_to_new(const char* upload, const Target& target) {
-  const int parent = target.parent.get();
-  const char* name = target.name.c_str();
-  if (renameat2(AT_FDCWD, upload, parent, name, RENAME_NOREPLACE) == 0) return 0;
+int rename_to_new(const Name& upload, const Name& target) {
+  if (renameat2(upload.directory(), upload.text(), target.directory(), target.text(), RENAME_NOREPLACE) == 0) return 0;
   if (errno != EINVAL && errno != ENOSYS) return errno;
-  if (linkat(AT_FDCWD, upload, parent, name, 0) != 0) return errno;
-  unlink(upload);
+  if (linkat(upload.directory(), upload.text(), target.directory(), target.text(), 0) != 0) return errno;
+  unlinkat(upload.directory(), upload.text(), 0);
   return 0;
 }
 
-int require_version(const Target& target, const std::string& version) {
+int require_version(const Name& target, const std::string& version) {
   struct stat stat;
-  if (fstatat(target.parent.get(), target.name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0)
+  if (fstatat(target.directory(), target.text(), &stat, AT_SYMLINK_NOFOLLOW) != 0)
     return errno == ENOENT || errno == ENOTDIR ? ESTALE : errno;
   return host_version(stat) == version ? 0 : ESTALE;
 }
 
-int publish(const StoreFileRequest& request, const Target& target) {
-  const char* upload = request.upload.c_str();
+int publish(const StoreFileRequest& request, const Name& upload, const Name& target) {
   if (request.present == Present::kNothing) return rename_to_new(upload, target);
   if (request.present == Present::kVersion) {
     if (const int error = require_version(target, request.version); error != 0) return error;
   }
-  return renameat(AT_FDCWD, upload, target.parent.get(), target.name.c_str()) == 0 ? 0 : errno;
+  return renameat(upload.directory(), upload.text(), target.directory(), target.text()) == 0 ? 0 : errno;
 }
 
-int write_and_publish(int fd, const StoreFileRequest& request, const Target& target, HostStat* stored) {
+int write_and_publish(int fd, const StoreFileRequest& request, const Name& upload, const Name& target,
+                      HostStat* stored) {
   if (const int error = write_all(fd, request.data, request.size); error != 0) return error;
   if (fsync(fd) != 0) return errno;
-  if (const int error = publish(request, target); error != 0) return error;
+  if (const int error = publish(request, upload, target); error != 0) return error;
   struct stat stat;
   if (fstat(fd, &stat) != 0) return errno;
   *stored = host_stat(stat);
@@ -83,12 +85,13 @@ int write_and_publish(int fd, const StoreFileRequest& request, const Target& tar
 }  // namespace
 
 int store_file(const StoreFileRequest& request, HostStat* stored) {
-  Target target;
-  if (const int error = open_host_parent(request.target, &target.parent, &target.name); error != 0) return error;
-  const UniqueFd fd(open_upload(request.upload));
+  Name upload, target;
+  if (const int error = target.open(request.target); error != 0) return error;
+  if (const int error = open_upload_directory(request.upload, &upload); error != 0) return error;
+  const UniqueFd fd(openat(upload.directory(), upload.text(), kUploadFlags, kFileMode));
   if (!fd) return errno;
-  const int error = write_and_publish(fd.get(), request, target, stored);
-  if (error != 0) unlink(request.upload.c_str());
+  const int error = write_and_publish(fd.get(), request, upload, target, stored);
+  if (error != 0) unlinkat(upload.directory(), upload.text(), 0);
   return error;
 }
 

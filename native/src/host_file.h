@@ -13,8 +13,8 @@ namespace ovfsd {
 enum class Present { kAnything, kNothing, kVersion };
 
 struct StoreFileRequest {
-  // Absolute. A name for the file while it is being written, in the same file system; its directory is made if it is not there.
-  std::string upload;
+  // A name for the file while it is being written, in the same file system; its directory, one below the root, is made if it is not there.
+  HostPlace upload;
   HostPlace target;
   const uint8_t* data = nullptr;
   size_t size = 0;
@@ -24,7 +24,7 @@ struct StoreFileRequest {
 };
 
 // Write the upload, fsync it, and rename it over the target, so that others see the old file or the new one and a crash of
-// the host leaves one of them. Returns 0, kLeadsOut or an errno: EEXIST where kNothing finds something, ESTALE where kVersion finds
+// the host leaves one of them. Returns 0, kLeadsOut, kCannotConfine or an errno: EEXIST where kNothing finds something, ESTALE where kVersion finds
 // another version (the host may still change it between the look and the rename). After an error the upload is gone.
 int store_file(const StoreFileRequest& request, HostStat* stored);
 

@@ -24,9 +24,14 @@ class StoreFileWorker : public Napi::AsyncWorker {
   void OnOK() override {
     const Napi::Env env = Env();
     const Napi::HandleScope scope(env);
-    if (error_ == 0) deferred_.Resolve(host_stat_object(env, stored_));
-    else deferred_.Reject(host_error(env, error_, "storing " + request_.target.path).Value());
+    if (error_ == 0)
+      deferred_.Resolve(host_stat_object(env, stored_));
+    else
+      deferred_.Reject(host_error(env, error_, "storing " + request_.target.path).Value());
   }
+
+  // Something was thrown, as when there is no memory: whoever waits hears of it.
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:
   Napi::Promise::Deferred deferred_;
@@ -46,7 +51,7 @@ Napi::Value store_file_async(const Napi::CallbackInfo& info) {
   }
   const auto data = info[4].As<Napi::Uint8Array>();
   StoreFileRequest request;
-  request.upload = info[0].As<Napi::String>().Utf8Value();
+  request.upload = {info[1].As<Napi::String>(), info[0].As<Napi::String>(), info[3].As<Napi::Boolean>()};
   request.target = {info[1].As<Napi::String>(), info[2].As<Napi::String>(), info[3].As<Napi::Boolean>()};
   request.data = data.Data();
   request.size = data.ByteLength();

@@ -127,6 +127,7 @@ TEST("host directory: a listing tells what looks would, up to a limit") {
   entries.clear();
   CHECK_EQ(list_host_directory(folder.place(""), 1, &entries), 0);
   CHECK_EQ(entries.size(), size_t{2});
+  for (const HostEntry& entry : entries) CHECK(entry.stat.version.empty() && entry.stat.kind != HostKind::kOther);
   CHECK_EQ(list_host_directory(folder.place("file"), 0, &entries), ENOTDIR);
   CHECK_EQ(list_host_directory(folder.place("missing"), 0, &entries), ENOENT);
 }

@@ -38,7 +38,7 @@ class Folder {
   int store(const std::string& name, const std::string& text, Present present, const std::string& version,
             HostStat* stored) const {
     StoreFileRequest request;
-    request.upload = at(".up/upload");
+    request.upload = {path_, ".up/upload"};
     request.target = {path_, name};
     request.data = reinterpret_cast<const uint8_t*>(text.data());
     request.size = text.size();

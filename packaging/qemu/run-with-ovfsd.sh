@@ -26,6 +26,8 @@ shift
 work=$(mktemp -d)
 socket=$work/vfsd.sock
 log=$work/ovfsd.log
+# Before the daemon's own shell makes it: it is looked into at once.
+: >"$log"
 
 "$ovfsd" "${daemon_options[@]}" --socket-path="$socket" 2>"$log" &
 daemon=$!

@@ -13,7 +13,9 @@ const NUMBERS_PER_ENTRY = 4
 /** What stands for bytes that are no UTF-8: nothing is found by such a name. */
 const REPLACEMENT = '\uFFFD'
 
-export function isMissing(error: unknown): boolean {
+const NO_ENTRIES: HostListing = { text: '', numbers: new Float64Array(0) }
+
+function isMissing(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code
   return code === 'ENOENT' || code === 'ENOTDIR'
 }
@@ -54,18 +56,24 @@ export class HostDirectory {
     }
   }
 
-  /**
-   * Files, directories and links with what a look at each would tell; of links nothing. null where there are more than `limit`;
-   * 0: all. [] when the directory is missing.
-   */
-  async list(path: string, limit: number): Promise<DirectoryEntry[] | null> {
+  /** Files, directories and links with what a look at each would tell; of links nothing. [] when the directory is missing. */
+  async list(path: string): Promise<DirectoryEntry[]> {
+    return entriesOf(await this.listing(path, 0), true)
+  }
+
+  /** The names alone, with no look at each; null where there are more than `limit`. */
+  async listNames(path: string, limit: number): Promise<DirectoryEntry[] | null> {
+    const entries = entriesOf(await this.listing(path, limit), false)
+    return entries.length > limit ? null : entries
+  }
+
+  private async listing(path: string, limit: number): Promise<HostListing> {
     try {
       const call = ([place]: readonly string[], beneath: boolean): Promise<HostListing> =>
         this.addon.hostDirectory.list(this.root, place ?? '', limit, beneath)
-      const entries = entriesOf(await this.confined([path], call, true))
-      return limit > 0 && entries.length > limit ? null : entries
+      return await this.confined([path], call, true)
     } catch (error) {
-      if (isMissing(error)) return []
+      if (isMissing(error)) return NO_ENTRIES
       throw error
     }
   }
@@ -95,8 +103,8 @@ export class HostDirectory {
   }
 
   /**
-   * Write a whole file to the absolute path `upload`, fsync it and rename it over `path`. `data` must not change until the
-   * promise is settled. EEXIST where nothing was expected and something is there, ESTALE where another version is; the upload is gone then.
+   * Write a whole file to the path `upload`, whose directory is made if need be, fsync it and rename it over `path`. `data` must not change
+   * until the promise is settled. EEXIST where nothing was expected and something is there, ESTALE where another version is; the upload is gone then.
    */
   async store(
     path: string,
@@ -145,8 +153,8 @@ export class HostDirectory {
       try {
         return await call([first, second], true)
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOSYS') this.beneath = false
-        else if (!leadsOut(error)) throw error
+        if (isMarked(error, 'cannotConfine')) this.beneath = false
+        else if (!isMarked(error, 'leadsOut')) throw error
       }
     }
     try {
@@ -155,7 +163,7 @@ export class HostDirectory {
         this.beneath,
       )
     } catch (error) {
-      if (leadsOut(error))
+      if (isMarked(error, 'leadsOut'))
         throw new StorageError('EACCES', `${first}: a symbolic link leads nowhere below the root`)
       throw error
     }
@@ -169,20 +177,22 @@ export class HostDirectory {
   }
 }
 
-function leadsOut(error: unknown): boolean {
-  return (error as { leadsOut?: boolean }).leadsOut === true
+/** See `HostDirectoryCalls`. */
+function isMarked(error: unknown, mark: 'leadsOut' | 'cannotConfine'): boolean {
+  return (error as Readonly<Record<string, unknown>>)[mark] === true
 }
 
-function entriesOf({ text, numbers }: HostListing): DirectoryEntry[] {
+/** `hasStats`: the listing tells more than names and kinds. */
+function entriesOf({ text, numbers }: HostListing, hasStats: boolean): DirectoryEntry[] {
   const texts = text.split('\0')
   const entries: DirectoryEntry[] = []
   for (let at = 0, next = 0; at < numbers.length; at += NUMBERS_PER_ENTRY, next += 2) {
     const [name, version] = [texts[next] ?? '', texts[next + 1] ?? '']
     const kind = numbers[at] ?? OTHER
     const mtime = { seconds: numbers[at + 2] ?? 0, nanoseconds: numbers[at + 3] ?? 0 }
-    const stat = statOf({ kind, sizeBytes: numbers[at + 1] ?? 0, ...mtime, version })
-    const isKnown = !name.includes(REPLACEMENT)
-    entries.push({ name, kind: stat?.kind ?? 'file', stat: isKnown ? stat : null })
+    const isKnown = hasStats && !name.includes(REPLACEMENT)
+    const stat = isKnown ? statOf({ kind, sizeBytes: numbers[at + 1] ?? 0, ...mtime, version }) : null
+    entries.push({ name, kind: kind === DIRECTORY ? 'directory' : 'file', stat })
   }
   return entries
 }

@@ -44,8 +44,9 @@ async function moveToNewName(source: string, target: string): Promise<void> {
  * trims white space, and overwrites in place. Everything that is written goes to the reserved directory first and is
  * renamed over its name, so a file is seen whole or not at all.
  *
- * Confinement: see `HostDirectory`. What OpenDAL reads and appends to is looked at right before, in another step: there a process of
- * the HOST that swaps directories for links at the right moment is not kept out; the guest cannot make links and so cannot win this race.
+ * Confinement: see `HostDirectory`. What OpenDAL reads, appends to and streams, and what Node copies or gives a time, is looked at right before, in
+ * another step: there a process of the HOST that swaps directories for links at the right moment is not kept out; the guest cannot make links and
+ * so cannot win this race.
  */
 export class LocalDirectoryBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -82,32 +83,21 @@ export class LocalDirectoryBackend implements Backend {
     return this.host.pathOf(path)
   }
 
-  async stat(path: string): Promise<ObjectStat | null> {
-    try {
-      return await this.host.stat(path)
-    } catch (error) {
-      throw toStorageError(error)
-    }
+  stat(path: string): Promise<ObjectStat | null> {
+    return onHost(() => this.host.stat(path))
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    return (await this.listUpTo(path, 0)) ?? []
+    return this.shown(path, await onHost(() => this.host.list(path)))
   }
 
-  listSmall(path: string): Promise<DirectoryEntry[] | null> {
-    return this.listUpTo(path, SMALL_LISTING_ENTRIES)
+  async listSmall(path: string): Promise<DirectoryEntry[] | null> {
+    const entries = await onHost(() => this.host.listNames(path, SMALL_LISTING_ENTRIES))
+    return entries === null ? null : this.shown(path, entries)
   }
 
-  private async listUpTo(path: string, limit: number): Promise<DirectoryEntry[] | null> {
-    let entries: DirectoryEntry[] | null
-    try {
-      entries = await this.host.list(path, limit)
-    } catch (error) {
-      throw toStorageError(error)
-    }
-    const isShown = ({ name }: DirectoryEntry): boolean =>
-      this.accepts(name) && (path !== '' || name !== RESERVED_DIRECTORY)
-    return entries?.filter(isShown) ?? null
+  private shown(path: string, entries: readonly DirectoryEntry[]): DirectoryEntry[] {
+    return entries.filter(({ name }) => this.accepts(name) && (path !== '' || name !== RESERVED_DIRECTORY))
   }
 
   async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
@@ -126,7 +116,7 @@ export class LocalDirectoryBackend implements Backend {
 
   async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
     try {
-      return await this.host.store(path, this.hostPath(this.newUpload()), data, expected)
+      return await this.host.store(path, this.newUpload(), data, expected)
     } catch (error) {
       throw toStorageError(error)
     }
@@ -259,9 +249,9 @@ export class LocalDirectoryBackend implements Backend {
   }
 }
 
-async function onHost(work: () => Promise<void>): Promise<void> {
+async function onHost<T>(work: () => Promise<T>): Promise<T> {
   try {
-    await work()
+    return await work()
   } catch (error) {
     throw toStorageError(error)
   }

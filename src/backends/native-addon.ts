@@ -23,14 +23,17 @@ export interface HostListing {
   readonly numbers: Float64Array
 }
 
-/** `native/src/host_directory.h`: `path` is below `root`, `beneath` has the kernel see to it. Errors have a `code`, and `leadsOut` for links that it does not follow. */
+/**
+ * `native/src/host_directory.h`: `path` is below `root`, `beneath` has the kernel see to it. Errors have a `code`, and are marked
+ * by `leadsOut` for links that it does not follow and by `cannotConfine` where it does not know how.
+ */
 export interface HostDirectoryCalls {
   stat(root: string, path: string, beneath: boolean): Promise<HostStat>
   removeFile(root: string, path: string, beneath: boolean): Promise<void>
   removeDirectory(root: string, path: string, beneath: boolean): Promise<void>
   makeDirectory(root: string, path: string, beneath: boolean): Promise<void>
   rename(root: string, from: string, to: string, beneath: boolean): Promise<void>
-  /** `limit` + 1 entries at most; 0: all. */
+  /** `limit` + 1 entries at most, without a look at each: kinds alone; 0: all entries, with what a look would tell. */
   list(root: string, path: string, limit: number, beneath: boolean): Promise<HostListing>
 }
 

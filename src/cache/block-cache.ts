@@ -223,7 +223,15 @@ export class BlockCache {
     block.isHeld = isHeld
     const { account } = block.content.source
     account.heldBytes += isHeld ? block.sizeBytes : -block.sizeBytes
-    if (isHeld && account.heldBytes > this.dirtyMaxBytes) this.relieve(account)
+    account.heldBlocks += isHeld ? 1 : -1
+    if (!isHeld) return
+    if (account.heldBytes > this.dirtyMaxBytes || account.heldBlocks > this.maxBlocks * DIRTY_SHARE)
+      this.relieve(account)
+  }
+
+  /** The store may hold no more unsaved data. */
+  isAtLimit(account: StoreAccount): boolean {
+    return account.isAtLimit(this.pool.sizeBytes, this.maxBlocks)
   }
 
   becameDirty(content: FileContent): void {
@@ -259,7 +267,7 @@ export class BlockCache {
       this.waiters.push(waiter)
       this.relieve(account)
       // Other stores may hold what is missing here.
-      if (!account.isAtLimit(this.pool.sizeBytes)) for (const other of this.accounts) this.relieve(other)
+      if (!this.isAtLimit(account)) for (const other of this.accounts) this.relieve(other)
     })
   }
 

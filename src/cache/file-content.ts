@@ -385,7 +385,7 @@ export class FileContent {
   }
 
   private createBlockForWrite(position: number, end: number): Block | null {
-    if (this.source.account.isAtLimit(this.cache.pool.sizeBytes)) return null
+    if (this.cache.isAtLimit(this.source.account)) return null
     const start = alignDown(position, PAGE_BYTES)
     // In a stream, slabs grow with what was already written, so that a small file wastes little and a large one has few.
     const run = Math.max(end - start, position === this.streamEnd ? this.streamBytes : 0)

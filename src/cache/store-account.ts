@@ -21,6 +21,8 @@ export class StoreAccount {
   readonly dirtyContents = new Set<FileContent>()
   /** Bytes of slabs that cannot be evicted because they hold unsaved data. */
   heldBytes = 0
+  /** The number of these. */
+  heldBlocks = 0
   /** Commits under way to make room. */
   reliefs = 0
   /** The store is being unmounted: no more unsaved data is taken, and nobody waits for room for it. */
@@ -43,8 +45,9 @@ export class StoreAccount {
     return ageMs
   }
 
-  /** Whether the store has its full share of a pool of this size. */
-  isAtLimit(poolBytes: number): boolean {
-    return this.isClosed || this.heldBytes >= poolBytes * HELD_LIMIT_SHARE
+  /** Whether the store has its full share of a pool of this size, or of the blocks that it may be cut in. */
+  isAtLimit(poolBytes: number, maxBlocks: number): boolean {
+    const { isClosed, heldBytes, heldBlocks } = this
+    return isClosed || heldBytes >= poolBytes * HELD_LIMIT_SHARE || heldBlocks >= maxBlocks * HELD_LIMIT_SHARE
   }
 }

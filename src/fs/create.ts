@@ -39,9 +39,12 @@ function addFile(fs: FileSystem, parent: Inode, name: string, creation: Creation
 
 /** A name in `directory` is being changed: what the store listed is no longer the truth, and running answers are old. */
 export function noteChange(directory: Inode): void {
-  directory.mount.changeCount++
+  const { mount, parent } = directory
+  mount.changeCount++
   directory.listing = null
   directory.touch()
+  // What was listed above has the directory's time of before.
+  if (parent?.mount === mount) parent.noteStored(directory.name, performance.now())
 }
 
 /** Run `work`, which changes names in `directory`, after those that do so before it. */

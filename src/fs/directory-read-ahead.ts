@@ -51,13 +51,13 @@ export class DirectoryReadAhead {
   onOpen(name: string): void {
     this.lastOpenMs = performance.now()
     this.release(name)
-    const place = this.placeOf(name)
-    if (place === undefined) this.order = null
+    const place = this.orderNow()?.places.get(name)
     if (place === undefined || Math.abs(place - this.place) > REORDER_FILES) this.giveUp()
     if (place === undefined || place > this.place || this.runFiles === 0) {
       this.lastName = name
       this.place = place ?? -1
       this.runFiles++
+      this.releasePassed()
     }
     if (this.runFiles >= RUN_FILES) this.fetchAhead()
   }
@@ -69,17 +69,16 @@ export class DirectoryReadAhead {
     return true
   }
 
-  /** Undefined while there is no listing that counts, or it has no such name. */
-  private placeOf(name: string): number | undefined {
+  /** By the directory's present listing; null while there is none that counts. */
+  private orderNow(): Order | null {
     const { listing } = this.directory
-    if (listing === null || !this.directory.isListingFresh(listing)) return undefined
-    if (listing.entries.length > LARGEST_ORDER_ENTRIES) return undefined
-    if (this.order?.listing !== listing) {
-      this.order = { listing, places: new Map(listing.entries.map((entry, place) => [entry.name, place])) }
-      this.place = this.order.places.get(this.lastName) ?? -1
-      this.aheadTo = 0
-    }
-    return this.order.places.get(name)
+    if (listing === null || !this.directory.isListingFresh(listing)) return (this.order = null)
+    if (this.order?.listing === listing) return this.order
+    if (listing.entries.length > LARGEST_ORDER_ENTRIES) return (this.order = null)
+    this.order = { listing, places: new Map(listing.entries.map((entry, place) => [entry.name, place])) }
+    this.place = this.order.places.get(this.lastName) ?? -1
+    this.aheadTo = 0
+    return this.order
   }
 
   private fetchAhead(): void {
@@ -97,6 +96,8 @@ export class DirectoryReadAhead {
   private fetch(entry: DirectoryEntry, listing: Listing): boolean {
     const { name, kind, stat } = entry
     if (kind !== 'file' || stat === null || stat.sizeBytes > SMALL_FILE_BYTES) return true
+    // Of a listing before this one.
+    if (this.ahead.has(name)) return true
     const inode = resolveListed(this.directory, entry, listing, this.lastOpenMs)
     // What is open is read ahead of by itself; what is being changed is in memory.
     if (inode == null || inode.isDirectory || inode.handles > 0 || inode.content?.isBusy === true) return true
@@ -106,6 +107,14 @@ export class DirectoryReadAhead {
     this.ahead.set(name, content.baseLimit)
     this.fs.cache.readAheadBytes += content.baseLimit
     return true
+  }
+
+  /** The run has left them behind. */
+  private releasePassed(): void {
+    for (const name of [...this.ahead.keys()]) {
+      const place = this.order?.places.get(name) ?? -1
+      if (place < this.place - REORDER_FILES) this.release(name)
+    }
   }
 
   private release(name: string): void {

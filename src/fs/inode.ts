@@ -203,6 +203,7 @@ export class Inode {
   expire(): void {
     this.freshUntilMs = 0
     this.validatedMs = -Infinity
+    if (this.content !== null) this.content.confirmedMs = -Infinity
   }
 
   /**

@@ -141,6 +141,8 @@ async function renameInStore(source: Inode, newParent: Inode, newName: string): 
     await moveStored(source, to)
   } catch (error) {
     expireBelow(source)
+    // No listing that is under way is kept.
+    mount.changeCount++
     newParent.listing = null
     newParent.forgetWalk()
     newParent.removeNegative(newName)

@@ -35,39 +35,46 @@ for (const isOldKernel of [false, true]) {
         assert.equal((await directory.stat(link))?.kind, 'directory')
         assert.equal((await directory.stat(`${link}/file`))?.sizeBytes, 'inside'.length)
         assert.deepEqual(
-          (await directory.list(link, 0))?.map(({ name }) => name),
+          (await directory.list(link)).map(({ name }) => name),
           ['file'],
         )
         assert.equal(await directory.stat(`${link}/missing`), null)
       }
       assert.equal(await directory.stat('dangling'), null)
-      assert.deepEqual(await directory.list('missing', 0), [])
+      assert.deepEqual(await directory.list('missing'), [])
     })
 
     it('lets no call out', async () => {
       for (const path of ['out', 'secret', 'out/secret', 'out/missing']) {
         await assert.rejects(directory.stat(path), refused, path)
       }
-      await assert.rejects(directory.list('out', 0), refused)
+      await assert.rejects(directory.list('out'), refused)
       await assert.rejects(directory.removeFile('out/secret'), refused)
       await assert.rejects(directory.makeDirectory('out/made'), refused)
       await assert.rejects(directory.rename('inside/file', 'out/file'), refused)
-      const upload = join(base, 'root/.ovfsd/upload')
-      await assert.rejects(directory.store('out/secret', upload, Buffer.from('x'), undefined), refused)
+      await assert.rejects(
+        directory.store('out/secret', '.ovfsd/upload', Buffer.from('x'), undefined),
+        refused,
+      )
       assert.ok(existsSync(join(base, 'outside/secret')))
-      assert.ok(!existsSync(upload))
+      assert.ok(!existsSync(join(base, 'root/.ovfsd/upload')))
+    })
+
+    it('tells names alone, up to a limit', async () => {
+      const entries = await directory.listNames('inside', 1)
+      assert.deepEqual(entries, [{ name: 'file', kind: 'file', stat: null }])
+      assert.equal(await directory.listNames('', 2), null)
     })
 
     it('is changed through links that stay below it', async () => {
-      const upload = join(base, 'root/.ovfsd/upload')
       await directory.makeDirectory('absolute/made')
-      const stored = await directory.store('absolute/made/file', upload, Buffer.from('stored'), null)
+      const stored = await directory.store('absolute/made/file', '.ovfsd/upload', Buffer.from('stored'), null)
       assert.deepEqual(await directory.stat('inside/made/file'), stored)
       await directory.rename('relative/made/file', 'absolute/moved')
       await directory.removeDirectory('inside/made')
       await directory.removeFile('absolute/moved')
       assert.deepEqual(
-        (await directory.list('inside', 0))?.map(({ name }) => name),
+        (await directory.list('inside')).map(({ name }) => name),
         ['file'],
       )
     })

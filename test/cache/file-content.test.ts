@@ -253,6 +253,32 @@ describe('FileContent', () => {
     assert.equal(backend.reads, 0)
   })
 
+  it('of a store that takes nothing leaves the others room, in slabs of any size', async () => {
+    const page = bytes(4096)
+    const { backend, content, pool, write } = setUp()
+    backend.failAfter = 0
+    let pending: Promise<number> | null = null
+    // Holes between them, so that each takes one of the smallest slabs.
+    for (let offset = 0; pending === null; offset += 2 * page.length) {
+      const written = write(offset, page)
+      if (written instanceof Promise) pending = written
+      assert.ok(offset < 2 * POOL_BYTES, 'it took all slabs')
+    }
+    const other = new FileContent(content.cache, new TestSource(new OneObjectBackend(false)), null)
+    const source: WriteSource = {
+      pull: (from, poolOffset, length) => {
+        pool.view(poolOffset, length).set(page.subarray(from, from + length))
+      },
+    }
+    assert.equal(other.write(0, page.length, source), page.length)
+    content.cache.closeAccount(content.source.account)
+    await assert.rejects(pending)
+    content.discard()
+    other.discard()
+    assert.equal(pool.leasedSlabs, 0)
+    assert.equal(content.source.account.heldBlocks, 0)
+  })
+
   it('asks for nothing that was given up, unless somebody waits for it', async () => {
     const data = bytes(2 << 20)
     const { backend, content, pool, read } = setUp(data)

@@ -101,6 +101,18 @@ describe('small files that are opened in the order of their directory', () => {
     assert.equal((await readWhole(driver, written)).slice(0, 5), 'newe-')
   })
 
+  it('keep no room of the read-ahead when they are left out', async (t) => {
+    const { driver, names } = await directoryOf(t, () => SMALL_BYTES)
+    for (const name of names.filter((_, index) => index < 4 || index % 2 === 0)) await readWhole(driver, name)
+    // What lies as far behind as readers may overtake each other.
+    assert.ok(driver.fs.cache.readAheadBytes <= 8 * SMALL_BYTES, `${driver.fs.cache.readAheadBytes}`)
+    // A new listing fetches nothing twice.
+    await driver.mkdir(['d', 'new'])
+    await driver.list(['d'])
+    for (const name of names.slice(0, 6)) await readWhole(driver, name)
+    assert.ok(driver.fs.cache.readAheadBytes <= (LARGEST_AHEAD_FILES + 8) * SMALL_BYTES)
+  })
+
   it('are not fetched before they are opened in another order', async (t) => {
     const { driver, names, reads } = await directoryOf(t, () => SMALL_BYTES)
     const others = names.filter((_, index) => index % 10 === 0).reverse()
