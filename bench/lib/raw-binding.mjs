@@ -2,6 +2,7 @@
 // with `scheme` and `options` of the operator, and
 // { key, sizeBytes, rangeBytes, depth } to read an object, some ranges at a time,
 // { upload, sizeBytes, partBytes, depth } to write an object, some parts at a time,
+// { remove, files } to remove what the following has written, one at a time,
 // { directory, sizeBytes, files, depth, onlyNew } to write objects, `depth` at a time, with `onlyNew` on the condition that there is none.
 import opendal from 'opendal'
 
@@ -41,7 +42,11 @@ async function upload({ upload: key, sizeBytes, partBytes, depth }) {
   await writer.close()
 }
 
-const works = { key: read, upload, files: write }
+function remove({ remove: directory, files }) {
+  return inLanes(files, 1, (index) => operator.delete(`${directory}/${index}`))
+}
+
+const works = { key: read, upload, remove, directory: write }
 const [work] = Object.keys(works).filter((field) => job[field] !== undefined)
 const start = performance.now()
 await works[work](job)
