@@ -98,7 +98,7 @@ export const S3_WORKS = [
     name: 'create',
     title: 'create, write, close',
     limit:
-      'the PUT itself takes four fifths of it, on the condition that nobody else has made the file meanwhile, for which the gateway looks at the object first ("raw" does not ask for it, "raw-new" does); the first eight missing names cost a HEAD and a LIST each, further ones a LIST a second.',
+      'the PUT itself takes four fifths of it by the daemon\'s metrics, on the condition that nobody else has made the file meanwhile, for which the gateway looks at the object first ("raw" does not ask for it, "raw-new" does); the first eight missing names cost a HEAD and a LIST each, further ones a LIST a second.',
     ...{
       ovfsd: 'ovfsd',
       peers: ['s3fs'],
@@ -151,7 +151,7 @@ export const S3_WORKS = [
     name: 'unlink',
     title: 'unlink',
     limit:
-      "one DELETE each, which is the gateway's own time, as the ratio to the raw binding shows; a peer asks for a HEAD before it, which costs less than half as much.",
+      "one DELETE each, which by the daemon's metrics takes nine tenths of it: the gateway's own time, as the ratio to the raw binding shows. A peer asks for a HEAD before it, which costs the gateway less than half as much.",
     ...{ ovfsd: 'ovfsd', peers: ['s3fs'], raw: ['raw'], unit: 'files', goals: { peers: 1.5 } },
     // Those that `create` made.
     measure: async (target, round, context) => {
