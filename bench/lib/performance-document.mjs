@@ -51,7 +51,7 @@ function conditions(parts, { rounds }) {
     `- ${period}, ovfsd ${all.ovfsd}, commit ${all.commit}, Node.js ${all.node}`,
     `- ${cpus} CPUs (${cpu}), ${memoryGiB} GiB, ${kernel}`,
     `- ${[all.virtiofsd, rust, all.s3fs, all.rclone, all.ceph].filter(Boolean).join('; ')}`,
-    `- medians; rounds: ${rounds}; load of the machine between ${Math.min(...loads).toFixed(1)} and ${Math.max(...loads).toFixed(1)} (generator, daemons and servers share its CPUs: compare ratios)`,
+    `- medians; rounds: ${rounds}, and more of what is short on S3; load of the machine between ${Math.min(...loads).toFixed(1)} and ${Math.max(...loads).toFixed(1)} (generator, daemons and servers share its CPUs: compare ratios)`,
   ].join('\n')
 }
 

@@ -23,6 +23,7 @@ const RAW_NEW = 'raw-new'
  * @typedef {{ name: string, title: string, ovfsd: string, peers: readonly string[], raw?: readonly string[],
  *   unit: 'bytes' | 'files', goals: { peers: number, raw?: number }, limit: string,
  *   measure: (target: string, round: number, context: Context) => Promise<Sample>,
+ *   prepareWarmUp?: (context: Context) => Promise<void>,
  *   warmUp?: (target: string, context: Context) => Promise<void>,
  *   prepare?: (round: number, context: Context) => Promise<void> }} Work
  */
@@ -33,6 +34,15 @@ const WARM_UP_BYTES = 256 << 20
 const WARM_UP_FILE = `${directoryOf(0)}/warm-up`
 /** A directory in which only this target makes files. */
 const ownDirectory = (round, target) => `${directoryOf(round)}/${target}`
+
+/** The memory of ovfsd's cache is the kernel's to find when it is touched first: once in a daemon's life. The same for all. */
+const WARM_UP = {
+  prepareWarmUp: ({ objects }) => objects.makeFile(WARM_UP_FILE, WARM_UP_BYTES),
+  warmUp: async (target, { generator }) => {
+    if (target === 'raw' || target === RAW_NEW) return
+    await generator.run('read', target, WARM_UP_FILE, WARM_UP_BYTES, TRANSFER_DEPTH)
+  },
+}
 
 /** @type {readonly Work[]} */
 export const S3_WORKS = [
@@ -48,14 +58,8 @@ export const S3_WORKS = [
       unit: 'bytes',
       goals: { peers: 1.8, raw: 0.9 },
     },
-    prepare: async (round, { objects, sizeBytes }) => {
-      await objects.makeFile(`${directoryOf(round)}/large`, sizeBytes)
-      if (round === 0) await objects.makeFile(WARM_UP_FILE, WARM_UP_BYTES)
-    },
-    // The memory of ovfsd's cache is the kernel's to find when it is touched first: once in a daemon's life.
-    warmUp: async (target, { generator }) => {
-      if (target !== 'raw') await generator.run('read', target, WARM_UP_FILE, WARM_UP_BYTES, TRANSFER_DEPTH)
-    },
+    prepare: (round, { objects, sizeBytes }) => objects.makeFile(`${directoryOf(round)}/large`, sizeBytes),
+    ...WARM_UP,
     measure: async (target, round, context) => {
       const key = `${directoryOf(round)}/large`
       const { sizeBytes } = context
@@ -79,6 +83,7 @@ export const S3_WORKS = [
       unit: 'bytes',
       goals: { peers: 1.5 },
     },
+    ...WARM_UP,
     measure: async (target, round, context) => {
       const { generator, objects, sizeBytes } = context
       const key = `${ownDirectory(round, target)}/large`
@@ -106,6 +111,7 @@ export const S3_WORKS = [
       unit: 'files',
       goals: { peers: 5 },
     },
+    ...WARM_UP,
     measure: async (target, round, context) => {
       const { generator, objects, files } = context
       const directory = ownDirectory(round, target)
@@ -187,6 +193,8 @@ export async function prepareObjects(works, rounds, context) {
     for (const target of targets) await context.objects.makeDirectory(ownDirectory(round, target))
     for (const work of works) await work.prepare?.(round, context)
   }
+  const warmed = works.find(({ prepareWarmUp }) => prepareWarmUp !== undefined)
+  await warmed?.prepareWarmUp(context)
 }
 
 function sampleOf({ seconds, error }, items, bytes) {

@@ -1,18 +1,21 @@
 #include "descriptor_chain.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace ovfsd {
 namespace {
 
 /// Copy a descriptor out of guest memory. The empty asm tells the compiler that the copy may have changed, so it cannot
-/// read the guest's version a second time after we have checked the first.
+/// read the guest's version a second time after we have checked the first. In two registers: through memory, loads of the fields would wait
+/// for the store of the whole.
 VringDesc load_descriptor(const uint8_t* source) noexcept {
-  VringDesc descriptor;
-  std::memcpy(&descriptor, source, sizeof descriptor);
-  asm volatile("" : "+m"(descriptor));
-  return descriptor;
+  static_assert(sizeof(VringDesc) == 2 * sizeof(uint64_t));
+  uint64_t halves[2];
+  std::memcpy(halves, source, sizeof halves);
+  asm volatile("" : "+r"(halves[0]), "+r"(halves[1]));
+  return std::bit_cast<VringDesc>(halves);
 }
 
 class Walk {

@@ -13,6 +13,15 @@
 
 namespace ovfsd {
 
+namespace {
+
+// Copied data after which the driver is told of what is complete, not only at the end of the burst: it goes on with the first reads
+// while the next are copied. Measured with reads of 1 MiB, four at a time: the device waited 9 % of the time for a driver that had waited
+// for all four.
+constexpr uint32_t kPublishBytes = 512 << 10;
+
+}  // namespace
+
 RequestPath::Collected RequestPath::collect(std::vector<Vring>& vrings) {
   Collected collected;
   starved_ = false;
@@ -104,19 +113,26 @@ void RequestPath::complete_burst(uint32_t done_count, std::vector<Vring>* vrings
 void RequestPath::complete_slots(uint32_t done_count, std::vector<Vring>* vrings) noexcept {
   const uint32_t count = std::min(done_count, arena_.slot_count());
   counters_.ignored_completions += done_count - count;
-  for (uint32_t i = 0; i < count; ++i) complete_slot(arena_.done()[i], vrings);
+  uint32_t unpublished_bytes = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    unpublished_bytes += complete_slot(arena_.done()[i], vrings);
+    if (unpublished_bytes < kPublishBytes || vrings == nullptr) continue;
+    publish(*vrings);
+    unpublished_bytes = 0;
+  }
   if (vrings != nullptr) publish(*vrings);
 }
 
-void RequestPath::complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept {
+/// @return bytes that the driver is given.
+uint32_t RequestPath::complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept {
   if (!holds(index)) {
     ++counters_.ignored_completions;
-    return;
+    return 0;
   }
   RequestSlot& slot = arena_.slot(index);
   if (slot.state == RequestSlot::State::kOrphaned || vrings == nullptr) {
     arena_.release(index);
-    return;
+    return 0;
   }
   push_reply_data(index);
   const uint32_t* meta = arena_.meta(index);
@@ -126,6 +142,7 @@ void RequestPath::complete_slot(uint32_t index, std::vector<Vring>* vrings) noex
   }
   if (counting_) count(index, written);
   end_request((*vrings)[slot.vring], index, written);
+  return written;
 }
 
 /// One request more in the last run, or in one of its own. JavaScript, where each look at the arena is checked, takes several times as

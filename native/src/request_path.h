@@ -41,7 +41,7 @@ class RequestPath {
   /// Chains wait in a ring because every slot is taken.
   bool starved() const noexcept { return starved_; }
 
-  /// Answer the first `done_count` entries of the done list and signal each vring at most once.
+  /// Answer the first `done_count` entries of the done list and signal each vring at the end, or now and then where much is copied.
   /// @param vrings nullptr when the front-end is gone.
   void complete(uint32_t done_count, std::vector<Vring>* vrings) noexcept;
   /// The same at the end of a burst, whose requests are counted in the arena's runs where they have counters.
@@ -79,7 +79,7 @@ class RequestPath {
   void collect_from(std::vector<Vring>& vrings, uint32_t vring_index, Collected& collected);
   bool fill_slot(Vring& vring, uint32_t vring_index, uint32_t slot_index, uint16_t head);
   void complete_slots(uint32_t done_count, std::vector<Vring>* vrings) noexcept;
-  void complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept;
+  uint32_t complete_slot(uint32_t index, std::vector<Vring>* vrings) noexcept;
   void count(uint32_t index, uint32_t written_bytes) noexcept;
   void end_request(Vring& vring, uint32_t index, uint32_t written_bytes) noexcept;
 

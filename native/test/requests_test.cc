@@ -325,6 +325,36 @@ TEST("requests: data that is only named is copied when its slot is completed") {
   }
 }
 
+TEST("requests: the driver is told of large reads while the next are copied") {
+  for (const auto& [length, calls] : {std::pair{uint32_t{4096}, 1u}, std::pair{uint32_t{600 << 10}, 3u}}) {
+    TestBed bed;
+    bed.host.hold = true;
+    MockDriver driver = bed.connect();
+    driver.set_up({.event_idx = false});
+    constexpr uint32_t kReads = 3;
+    for (uint32_t i = 0; i < kReads; ++i) {
+      const uint64_t at = kRequest + i * 256;
+      const uint32_t request = write_request(driver.memory(), at, FUSE_READ, 3 + i, std::vector<uint8_t>(40));
+      driver.add_chain(1, {{at, request}}, {{kReply, 16 + length}});
+    }
+    driver.publish(1);
+    driver.pump();
+    CHECK_EQ(bed.host.held.size(), size_t{kReads});
+    driver.take_calls(1);
+    for (const uint32_t slot : bed.host.held) {
+      uint32_t* meta = bed.device->requests().arena().meta(slot);
+      meta[kMetaFlags] = kReplyFlagData;
+      meta[kMetaReplyBytes] = length;
+    }
+    put_done(*bed.device, bed.host.held);
+    bed.device->complete(kReads);
+    CHECK_EQ(driver.take_calls(1), calls);
+    const auto used = driver.take_used(1);
+    CHECK_EQ(used.size(), kReads);
+    for (const auto& element : used) CHECK_EQ(element.len, 16 + length);
+  }
+}
+
 TEST("requests: a reply that does not fit becomes EIO, or nothing") {
   struct Case {
     uint32_t writable;

@@ -131,7 +131,7 @@ export interface NativeDevice {
    * accepted when the first has gone. Throws Error with `code` (EADDRINUSE, EACCES...).
    */
   listen(target: { readonly path: string; readonly mode: number } | { readonly fd: number }): void
-  /** Complete the first `count` slots of the done list: write headers, push used elements, signal each vring at most once. Not from within `onRequests`. */
+  /** Complete the first `count` slots of the done list: write headers, push used elements, signal each vring: once, or for each half MiB of data. Not from within `onRequests`. */
   complete(count: number): void
   /** Copy from the readable part, `payloadOffset` bytes from its start, into the pool. Returns the bytes copied: fewer than asked for when the chain ends, 0 when the front-end is gone. */
   pull(slot: number, payloadOffset: number, poolOffset: number, lengthBytes: number): number
