@@ -206,7 +206,7 @@ const MEASURED = ['src', 'native', 'bench', 'scripts', 'test', 'package-lock.jso
 function commit() {
   const git = (...args) => output('git', ['-C', inRoot(), ...args])
   const isChanged = git('status', '--porcelain', '--', ...MEASURED) !== ''
-  return git('rev-parse', '--short', 'HEAD') + (isChanged ? '-dirty' : '')
+  return git('log', '-1', '--format=%h', '--', ...MEASURED) + (isChanged ? '-dirty' : '')
 }
 
 function output(command, args, env = process.env) {
