@@ -55,10 +55,7 @@ export class LocalDirectoryBackend implements Backend {
   private nextUpload = 1
   private readonly uploadPrefix: string
 
-  constructor(
-    operator: Operator,
-    private readonly root: string,
-  ) {
+  constructor(operator: Operator, root: string) {
     this.data = new OpendalBackend(operator)
     this.host = new HostDirectory(root)
     // Two backends may serve one root, in this process and in others.
@@ -114,12 +111,8 @@ export class LocalDirectoryBackend implements Backend {
     throw new StorageError('ESTALE', `${path}: changed on the host`, { retryable: true })
   }
 
-  async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
-    try {
-      return await this.host.store(path, this.newUpload(), data, expected)
-    } catch (error) {
-      throw toStorageError(error)
-    }
+  write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+    return onHost(() => this.host.store(path, this.newUpload(), data, expected))
   }
 
   async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
@@ -171,11 +164,7 @@ export class LocalDirectoryBackend implements Backend {
   }
 
   async append(path: string, data: Uint8Array): Promise<ObjectStat> {
-    try {
-      await this.host.confine(path)
-    } catch (error) {
-      throw toStorageError(error)
-    }
+    await onHost(() => this.host.confine(path))
     await this.data.append(path, data)
     const appended = await this.stat(path)
     if (appended === null) throw new StorageError('ESTALE', `${path}: gone right after it was appended to`)
@@ -234,7 +223,7 @@ export class LocalDirectoryBackend implements Backend {
 
   async usage(): Promise<StorageUsage> {
     try {
-      const usage = await statfs(this.root)
+      const usage = await statfs(this.host.root)
       return {
         blockSizeBytes: usage.bsize,
         totalBlocks: usage.blocks,

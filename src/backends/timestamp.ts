@@ -17,13 +17,6 @@ export function timestampOfRfc3339(text: string | null): Timestamp | null {
   }
 }
 
-/** Node's bigint nanoseconds since the epoch -> Timestamp. */
-export function timestampOfNanoseconds(nanoseconds: bigint): Timestamp {
-  const perSecond = 1_000_000_000n
-  const remainder = ((nanoseconds % perSecond) + perSecond) % perSecond
-  return { seconds: Number((nanoseconds - remainder) / perSecond), nanoseconds: Number(remainder) }
-}
-
 /** Now, to the millisecond that JavaScript's clock has. */
 export function timestampNow(): Timestamp {
   const milliseconds = Date.now()
