@@ -24,7 +24,7 @@ const layerRule = layers.map((layer, index) => {
         'error',
         {
           patterns: above.map((name) => ({
-            group: [`**/${name}/*`],
+            group: [`**/${name}/*`, `**/${name}/**`],
             message: `${layer} is below ${name}: imports point down only.`,
           })),
         },

@@ -1,4 +1,4 @@
-// The calls of host_directory.h as functions that return promises; see src/backends/host-directory.ts.
+// The calls of host_directory.h as functions that return promises; see src/backends/local/host-directory.ts.
 #pragma once
 
 #include <napi.h>

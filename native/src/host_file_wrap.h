@@ -1,4 +1,4 @@
-// storeFile(upload, root, path, beneath, data, expected) -> Promise; see src/backends/host-directory.ts.
+// storeFile(upload, root, path, beneath, data, expected) -> Promise; see src/backends/local/host-directory.ts.
 #pragma once
 
 #include <napi.h>

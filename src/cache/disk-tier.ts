@@ -4,7 +4,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import type { Backend } from '../backends/backend.js'
 import { shareDisposable } from '../backends/disposable.js'
-import { interceptCalls } from '../backends/intercept.js'
+import { interceptCalls } from '../backends/layers/intercept.js'
 import { classHolding, LARGEST_SLAB_BYTES, SlabPool } from './slab-pool.js'
 
 /**

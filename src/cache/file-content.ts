@@ -1,5 +1,5 @@
 import type { ExpectedVersion, ObjectStat } from '../backends/backend.js'
-import { CircuitOpenError } from '../backends/circuit.js'
+import { CircuitOpenError } from '../backends/layers/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
 import { traced, tracedApart, type SpanAttributes, type SpanSubject } from '../observability/traced.js'
 import { alignDown, alignUp } from './align.js'

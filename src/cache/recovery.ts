@@ -1,7 +1,7 @@
 /** Bringing to its store what an earlier process had staged, before anybody uses the store. */
 import { open, type FileHandle } from 'node:fs/promises'
 import type { Backend } from '../backends/backend.js'
-import { interceptCalls } from '../backends/intercept.js'
+import { interceptCalls } from '../backends/layers/intercept.js'
 import { StorageError, toStorageError } from '../backends/storage-error.js'
 import type { Logger } from '../observability/logger.js'
 import { NO_PLACE, tracedApart } from '../observability/traced.js'

@@ -1,5 +1,5 @@
 import { isLocalMember, type Backend } from '../backends/backend.js'
-import { EmptyBackend } from '../backends/empty-backend.js'
+import { EmptyBackend } from '../backends/local/empty-backend.js'
 import { toStorageError } from '../backends/storage-error.js'
 
 /** A store that could not be set up is tried again at most this often, by the requests that need it. */

@@ -1,5 +1,5 @@
 import type { Backend } from '../backends/backend.js'
-import { EmptyBackend } from '../backends/empty-backend.js'
+import { EmptyBackend } from '../backends/local/empty-backend.js'
 import type { Staging } from '../cache/staging.js'
 import { FsError } from './fs-error.js'
 import { Inode } from './inode.js'

@@ -1,7 +1,7 @@
 import type { Backend } from '../backends/backend.js'
 import { createBackend, isLocalType, isVolatileType } from '../backends/create-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
-import { tracedBackend } from '../backends/traced-backend.js'
+import { tracedBackend } from '../backends/layers/traced-backend.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import { withDiskTier } from '../cache/disk-tier.js'

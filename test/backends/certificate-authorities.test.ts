@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { HttpConnections } from '../../src/backends/http-connection.js'
+import { HttpConnections } from '../../src/backends/http/http-connection.js'
 import { selfSigned } from '../support/certificate.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'ovfsd-authorities-'))

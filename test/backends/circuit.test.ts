@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { Circuit, CircuitOpenError, withCircuit } from '../../src/backends/circuit.js'
-import { EmptyBackend } from '../../src/backends/empty-backend.js'
+import { Circuit, CircuitOpenError, withCircuit } from '../../src/backends/layers/circuit.js'
+import { EmptyBackend } from '../../src/backends/local/empty-backend.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import { withMembers } from '../support/backends.js'
 

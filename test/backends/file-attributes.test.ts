@@ -6,7 +6,7 @@ import {
   decodeMtime,
   decodePermissions,
   encodeAttributes,
-} from '../../src/backends/file-attributes.js'
+} from '../../src/backends/objects/file-attributes.js'
 
 const NOTHING = { mode: null, uid: null, gid: null }
 const EPOCH = { seconds: 0, nanoseconds: 0 }

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { HostDirectory } from '../../src/backends/host-directory.js'
+import { HostDirectory } from '../../src/backends/local/host-directory.js'
 
 const refused = (error: unknown): boolean => (error as { errno?: unknown }).errno === 'EACCES'
 

@@ -1,7 +1,7 @@
 /** type = "null": names and sizes are kept, contents are not. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { NullBackend } from '../../src/backends/null-backend.js'
+import { NullBackend } from '../../src/backends/local/null-backend.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import { O_CREAT, O_RDWR, O_WRONLY } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'

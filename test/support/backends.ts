@@ -1,6 +1,6 @@
 /** Backends that differ from real ones in a few ways. */
 import type { Backend, ExpectedVersion } from '../../src/backends/backend.js'
-import { conflict } from '../../src/backends/object-store.js'
+import { conflict } from '../../src/backends/objects/object-store.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 
 /** The same backend but for some members. */

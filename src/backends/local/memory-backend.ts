@@ -1,0 +1,109 @@
+import type { Metadata, Operator } from 'opendal'
+import type { BackendWriter, EntryKind, ObjectStat, Timestamp } from '../backend.js'
+import { OpendalBackend, PART_SIZE_BYTES } from '../opendal/opendal-backend.js'
+import { timestampNow } from '../timestamp.js'
+
+/** A guest that says "make this file 2 TiB" must not take the host's memory with it. */
+const MAX_FILE_BYTES = 4 * 2 ** 30
+
+/**
+ * OpenDAL's `memory` service. It keeps no times, so they are kept here, beside the data and for as long as it: until
+ * the daemon ends. Nobody else can change the store, so the time of the last change is its version.
+ */
+export class MemoryBackend extends OpendalBackend {
+  private readonly mtimes = new Map<string, Timestamp>()
+  private readonly versions = new Map<string, number>()
+  private nextVersion = 1
+
+  constructor(operator: Operator) {
+    super(operator, {
+      setModificationTime: true,
+      maxFileBytes: MAX_FILE_BYTES,
+      // Its writers take parts, whatever the service says.
+      partSizeBytes: PART_SIZE_BYTES,
+    })
+  }
+
+  private touch(path: string): void {
+    if (!this.versions.has(path)) this.touchParent(path)
+    this.mtimes.set(path, timestampNow())
+    this.versions.set(path, this.nextVersion++)
+  }
+
+  /** A name came or went: the directory's time changes, as in any file system. */
+  private touchParent(path: string): void {
+    this.mtimes.set(path.slice(0, Math.max(0, path.lastIndexOf('/'))), timestampNow())
+  }
+
+  private forget(path: string): void {
+    this.touchParent(path)
+    this.mtimes.delete(path)
+    this.versions.delete(path)
+  }
+
+  private decorate(path: string, stat: ObjectStat): ObjectStat {
+    return { ...stat, mtime: this.mtimes.get(path) ?? null, version: String(this.versions.get(path) ?? 0) }
+  }
+
+  override async stat(path: string): Promise<ObjectStat | null> {
+    const stat = await super.stat(path)
+    return stat === null ? null : this.decorate(path, stat)
+  }
+
+  // `write` adds all else that there is to tell.
+  protected override statWritten(_path: string, metadata: Metadata): Promise<ObjectStat> {
+    return Promise.resolve(this.toStat(metadata))
+  }
+
+  // Nobody else writes to the store, so there is nothing to expect.
+  override async write(path: string, data: Uint8Array): Promise<ObjectStat> {
+    const stat = await super.write(path, data, undefined)
+    this.touch(path)
+    return this.decorate(path, stat)
+  }
+
+  override async createWriter(path: string): Promise<BackendWriter> {
+    const writer = await super.createWriter(path, undefined)
+    return {
+      write: (data) => writer.write(data),
+      close: async () => {
+        await writer.close()
+        this.touch(path)
+        return this.statStored(path)
+      },
+      abort: () => writer.abort(),
+    }
+  }
+
+  override async createDirectory(path: string): Promise<void> {
+    await super.createDirectory(path)
+    this.touch(path)
+  }
+
+  override async removeDirectory(path: string): Promise<void> {
+    await super.removeDirectory(path)
+    this.forget(path)
+  }
+
+  override async removeFile(path: string): Promise<void> {
+    await super.removeFile(path)
+    this.forget(path)
+  }
+
+  override async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+    const below = `${from}/`
+    const moved = [...this.mtimes].filter(([path]) => path === from || path.startsWith(below))
+    await super.rename(from, to, kind)
+    for (const [path, mtime] of moved) {
+      this.forget(path)
+      const target = to + path.slice(from.length)
+      this.touch(target)
+      this.mtimes.set(target, mtime)
+    }
+  }
+
+  override setModificationTime(path: string, mtime: Timestamp): Promise<void> {
+    this.mtimes.set(path, mtime)
+    return Promise.resolve()
+  }
+}

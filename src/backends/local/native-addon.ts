@@ -1,0 +1,67 @@
+/**
+ * The addon, and what stores use of it: `native/src/addon.cc`. The device's part is `src/virtio/native.ts`, that of pass-through
+ * mounts `src/passthrough/host-calls.ts`.
+ */
+import bindings from 'bindings'
+import { fileURLToPath } from 'node:url'
+import type { ExpectedVersion } from '../backend.js'
+
+/** `HostStat` of `native/src/host_directory.h`. */
+export interface HostStat {
+  readonly kind: number
+  readonly seconds: number
+  readonly nanoseconds: number
+  readonly sizeBytes: number
+  /** Of files: what tells two by one name apart. */
+  readonly version: string
+}
+
+export interface HostListing {
+  /** Of each entry its name and its version, each with a NUL behind it. */
+  readonly text: string
+  /** Of each entry kind, size in bytes, and seconds and nanoseconds of its time. */
+  readonly numbers: Float64Array
+}
+
+/**
+ * `native/src/host_directory.h`: `path` is below `root`, `beneath` has the kernel see to it. Errors have a `code`, and are marked
+ * by `leadsOut` for links that it does not follow and by `cannotConfine` where it does not know how.
+ */
+export interface HostDirectoryCalls {
+  stat(root: string, path: string, beneath: boolean): Promise<HostStat>
+  removeFile(root: string, path: string, beneath: boolean): Promise<void>
+  removeDirectory(root: string, path: string, beneath: boolean): Promise<void>
+  makeDirectory(root: string, path: string, beneath: boolean): Promise<void>
+  rename(root: string, from: string, to: string, beneath: boolean): Promise<void>
+  /** `limit` + 1 entries at most, without a look at each: kinds alone; 0: all entries, with what a look would tell. */
+  list(root: string, path: string, limit: number, beneath: boolean): Promise<HostListing>
+}
+
+export interface StorageAddon {
+  readonly hostDirectory: HostDirectoryCalls
+  /** `native/src/host_file.h`. */
+  storeFile(
+    upload: string,
+    root: string,
+    path: string,
+    beneath: boolean,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+  ): Promise<HostStat>
+  /** Detach the buffer, which gives its memory back at once. Nobody may be reading or writing it. */
+  discard(buffer: ArrayBuffer): void
+}
+
+let loaded: unknown = null
+
+/** What `npm run build` (or npm's install script) compiled from `native/`, loaded at the first use. Each user knows its part. */
+export function loadAddon(): unknown {
+  // dist/src/backends/ -> the package's root -> native/
+  const root = fileURLToPath(new URL('../../../native', import.meta.url))
+  loaded ??= bindings({ bindings: 'ovfsd_native', module_root: root })
+  return loaded
+}
+
+export function storageAddon(): StorageAddon {
+  return loadAddon() as StorageAddon
+}

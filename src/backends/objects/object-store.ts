@@ -1,0 +1,25 @@
+/** What all object stores have in common, whichever way they are reached. */
+import type { ObjectStat, StorageUsage } from '../backend.js'
+import { StorageError } from '../storage-error.js'
+
+/** A directory is no object: all that there is to tell of one. */
+export const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: null, version: '' }
+
+/** A directory of fewer entries is small: a page of most servers. */
+export const SMALL_LISTING_ENTRIES = 1000
+
+/** A store without a limit of its own is shown as this large: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
+export const UNLIMITED_USAGE: StorageUsage = {
+  blockSizeBytes: 1 << 20,
+  totalBlocks: 1 << 30,
+  freeBlocks: 1 << 30,
+  availableBlocks: 1 << 30,
+  totalFiles: 2 ** 32,
+  freeFiles: 2 ** 32,
+}
+
+/** Something else is at `path` than the version `expected`; null: than nothing. */
+export function conflict(path: string, expected: string | null): StorageError {
+  const message = `${path}: somebody else ${expected === null ? 'made' : 'changed or removed'} it meanwhile`
+  return new StorageError(expected === null ? 'EEXIST' : 'ESTALE', message)
+}

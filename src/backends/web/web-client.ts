@@ -1,0 +1,139 @@
+/** Requests to a web server past OpenDAL, with the options of its services `http` and `webdav`. */
+import type { EntryKind, ObjectStat } from '../backend.js'
+import { HttpConnections, placeOf, type HttpRequest, type HttpResponse } from '../http/http-connection.js'
+import { HttpError, type Meaning } from '../http/http-error.js'
+import { DIRECTORY } from '../objects/object-store.js'
+import { StorageError } from '../storage-error.js'
+import { timestampOfRfc3339 } from '../timestamp.js'
+import { encodePath } from '../hdfs/webhdfs-client.js'
+
+/** The properties of one name, or an error's page. */
+const MAX_ANSWER_BYTES = 1 << 20
+/** Of what a server says about an error, this much goes into the message. */
+const MAX_REASON_CHARACTERS = 200
+/** Apache and nginx lead from the name of a directory to the same with a "/". */
+export const REDIRECTIONS: readonly number[] = [301, 302, 307, 308]
+
+/** Statuses with a meaning of their own; the rest is EIO, and above 499 tried again. */
+const MEANINGS: Readonly<Record<number, Meaning>> = {
+  // The target of a move, since the source is named as what it is: a directory.
+  301: { errno: 'EISDIR' },
+  // The credentials may be repaired, so nothing is thrown away.
+  401: { errno: 'EACCES', retryable: true },
+  403: { errno: 'EACCES' },
+  404: { errno: 'ENOENT' },
+  405: { errno: 'EOPNOTSUPP' },
+  // No parent.
+  409: { errno: 'ENOENT' },
+  412: { errno: 'EEXIST' },
+  423: { errno: 'EBUSY', retryable: true },
+  429: { errno: 'EIO', retryable: true, again: true },
+  501: { errno: 'EOPNOTSUPP' },
+  504: { errno: 'ETIMEDOUT', retryable: true, again: true },
+  507: { errno: 'ENOSPC', retryable: true },
+}
+
+/** What a server tells of a file or directory. */
+export interface WebStatus {
+  readonly kind: EntryKind
+  readonly sizeBytes: number
+  /** A date of HTTP or of RFC 3339; '' where the server does not tell. */
+  readonly lastModified: string
+  readonly etag: string
+}
+
+export const SOME_DIRECTORY: WebStatus = { kind: 'directory', sizeBytes: 0, lastModified: '', etag: '' }
+
+/** The version is the etag without its marks: Apache's are weak while a file is younger than a second, and strong later. */
+export function statOfWeb({ kind, sizeBytes, lastModified, etag }: WebStatus): ObjectStat {
+  if (kind === 'directory') return DIRECTORY
+  const mtime = timestampOfRfc3339(lastModified)
+  const version = etag.replace(/^(?:W\/)?"?(.*?)"?$/, '$1')
+  return { kind, sizeBytes, mtime, version: version === '' ? `${mtime?.seconds ?? 0}/${sizeBytes}` : version }
+}
+
+export class WebClient {
+  readonly connections = new HttpConnections()
+  protected readonly origin: string
+  private readonly prefix: string
+  private readonly authorization: Readonly<Record<string, string>>
+
+  /** @throws StorageError EINVAL for an endpoint that is no URL */
+  constructor(
+    options: Readonly<Record<string, string>>,
+    private readonly timeoutMs: number,
+  ) {
+    const { endpoint = '', root = '' } = options
+    const url = URL.canParse(endpoint) ? new URL(endpoint) : null
+    if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:'))
+      throw new StorageError('EINVAL', '"endpoint" must be like "https://host/path"')
+    const names = root.split('/').filter((name) => name !== '')
+    this.origin = url.origin
+    this.prefix = url.pathname.replace(/\/+$/, '') + names.map((name) => `/${encodePath(name)}`).join('')
+    this.authorization = authorizationOf(options)
+  }
+
+  /** By HEAD; null when nothing is there, 'elsewhere' when the server sends clients on to another place. */
+  async head(path: string): Promise<WebStatus | 'elsewhere' | null> {
+    const request = { method: 'HEAD', target: this.targetOf(path) }
+    const { status, headers } = await this.send(request, [200, 404, 410, ...REDIRECTIONS])
+    if (status === 404 || status === 410) return null
+    if (status !== 200) {
+      const place = new URL(headers.location ?? '', `${this.origin}${request.target}`)
+      return place.pathname === `${new URL(request.target, this.origin).pathname}/`
+        ? SOME_DIRECTORY
+        : 'elsewhere'
+    }
+    return {
+      kind: 'file',
+      sizeBytes: Number(headers['content-length'] ?? 0),
+      lastModified: headers['last-modified'] ?? '',
+      etag: headers.etag ?? '',
+    }
+  }
+
+  protected targetOf(path: string): string {
+    return `${this.prefix}/${encodePath(path)}`
+  }
+
+  protected send(
+    request: Pick<HttpRequest, 'method' | 'target' | 'headers'>,
+    expected: readonly number[],
+    body?: Uint8Array,
+  ): Promise<HttpResponse> {
+    const whole: HttpRequest = {
+      ...request,
+      headers: { ...this.authorization, ...request.headers },
+      origin: this.origin,
+      timeoutMs: this.timeoutMs,
+      maxBodyBytes: MAX_ANSWER_BYTES,
+    }
+    return this.connections.retrying(async () => {
+      const response = await this.connections.send(whole, body)
+      if (!expected.includes(response.status)) throw refusal(whole, response)
+      return response
+    })
+  }
+}
+
+function authorizationOf({
+  username,
+  password = '',
+  token,
+}: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  if (token !== undefined) return { authorization: `Bearer ${token}` }
+  if (username === undefined) return {}
+  return { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` }
+}
+
+function refusal(request: HttpRequest, { status, body }: HttpResponse): HttpError {
+  const text = body
+    .toString('utf8')
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, MAX_REASON_CHARACTERS)
+  const isServerFault = status >= 500
+  const meaning = MEANINGS[status] ?? { errno: 'EIO', retryable: isServerFault, again: isServerFault }
+  return new HttpError(meaning, `${placeOf(request)}: ${status} ${text}`)
+}

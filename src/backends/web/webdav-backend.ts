@@ -1,0 +1,91 @@
+import type { Metadata, Operator } from 'opendal'
+import { RESERVED_DIRECTORY, type EntryKind, type ObjectStat } from '../backend.js'
+import { DirectoryServiceBackend } from '../opendal/directory-service-backend.js'
+import { DIRECTORY } from '../objects/object-store.js'
+import { StorageError } from '../storage-error.js'
+import { statOfWeb } from './web-client.js'
+import { WebdavClient } from './webdav-client.js'
+
+/** Servers take request lines of 8 KiB (Apache's LimitRequestLine, nginx's buffers), and a byte of a name may be three there. */
+const MAX_PATH_BYTES = 2048
+
+/**
+ * WebDAV over OpenDAL, save looking at a name that may be a directory's (Apache leads PROPFIND without a "/" to one with,
+ * which OpenDAL follows as a GET) and moving: OpenDAL moves no directories, and over whatever is there.
+ *
+ * DELETE takes a whole tree with it, whatever has come into it a moment ago. So a directory that is to be empty is first
+ * moved to where nobody else puts anything.
+ */
+export class WebdavBackend extends DirectoryServiceBackend {
+  private readonly client: WebdavClient
+  private nextRemoved = 1
+  /** Tells two daemons on one store apart. */
+  private readonly removedPrefix = `${RESERVED_DIRECTORY}/removed-${process.pid}-${Date.now().toString(36)}-`
+  private hasReserved = false
+
+  constructor(operator: Operator, options: Readonly<Record<string, string>>, timeoutMs: number) {
+    super(operator, { maxPathBytes: MAX_PATH_BYTES })
+    this.client = new WebdavClient(options, timeoutMs)
+  }
+
+  reportRetries(listener: () => void): void {
+    this.client.connections.onRetry = listener
+  }
+
+  override stat(path: string): Promise<ObjectStat | null> {
+    return path === '' ? Promise.resolve(DIRECTORY) : this.statExactly(path)
+  }
+
+  /** One answer for a file and a directory of that name. */
+  protected override async statExactly(path: string): Promise<ObjectStat | null> {
+    const status = await this.client.stat(path.replace(/^\//, ''))
+    return status === null ? null : statOfWeb(status)
+  }
+
+  protected override toStat(metadata: Metadata): ObjectStat {
+    return statOfWeb({
+      kind: metadata.isDirectory() ? 'directory' : 'file',
+      sizeBytes: Number(metadata.contentLength ?? 0n),
+      lastModified: metadata.lastModified ?? '',
+      etag: metadata.etag ?? '',
+    })
+  }
+
+  protected override listedStat(metadata: Metadata): ObjectStat {
+    return this.toStat(metadata)
+  }
+
+  override async removeDirectory(path: string): Promise<void> {
+    const aside = `${this.removedPrefix}${this.nextRemoved++}`
+    await this.makeReserved()
+    await this.client.move(path, aside, 'directory', false)
+    if ((await this.list(aside)).length > 0) {
+      await this.client.move(aside, path, 'directory', false)
+      throw new StorageError('ENOTEMPTY', `${path}: somebody else has put something there`)
+    }
+    await super.removeDirectory(aside)
+  }
+
+  private async makeReserved(): Promise<void> {
+    if (this.hasReserved) return
+    await this.createDirectory(RESERVED_DIRECTORY)
+    this.hasReserved = true
+  }
+
+  override async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+    if (to.startsWith(`${RESERVED_DIRECTORY}/`)) await this.makeReserved()
+    try {
+      await this.client.move(from, to, kind, false)
+      return
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.errno !== 'EEXIST') throw error
+    }
+    if (kind === 'directory') {
+      await this.removeDirectory(to)
+      await this.client.move(from, to, kind, false)
+      return
+    }
+    if ((await this.stat(to))?.kind === 'directory') throw new StorageError('EISDIR', `${to}: a directory`)
+    await this.client.move(from, to, kind, true)
+  }
+}
