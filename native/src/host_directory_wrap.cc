@@ -62,7 +62,7 @@ struct Nothing {};
 
 Napi::Value to_undefined(Napi::Env env, const Nothing&) { return env.Undefined(); }
 
-// As src/backends/local/native-addon.ts has them: of each entry its name and version in one text, each behind the other's NUL, and its numbers.
+// As src/backends/native-addon.ts has them: of each entry its name and version in one text, each behind the other's NUL, and its numbers.
 constexpr size_t kNumbersPerEntry = 4;
 
 Napi::Value to_listing(Napi::Env env, const std::vector<HostEntry>& entries) {

@@ -80,6 +80,72 @@ export interface StorageUsage {
  */
 export type ExpectedVersion = string | null | undefined
 
+/**
+ * Names one write: 32 hexadecimal digits, drawn at random by whoever writes (`newWriteMark`). Where the service keeps metadata it is
+ * stored with the object, so that a write whose answer was lost is recognised as ours, whatever version the store gave it.
+ */
+export type WriteMark = string
+
+/** What goes with the contents of a write. */
+export interface WriteOptions {
+  /** Stored where the capability says so; undefined: none. */
+  readonly attributes?: FileAttributes | undefined
+  /** undefined: nobody will ask whose write it was. */
+  readonly mark?: WriteMark | undefined
+}
+
+export interface CopyOptions extends WriteOptions {
+  /** Version of the object that is copied; ESTALE where another one is there. undefined: whichever it is. */
+  readonly sourceVersion?: string | undefined
+}
+
+/** An object and whose write it is. */
+export interface IdentifiedObject {
+  readonly stat: ObjectStat
+  /** null where the object has none, or the service keeps none. */
+  readonly mark: WriteMark | null
+}
+
+/** One file that a rename has moved. */
+export interface MovedFile {
+  readonly from: string
+  readonly to: string
+  /** The version that was moved. */
+  readonly previousVersion: string
+  /** What the move made of it. */
+  readonly stat: ObjectStat
+}
+
+export interface RenameOptions {
+  /** A file's version as the caller knows it; another one is moved all the same, and told by `moved`. */
+  readonly version?: string | undefined
+  /** Told of each file whose version was changed by being moved, as this call made it: never what somebody else stored there. */
+  readonly moved?: ((file: MovedFile) => void) | undefined
+}
+
+/** What an append continues: the object as the caller knows it. */
+export interface AppendBase {
+  readonly version: string
+  readonly sizeBytes: number
+}
+
+/** How a condition is kept: by the server itself, by a look right before (which leaves a moment), or not known yet. */
+export type ConditionKind = 'server' | 'look' | 'unknown'
+
+/** Which of the conditions that this daemon relies on the store honours. */
+export interface StoreConditions {
+  /** A new object, only where none is. */
+  readonly create: ConditionKind
+  /** A new version, only in place of a certain one. */
+  readonly replace: ConditionKind
+  /** The same two for uploads in parts, as they become visible. */
+  readonly complete: ConditionKind
+  /** A copy within the store, only in place of a certain version. */
+  readonly copy: ConditionKind
+  /** A removal, only of a certain version. */
+  readonly remove: ConditionKind
+}
+
 /** One upload: bytes in order, visible as a whole when `close` resolves and not before. */
 export interface BackendWriter {
   /** `data` is the writer's and must not change until `whenSent`; calls must not overlap. A failure may be told by a later call. */
@@ -89,7 +155,10 @@ export interface BackendWriter {
    * could not be stored. Absent where `write` resolves no sooner.
    */
   whenSent?(data: Uint8Array): Promise<void>
-  /** Make the object visible. Returns its new stat. */
+  /**
+   * Make the object visible. Returns its new stat. After an error that is retryable, or whose outcome is unknown, the upload is
+   * kept and `close` may be called again: it looks whether the earlier call was done, and else does it. Other errors are final.
+   */
   close(): Promise<ObjectStat>
   /** Give up; what was stored before at the path stays. Never rejects. */
   abort(): Promise<void>
@@ -137,30 +206,40 @@ export interface Backend {
   /** Reads may be answered from a copy, and do not tell that the store has this version still. Absent: they do. */
   readonly readsCopies?: boolean
   /**
-   * Store a whole object; what was there before is replaced atomically, if it is what was expected. Here as below,
-   * `attributes` are stored with it where the capability says so; undefined: none.
+   * Store a whole object; what was there before is replaced atomically, if it is what was expected. Calls are sent again only
+   * under the same condition: what looks like somebody else's write and has our `mark` is this call's own.
    */
   write(
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: WriteOptions,
   ): Promise<ObjectStat>
   /** Start an upload that replaces `path` atomically when it is closed, if what is there then is what was expected. */
-  createWriter(path: string, expected: ExpectedVersion, attributes?: FileAttributes): Promise<BackendWriter>
-  /** Append to an existing object. Only where the capability says so. */
-  append(path: string, data: Uint8Array): Promise<ObjectStat>
+  createWriter(path: string, expected: ExpectedVersion, options?: WriteOptions): Promise<BackendWriter>
+  /**
+   * Append to an existing object, if it is what `base` says; else ESTALE, and nothing of `data` is in it. Only where the
+   * capability says so.
+   */
+  append(path: string, data: Uint8Array, base: AppendBase): Promise<ObjectStat>
   /** Make `to` a copy of the object at `from`, within the store. Only where the capability says so. */
-  copy(from: string, to: string, expected: ExpectedVersion, attributes?: FileAttributes): Promise<ObjectStat>
+  copy(from: string, to: string, expected: ExpectedVersion, options?: CopyOptions): Promise<ObjectStat>
+  /**
+   * What is stored at `path` and by which write: whether a write whose answer was lost was done. null when nothing is there.
+   * Absent where the store has nothing to tell writes apart but their versions.
+   */
+  identify?(path: string): Promise<IdentifiedObject | null>
   createDirectory(path: string, attributes?: FileAttributes): Promise<void>
   /** The directory is known to be empty, or the store refuses with ENOTEMPTY. */
   removeDirectory(path: string): Promise<void>
   removeFile(path: string): Promise<void>
-  /** Move an object or a tree. An existing file at `to` is replaced; a directory at `to` is empty. */
-  rename(from: string, to: string, kind: EntryKind): Promise<void>
-  /** Whether `rename` may give an object of this version another one. Absent: never. */
-  copyChangesVersion?(version: string): boolean
-  setModificationTime(path: string, mtime: Timestamp): Promise<void>
+  /**
+   * Move an object or a tree. An existing file at `to` is replaced; a directory at `to` is empty. Where that is a copy and a
+   * removal, only the version that was copied is removed.
+   */
+  rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void>
+  /** Tells the version that had the time before, and what this call has made of it. */
+  setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged>
   /**
    * Change what is kept beside the contents, whichever version they are. Only where the capability says so. ENOENT when
    * nothing is there; EBUSY when somebody else changes the object again and again meanwhile.
@@ -171,6 +250,8 @@ export interface Backend {
   /** Remove what was left unfinished in the store, by a killed daemon or by this one; returns how many. Asked when the mount begins. */
   removeLeftovers?(): Promise<number>
   usage(): Promise<StorageUsage>
+  /** Which conditions are left to the store, as far as is known by now. Absent where the question makes no sense. */
+  conditions?(): StoreConditions
   /** `listener` is told of each request that this backend's own client sends again from now on. Absent where it has no such client. */
   reportRetries?(listener: () => void): void
 }
@@ -178,7 +259,7 @@ export interface Backend {
 /** Methods that answer without the store, at once; all others return promises. */
 const LOCAL_METHODS: readonly (string | symbol)[] = [
   'accepts',
-  'copyChangesVersion',
+  'conditions',
   'reportRetries',
 ] satisfies (keyof Backend)[]
 

@@ -2,7 +2,7 @@
  * Large buffers whose memory is given back when their only user is done with them. The garbage collector would do it some
  * time later, and meanwhile as much again would be read and written.
  */
-import { storageAddon } from './local/native-addon.js'
+import { storageAddon } from './native-addon.js'
 
 /** Shorter ones are left to the collector: they take little, and there are many. */
 const MIN_BYTES = 64 << 10

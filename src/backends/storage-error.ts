@@ -3,9 +3,17 @@ import { constants } from 'node:os'
 /** The errnos a storage may answer with; the guest sees their negated number. */
 export type ErrnoName = keyof typeof constants.errno
 
+/**
+ * What became of a call that failed. `refused`: nothing was done, as the store said or because nothing was sent to it.
+ * `unknown`: it may have been done, or be done yet; only a look tells.
+ */
+export type FailedOutcome = 'refused' | 'unknown'
+
 export interface StorageErrorOptions {
   readonly retryable?: boolean
   readonly unanswered?: boolean
+  /** Default: unknown where nobody answered, else refused. */
+  readonly outcome?: FailedOutcome | undefined
   readonly cause?: unknown
 }
 
@@ -18,6 +26,7 @@ export class StorageError extends Error {
   readonly retryable: boolean
   /** Nobody answered: there was no connection, it broke, or the deadline passed. */
   readonly unanswered: boolean
+  readonly outcome: FailedOutcome
 
   constructor(errno: ErrnoName, message: string, options: StorageErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -25,6 +34,7 @@ export class StorageError extends Error {
     this.errno = errno
     this.retryable = options.retryable ?? false
     this.unanswered = options.unanswered ?? false
+    this.outcome = options.outcome ?? (this.unanswered ? 'unknown' : 'refused')
   }
 }
 

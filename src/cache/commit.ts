@@ -1,4 +1,4 @@
-import type { BackendWriter, ObjectStat } from '../backends/backend.js'
+import type { AppendBase, BackendWriter, ObjectStat } from '../backends/backend.js'
 import { StorageError } from '../backends/storage-error.js'
 import { tracedApart } from '../observability/traced.js'
 import { Assembler } from './assembler.js'
@@ -29,7 +29,7 @@ async function store(content: FileContent, assembler: Assembler, path: string): 
   if (canAppend(content)) return append(content, assembler, path)
   if (size <= backend.capabilities.partSizeBytes) {
     return assembler.withPart(path, { start: 0, end: size }, (part) =>
-      backend.write(path, part, content.expected, content.source.takeAttributes()),
+      backend.write(path, part, content.expected, content.takeOptions()),
     )
   }
   return rebuild(content, assembler, path)
@@ -41,7 +41,7 @@ async function rebuild(content: FileContent, assembler: Assembler, path: string)
   const { size } = content
   const { partSizeBytes } = backend.capabilities
   await requireSpace(content)
-  const writer = await backend.createWriter(path, content.expected, content.source.takeAttributes())
+  const writer = await backend.createWriter(path, content.expected, content.takeOptions())
   try {
     for (let start = 0; start < size; start += partSizeBytes) {
       const range = { start, end: Math.min(start + partSizeBytes, size) }
@@ -81,10 +81,12 @@ async function append(content: FileContent, assembler: Assembler, path: string):
   const { size } = content
   const { partSizeBytes } = backend.capabilities
   let stat: ObjectStat | null = null
+  let base: AppendBase = { version: content.version ?? '', sizeBytes: content.storedSize }
   try {
     for (let start = content.storedSize; start < size; start += partSizeBytes) {
       const end = Math.min(start + partSizeBytes, size)
-      stat = await assembler.withPart(path, { start, end }, (part) => backend.append(path, part))
+      stat = await assembler.withPart(path, { start, end }, (part) => backend.append(path, part, base))
+      base = stat
       if (stat.sizeBytes !== end) throw new StorageError('ESTALE', `${path}: somebody else appended to it`)
     }
   } catch (error) {
@@ -131,7 +133,7 @@ export class StreamingUpload {
     this.partSizeBytes = backend.capabilities.partSizeBytes
     // The attributes as they are now: what is changed until the end is stored behind the contents.
     this.writer = content.source.withPath((path) =>
-      backend.createWriter(path, content.expected, content.source.takeAttributes()),
+      backend.createWriter(path, content.expected, content.takeOptions()),
     )
     this.writer.catch((error: unknown) => {
       this.error ??= error

@@ -1,6 +1,7 @@
-import type { ExpectedVersion, ObjectStat } from '../backends/backend.js'
+import type { ExpectedVersion, ObjectStat, WriteOptions } from '../backends/backend.js'
 import { CircuitOpenError } from '../backends/layers/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
+import { newWriteMark } from '../backends/write-mark.js'
 import { traced, tracedApart, type SpanAttributes, type SpanSubject } from '../observability/traced.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
@@ -98,6 +99,11 @@ export class FileContent {
   /** What a commit may replace: the version that this content is based on, and nothing else that came meanwhile. */
   get expected(): ExpectedVersion {
     return this.mayReplaceAny ? undefined : this.version
+  }
+
+  /** What a write that begins now takes along. */
+  takeOptions(): WriteOptions {
+    return { attributes: this.source.takeAttributes(), mark: newWriteMark() }
   }
 
   /** The file, as spans name it. */

@@ -27,8 +27,9 @@ export async function copyFileRange(
   to.inode.touch()
   await to.content.replaceByCopy((adopt) =>
     mount.guard.useAll([from.inode, to.inode], async () => {
-      const { expected, source } = to.content
-      adopt(await mount.backend.copy(from.inode.path(), to.inode.path(), expected, source.takeAttributes()))
+      const { expected } = to.content
+      const options = { ...to.content.takeOptions(), sourceVersion: from.content.version ?? undefined }
+      adopt(await mount.backend.copy(from.inode.path(), to.inode.path(), expected, options))
     }),
   )
   if (!mount.backend.capabilities.attributes) to.inode.touch()

@@ -1,5 +1,5 @@
 /** The addon's part for directories of the host that a guest sees as they are: `native/src/host_tree.h` and `host_tree_wrap.cc`. */
-import { loadAddon } from '../backends/local/native-addon.js'
+import { loadAddon } from '../backends/native-addon.js'
 import { HostError } from '../fs/fs-error.js'
 
 /** What a stat writes: struct fuse_attr (22 words), then st_dev and the mount's id (2 words each). */

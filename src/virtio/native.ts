@@ -7,7 +7,7 @@
  * copy first and validate the copy), and calls `onRequests` once with the number of ready slots. JavaScript answers
  * by writing into the arena and returns how many slots it finished; the rest are finished later with `complete`.
  */
-import { loadAddon } from '../backends/local/native-addon.js'
+import { loadAddon } from '../backends/native-addon.js'
 
 /** Bytes of a request's readable part that are copied into the arena: fuse_in_header (40) + fuse_rename2_in (16) + two names of 255 bytes with their NULs (512), rounded up to 64. Longer payloads are fetched with `pull` or `pullBytes`. */
 export const REQUEST_STRIDE_BYTES = 640

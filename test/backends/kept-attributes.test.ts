@@ -49,7 +49,7 @@ for (const type of ['s3', 'swift'] as const) {
     }
 
     it('are written with the contents, and read by anybody', async () => {
-      const written = await backend.write('a file', Buffer.from('contents'), null, ATTRIBUTES)
+      const written = await backend.write('a file', Buffer.from('contents'), null, { attributes: ATTRIBUTES })
       assert.deepEqual([written.permissions, written.mtime], [PERMISSIONS, MTIME])
       assert.deepEqual(await metadataOf('a file'), STORED)
       const { permissions, mtime, version } = await statOf(open(store), 'a file')
@@ -57,14 +57,16 @@ for (const type of ['s3', 'swift'] as const) {
     })
 
     it('are replaced with the contents', async () => {
-      const { version } = await backend.write('again', Buffer.from('1'), null, ATTRIBUTES)
-      await backend.write('again', Buffer.from('2'), version, { ...ATTRIBUTES, mode: 0o600, uid: null })
+      const { version } = await backend.write('again', Buffer.from('1'), null, { attributes: ATTRIBUTES })
+      await backend.write('again', Buffer.from('2'), version, {
+        attributes: { ...ATTRIBUTES, mode: 0o600, uid: null },
+      })
       assert.deepEqual(await metadataOf('again'), { mode: '33152', gid: '5678', mtime: STORED.mtime })
     })
 
     it('are written with an upload in parts', async () => {
       const data = randomBytes(2 * PART_BYTES + 1)
-      const writer = await backend.createWriter('parts', null, ATTRIBUTES)
+      const writer = await backend.createWriter('parts', null, { attributes: ATTRIBUTES })
       for (let at = 0; at < data.length; at += PART_BYTES)
         await writer.write(data.subarray(at, at + PART_BYTES))
       const written = await writer.close()
@@ -77,7 +79,7 @@ for (const type of ['s3', 'swift'] as const) {
 
     it('are written with an upload of nothing, and of little', async () => {
       for (const data of [Buffer.alloc(0), Buffer.from('little')]) {
-        const writer = await backend.createWriter(`of-${data.length}`, null, ATTRIBUTES)
+        const writer = await backend.createWriter(`of-${data.length}`, null, { attributes: ATTRIBUTES })
         if (data.length > 0) await writer.write(data)
         await writer.close()
         assert.deepEqual(await metadataOf(`of-${data.length}`), STORED)
@@ -86,7 +88,9 @@ for (const type of ['s3', 'swift'] as const) {
     })
 
     it('change without moving the contents', async () => {
-      const { version } = await backend.write('changed', randomBytes(100_000), null, ATTRIBUTES)
+      const { version } = await backend.write('changed', randomBytes(100_000), null, {
+        attributes: ATTRIBUTES,
+      })
       const changed = await backend.setAttributes('changed', 'file', { mode: 0o644, gid: 1 })
       assert.equal(changed.previousVersion, version)
       assert.deepEqual(changed.stat.permissions, { mode: 0o644, uid: 1234, gid: 1 })
@@ -96,7 +100,7 @@ for (const type of ['s3', 'swift'] as const) {
     })
 
     it('of an object from parts change, and its new version is told', async () => {
-      const writer = await backend.createWriter('from-parts', null, ATTRIBUTES)
+      const writer = await backend.createWriter('from-parts', null, { attributes: ATTRIBUTES })
       for (let part = 0; part < 2; part++) await writer.write(randomBytes(PART_BYTES, part))
       const { version } = await writer.close()
       const changed = await backend.setAttributes('from-parts', 'file', { uid: 9 })
@@ -130,10 +134,12 @@ for (const type of ['s3', 'swift'] as const) {
     })
 
     it('go along with a rename, and not with a copy that has its own', async () => {
-      await backend.write('moving', Buffer.from('x'), null, ATTRIBUTES)
+      await backend.write('moving', Buffer.from('x'), null, { attributes: ATTRIBUTES })
       await backend.rename('moving', 'moved', 'file')
       assert.deepEqual(await metadataOf('moved'), STORED)
-      const copy = await backend.copy('moved', 'copied', null, { ...ATTRIBUTES, mode: 0o600, uid: null })
+      const copy = await backend.copy('moved', 'copied', null, {
+        attributes: { ...ATTRIBUTES, mode: 0o600, uid: null },
+      })
       assert.deepEqual(copy.permissions, { mode: 0o600, uid: null, gid: 5678 })
       assert.deepEqual(await metadataOf('copied'), { mode: '33152', gid: '5678', mtime: STORED.mtime })
       assert.deepEqual((await statOf(backend, 'copied')).permissions, copy.permissions)
@@ -151,7 +157,7 @@ for (const type of ['s3', 'swift'] as const) {
 
     it('of a directory stay when its last entry goes', async () => {
       await backend.createDirectory('kept', ATTRIBUTES)
-      await backend.write('kept/only', Buffer.from('x'), null, ATTRIBUTES)
+      await backend.write('kept/only', Buffer.from('x'), null, { attributes: ATTRIBUTES })
       // A backend that has not seen the marker being made.
       await open(store).removeFile('kept/only')
       assert.deepEqual(await metadataOf('kept/'), { ...STORED, mode: '18921' })
@@ -161,7 +167,7 @@ for (const type of ['s3', 'swift'] as const) {
     it('of a whole tree go along with its rename', async () => {
       await backend.createDirectory('tree', ATTRIBUTES)
       await backend.createDirectory('tree/below', { ...ATTRIBUTES, uid: 1 })
-      await backend.write('tree/below/file', Buffer.from('x'), null, ATTRIBUTES)
+      await backend.write('tree/below/file', Buffer.from('x'), null, { attributes: ATTRIBUTES })
       await backend.rename('tree', 'grown', 'directory')
       assert.deepEqual((await statOf(backend, 'grown')).permissions, PERMISSIONS)
       assert.deepEqual((await statOf(backend, 'grown/below')).permissions, { ...PERMISSIONS, uid: 1 })
@@ -179,7 +185,7 @@ for (const type of ['s3', 'swift'] as const) {
     it('are not in listings, which say so', async () => {
       const entries = await backend.list('directory')
       assert.deepEqual(entries, [])
-      await backend.write('directory/entry', Buffer.from('x'), null, ATTRIBUTES)
+      await backend.write('directory/entry', Buffer.from('x'), null, { attributes: ATTRIBUTES })
       assert.deepEqual(await backend.list('directory'), [{ name: 'entry', kind: 'file', stat: null }])
       assert.deepEqual((await backend.stat('directory/entry', 'file'))?.permissions, PERMISSIONS)
       assert.equal((await backend.stat('directory', 'file'))?.kind, 'directory', 'a hint may be wrong')

@@ -220,9 +220,12 @@ describe(
 
     it('never appends twice', async () => {
       await other.create(`${root}/f`, 'one ')
+      const backend = connect()
+      const base = await backend.stat('f')
+      assert.ok(base !== null)
       toDataNode.setFault({ kind: 'reset', afterBytes: 1, on: { first: 1, last: 1 } })
       toDataNode.resetCounters()
-      await assert.rejects(connect().append('f', Buffer.from('two')), isErrno('EIO', true))
+      await assert.rejects(backend.append('f', Buffer.from('two'), base), isErrno('EIO', true))
       assert.equal(toDataNode.countRequests('POST'), 1)
       // The connection broke while the answer came: the append stands, or HDFS is still about to end it. Never is it there twice.
       assert.match((await other.read(`${root}/f`))?.toString() ?? '', /^one (two)?$/)

@@ -240,17 +240,18 @@ describe('HDFS', { skip: problem === null ? false : `NO HDFS TESTS: ${problem}` 
   it('appends, and sees what others append', async () => {
     const { backend, root } = await mounted()
     const data = randomBytes(2 * MIB + 100, 7)
-    const { version } = await backend.write('a', data.subarray(0, MIB), null)
-    const appended = await backend.append('a', data.subarray(MIB, 2 * MIB))
+    const written = await backend.write('a', data.subarray(0, MIB), null)
+    const { version } = written
+    const appended = await backend.append('a', data.subarray(MIB, 2 * MIB), written)
     assert.equal(appended.sizeBytes, 2 * MIB)
     assert.notEqual(appended.version, version)
     await assert.rejects(backend.read('a', 0, 10, version), isErrno('ESTALE'))
     await other.append(`${root}/a`, data.subarray(2 * MIB))
     const stat = await present(backend.stat('a'))
     assertSameBytes(await backend.read('a', 0, data.length, stat.version), data)
-    const last = await backend.append('a', Buffer.from('!'))
+    const last = await backend.append('a', Buffer.from('!'), stat)
     assert.equal(last.sizeBytes, data.length + 1)
-    await assert.rejects(backend.append('missing', Buffer.from('x')), isErrno('ENOENT'))
+    await assert.rejects(backend.append('missing', Buffer.from('x'), stat), isErrno('ENOENT'))
   })
 
   it('lists with attributes, without its own directory', async () => {
@@ -399,7 +400,7 @@ describe('HDFS', { skip: problem === null ? false : `NO HDFS TESTS: ${problem}` 
           (await backend.list('')).map((entry) => entry.name),
           [name],
         )
-        await backend.append(name, Buffer.from('!'))
+        await backend.append(name, Buffer.from('!'), await present(backend.stat(name)))
         assert.equal(await stored(name), `${data.toString()}!`)
         await backend.createDirectory(`d`)
         await backend.rename(name, `d/${name}`, 'file')
@@ -508,7 +509,10 @@ describe('HDFS', { skip: problem === null ? false : `NO HDFS TESTS: ${problem}` 
     await assert.rejects(backend.stat('f'), isErrno('EIO', true))
     await assert.rejects(backend.read('f', 0, 4, version), isErrno('EIO', true))
     await assert.rejects(backend.write('f', Buffer.from('x'), undefined), isErrno('EIO', true))
-    await assert.rejects(backend.append('f', Buffer.from('x')), isErrno('EIO', true))
+    await assert.rejects(
+      backend.append('f', Buffer.from('x'), { version, sizeBytes: 4 }),
+      isErrno('EIO', true),
+    )
     await assert.rejects(backend.rename('f', 'x', 'file'), isErrno('EIO', true))
     await assert.rejects(
       async () => {

@@ -1,5 +1,5 @@
 /** Backends that differ from real ones in a few ways. */
-import type { Backend, ExpectedVersion } from '../../src/backends/backend.js'
+import type { Backend, ExpectedVersion, ObjectStat } from '../../src/backends/backend.js'
 import { conflict } from '../../src/backends/objects/object-store.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 
@@ -29,6 +29,17 @@ export function withListedAttributes(backend: Backend): Backend {
   })
 }
 
+/** The file at `path`, or all files below the directory there. */
+async function filesAt(backend: Backend, path: string): Promise<[string, ObjectStat][]> {
+  const stat = await backend.stat(path)
+  if (stat === null) return []
+  if (stat.kind === 'file') return [[path, stat]]
+  const below = await Promise.all(
+    (await backend.list(path)).map(({ name }) => filesAt(backend, `${path}/${name}`)),
+  )
+  return below.flat()
+}
+
 /** The same backend, particular about versions, and its renames give what they move other ones, as copies of large objects in S3 do. */
 export function withChangingVersions(backend: Backend): Backend {
   const requireVersion = async (path: string, expected: ExpectedVersion): Promise<void> => {
@@ -37,7 +48,15 @@ export function withChangingVersions(backend: Backend): Backend {
     if ((stat?.version ?? null) !== expected) throw conflict(path, expected)
   }
   return withMembers(backend, {
-    copyChangesVersion: () => true,
+    rename: async (from, to, kind, options) => {
+      const before = await filesAt(backend, from)
+      await backend.rename(from, to, kind)
+      for (const [path, { version }] of before) {
+        const target = to + path.slice(from.length)
+        const stat = await backend.stat(target)
+        if (stat !== null) options?.moved?.({ from: path, to: target, previousVersion: version, stat })
+      }
+    },
     read: async (path, offset, lengthBytes, version) => {
       const stat = await backend.stat(path)
       if (stat === null) throw new StorageError('ENOENT', path)

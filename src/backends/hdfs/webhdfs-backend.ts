@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import {
   RESERVED_DIRECTORY,
+  type AppendBase,
+  type AttributesChanged,
   type Backend,
   type BackendCapabilities,
   type BackendWriter,
@@ -211,7 +213,7 @@ export class WebhdfsBackend implements Backend {
     }
   }
 
-  async append(path: string, data: Uint8Array): Promise<ObjectStat> {
+  async append(path: string, data: Uint8Array, _base: AppendBase): Promise<ObjectStat> {
     await this.client.append(this.absolute(path), data)
     const appended = await this.stat(path)
     if (appended === null) throw new StorageError('ESTALE', `${path}: gone right after it was appended to`)
@@ -271,12 +273,14 @@ export class WebhdfsBackend implements Backend {
     return status
   }
 
-  async setModificationTime(path: string, mtime: Timestamp): Promise<void> {
+  async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
     const milliseconds =
       mtime.seconds * MILLISECONDS_PER_SECOND + Math.floor(mtime.nanoseconds / NANOSECONDS_PER_MILLISECOND)
     // -1 means "as it is" to HDFS, and less is refused.
     if (milliseconds < 0) throw new StorageError('EINVAL', `${path}: HDFS keeps no times before 1970`)
+    const before = await this.requireStatus(path)
     await this.client.setModificationTime(this.absolute(path), milliseconds)
+    return { previousVersion: versionOf(before), stat: statOf(await this.requireStatus(path)) }
   }
 
   setAttributes(path: string): Promise<never> {

@@ -15,6 +15,7 @@ export class CircuitOpenError extends StorageError {
     super(last.errno, `not asked, since the store does not answer: ${last.message}`, {
       retryable: true,
       unanswered: true,
+      outcome: 'refused',
       cause: last,
     })
     this.name = 'CircuitOpenError'

@@ -2,7 +2,7 @@
 import { realpath } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
 import type { DirectoryEntry, ExpectedVersion, ObjectStat } from '../backend.js'
-import { storageAddon, type HostListing, type HostStat } from './native-addon.js'
+import { storageAddon, type HostListing, type HostStat } from '../native-addon.js'
 import { StorageError } from '../storage-error.js'
 
 /** `HostKind` of native/src/host_directory.h. */

@@ -3,6 +3,8 @@ import { randomUUID } from 'node:crypto'
 import type { Operator } from 'opendal'
 import {
   RESERVED_DIRECTORY,
+  type AppendBase,
+  type AttributesChanged,
   type Backend,
   type BackendCapabilities,
   type BackendWriter,
@@ -163,9 +165,9 @@ export class LocalDirectoryBackend implements Backend {
     await rm(this.hostPath(upload), { force: true }).catch(() => undefined)
   }
 
-  async append(path: string, data: Uint8Array): Promise<ObjectStat> {
+  async append(path: string, data: Uint8Array, base: AppendBase): Promise<ObjectStat> {
     await onHost(() => this.host.confine(path))
-    await this.data.append(path, data)
+    await this.data.append(path, data, base)
     const appended = await this.stat(path)
     if (appended === null) throw new StorageError('ESTALE', `${path}: gone right after it was appended to`)
     return appended
@@ -205,15 +207,19 @@ export class LocalDirectoryBackend implements Backend {
     })
   }
 
-  async setModificationTime(path: string, mtime: Timestamp): Promise<void> {
-    await onHost(async () => {
+  async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
+    return onHost(async () => {
       await this.host.confine(path)
+      const before = await this.host.stat(path)
       // Node takes seconds as a double and cuts it to whole microseconds: half a microsecond more, and the double's
       // own error can't cut one off.
       const microseconds = Math.round(mtime.nanoseconds / NANOSECONDS_PER_MICROSECOND)
       const fraction = microseconds === 0 ? 0 : (microseconds + 0.5) / MICROSECONDS_PER_SECOND
       const seconds = mtime.seconds + fraction
       await utimes(this.hostPath(path), seconds, seconds)
+      const stat = await this.host.stat(path)
+      if (stat === null) throw new StorageError('ENOENT', `${path}: gone`)
+      return { previousVersion: before?.version ?? '', stat }
     })
   }
 

@@ -1,5 +1,5 @@
 import type { Metadata, Operator } from 'opendal'
-import type { BackendWriter, EntryKind, ObjectStat, Timestamp } from '../backend.js'
+import type { AttributesChanged, BackendWriter, EntryKind, ObjectStat, Timestamp } from '../backend.js'
 import { OpendalBackend, PART_SIZE_BYTES } from '../opendal/opendal-backend.js'
 import { timestampNow } from '../timestamp.js'
 
@@ -102,8 +102,9 @@ export class MemoryBackend extends OpendalBackend {
     }
   }
 
-  override setModificationTime(path: string, mtime: Timestamp): Promise<void> {
+  override async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
     this.mtimes.set(path, mtime)
-    return Promise.resolve()
+    const stat = await this.statStored(path)
+    return { previousVersion: stat.version, stat }
   }
 }

@@ -118,11 +118,12 @@ export class NullBackend implements Backend {
     this.put(to, node)
   }
 
-  async setModificationTime(path: string, mtime: Timestamp): Promise<void> {
+  async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
     const node = this.find(path)
     if (node === undefined) return missing(path)
     node.mtime = mtime
-    await Promise.resolve()
+    const stat = await Promise.resolve(statOf(node))
+    return { previousVersion: stat.version, stat }
   }
 
   setAttributes(path: string): Promise<AttributesChanged> {

@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto'
-import type { Entry, Metadata, WriteOptions } from 'opendal'
-import type { DirectoryEntry, EntryKind, ExpectedVersion, FileAttributes, ObjectStat } from '../backend.js'
+import type { Entry, Metadata, WriteOptions as Condition } from 'opendal'
+import type {
+  DirectoryEntry,
+  EntryKind,
+  ExpectedVersion,
+  FileAttributes,
+  ObjectStat,
+  RenameOptions,
+  WriteOptions,
+} from '../backend.js'
 
 import { DirectoryMarkers } from './directory-markers.js'
 import { conflict, DIRECTORY, SMALL_LISTING_ENTRIES } from './object-store.js'
@@ -133,14 +141,14 @@ export class ObjectStoreBackend extends SharedStoreBackend {
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: WriteOptions,
   ): Promise<ObjectStat> {
     const wasQuoted = this.quotesEtags
     try {
-      return await super.write(path, data, expected, attributes)
+      return await super.write(path, data, expected, options)
     } catch (error) {
       if (!(error instanceof StorageError) || error.errno !== 'ESTALE' || expected === undefined) throw error
-      return this.resolveConflict(path, data, expected, attributes, wasQuoted)
+      return this.resolveConflict(path, data, expected, options, wasQuoted)
     }
   }
 
@@ -149,17 +157,17 @@ export class ObjectStoreBackend extends SharedStoreBackend {
     path: string,
     data: Uint8Array,
     expected: string | null,
-    attributes: FileAttributes | undefined,
+    options: WriteOptions | undefined,
     wasQuoted: boolean,
   ): Promise<ObjectStat> {
     const present = await this.statExactly(objectPath(path))
     if (present?.version === etagOfBytes(data)) return present
     if (present === null || present.version !== expected || !wasQuoted) throw conflict(path, expected)
     this.quotesEtags = false
-    return super.write(path, data, expected, attributes)
+    return super.write(path, data, expected, options)
   }
 
-  protected override conditionOf(expected: ExpectedVersion): WriteOptions {
+  protected override conditionOf(expected: ExpectedVersion): Condition {
     const condition = super.conditionOf(expected)
     const { ifMatch } = condition
     return ifMatch === undefined || this.quotesEtags ? condition : { ifMatch: ifMatch.slice(1, -1) }
@@ -181,12 +189,12 @@ export class ObjectStoreBackend extends SharedStoreBackend {
     await super.removeFile(path)
   }
 
-  override async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+  override async rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void> {
     if (kind === 'file' && (await this.statExactly(objectPath(from))) === null) {
       throw new StorageError('ENOENT', `${from}: not there`)
     }
     await this.markers.keepParent(from)
     this.markers.forgetTree(from)
-    await super.rename(from, to, kind)
+    await super.rename(from, to, kind, options)
   }
 }

@@ -8,11 +8,15 @@ import {
   type BackendWriter,
   type DirectoryEntry,
   type EntryKind,
+  type AppendBase,
+  type CopyOptions,
   type ExpectedVersion,
   type FileAttributes,
   type ObjectStat,
+  type RenameOptions,
   type StorageUsage,
   type Timestamp,
+  type WriteOptions as BackendWriteOptions,
 } from '../backend.js'
 import { forEachConcurrently } from '../concurrency.js'
 import { asDisposable } from '../disposable.js'
@@ -208,12 +212,14 @@ export class OpendalBackend implements Backend {
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: BackendWriteOptions,
   ): Promise<ObjectStat> {
-    const options = { ...this.conditionOf(expected), ...this.metadataOf(attributes) }
     let metadata: Metadata
     try {
-      metadata = await this.operator.write(objectPath(path), asBuffer(data), options)
+      metadata = await this.operator.write(objectPath(path), asBuffer(data), {
+        ...this.conditionOf(expected),
+        ...this.metadataOf(options?.attributes),
+      })
     } catch (error) {
       throw toStorageError(error)
     }
@@ -239,7 +245,7 @@ export class OpendalBackend implements Backend {
   async createWriter(
     path: string,
     expected: ExpectedVersion,
-    _attributes?: FileAttributes,
+    _options?: BackendWriteOptions,
   ): Promise<BackendWriter> {
     const writer = await this.createWriterOf(path, expected)
     return new OpendalWriter(
@@ -258,7 +264,7 @@ export class OpendalBackend implements Backend {
     }
   }
 
-  async append(path: string, data: Uint8Array): Promise<ObjectStat> {
+  async append(path: string, data: Uint8Array, _base: AppendBase): Promise<ObjectStat> {
     try {
       await this.operator.write(objectPath(path), asBuffer(data), { append: true })
     } catch (error) {
@@ -298,12 +304,17 @@ export class OpendalBackend implements Backend {
     }
   }
 
-  async rename(from: string, to: string, kind: EntryKind): Promise<void> {
-    if (kind === 'file') await this.renameFile(from, to)
-    else await this.renameTree(from, to)
+  async rename(from: string, to: string, kind: EntryKind, options: RenameOptions = {}): Promise<void> {
+    if (kind === 'file') await this.renameFile(from, to, options)
+    else await this.renameTree(from, to, options)
   }
 
-  private async renameFile(from: string, to: string): Promise<void> {
+  /** Whether a copy of an object of this version has another one. */
+  protected copyChangesVersion(_version: string): boolean {
+    return false
+  }
+
+  private async renameFile(from: string, to: string, { version, moved }: RenameOptions): Promise<void> {
     try {
       if (this.canRename) {
         await this.operator.rename(objectPath(from), objectPath(to))
@@ -311,6 +322,8 @@ export class OpendalBackend implements Backend {
       }
       if (this.canCopy) await this.copyObject(from, to)
       else await this.copyThrough(from, to)
+      if (moved !== undefined && version !== undefined && this.copyChangesVersion(version))
+        moved({ from, to, previousVersion: version, stat: await this.statStored(to) })
       await this.operator.delete(objectPath(from))
     } catch (error) {
       throw toStorageError(error)
@@ -326,7 +339,7 @@ export class OpendalBackend implements Backend {
     from: string,
     to: string,
     _expected: ExpectedVersion,
-    _attributes?: FileAttributes,
+    _options?: CopyOptions,
   ): Promise<ObjectStat> {
     try {
       await this.copyObject(from, to)
@@ -361,14 +374,15 @@ export class OpendalBackend implements Backend {
   }
 
   /** Every key below `from`, one after the other's copy stands; a repeated call after a failure goes on with what is left. */
-  private async renameTree(from: string, to: string): Promise<void> {
+  private async renameTree(from: string, to: string, options: RenameOptions): Promise<void> {
     await this.createDirectoryLike(from, to)
     const entries = await this.list(from)
-    await forEachConcurrently(entries, TREE_CONCURRENCY, async ({ name, kind }) => {
-      if (kind === 'file') await this.renameFile(`${from}/${name}`, `${to}/${name}`)
+    await forEachConcurrently(entries, TREE_CONCURRENCY, async ({ name, kind, stat }) => {
+      const file = { moved: options.moved, version: stat?.version }
+      if (kind === 'file') await this.renameFile(`${from}/${name}`, `${to}/${name}`, file)
     })
     for (const { name, kind } of entries) {
-      if (kind === 'directory') await this.renameTree(`${from}/${name}`, `${to}/${name}`)
+      if (kind === 'directory') await this.renameTree(`${from}/${name}`, `${to}/${name}`, options)
     }
     await this.removeDirectory(from)
   }
@@ -378,7 +392,7 @@ export class OpendalBackend implements Backend {
     return this.createDirectory(to)
   }
 
-  setModificationTime(path: string, _mtime: Timestamp): Promise<void> {
+  setModificationTime(path: string, _mtime: Timestamp): Promise<AttributesChanged> {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
   }
 

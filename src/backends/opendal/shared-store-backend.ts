@@ -3,8 +3,9 @@ import type {
   BackendCapabilities,
   BackendWriter,
   ExpectedVersion,
-  FileAttributes,
+  CopyOptions,
   ObjectStat,
+  WriteOptions,
 } from '../backend.js'
 import { asDisposable } from '../disposable.js'
 import { conflict } from '../objects/object-store.js'
@@ -57,11 +58,11 @@ export class SharedStoreBackend extends OpendalBackend {
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: WriteOptions,
   ): Promise<ObjectStat> {
     const isConditional = Object.keys(this.conditionOf(expected)).length > 0
     if (!isConditional) await this.requireVersion(path, expected)
-    return super.write(path, data, expected, attributes)
+    return super.write(path, data, expected, options)
   }
 
   /** Servers ignore the conditions of uploads in parts, so the object is looked at right before the upload becomes visible. */
@@ -81,14 +82,14 @@ export class SharedStoreBackend extends OpendalBackend {
     from: string,
     to: string,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: CopyOptions,
   ): Promise<ObjectStat> {
     await this.requireVersion(to, expected)
-    return super.copy(from, to, expected, attributes)
+    return super.copy(from, to, expected, options)
   }
 
   /** A moved object is a copy, and few services say that those keep their etags. */
-  copyChangesVersion(_version: string): boolean {
+  protected override copyChangesVersion(_version: string): boolean {
     return true
   }
 

@@ -1,16 +1,18 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Metadata as OpendalMetadata, Operator, WriteOptions } from 'opendal'
+import type { Metadata as OpendalMetadata, Operator, WriteOptions as ObjectOptions } from 'opendal'
 import {
   RESERVED_DIRECTORY,
   type AttributeChanges,
   type AttributesChanged,
   type BackendWriter,
+  type CopyOptions,
   type DirectoryEntry,
   type EntryKind,
   type ExpectedVersion,
   type FileAttributes,
   type ObjectStat,
   type Timestamp,
+  type WriteOptions,
 } from '../backend.js'
 import {
   changeMetadata,
@@ -147,7 +149,7 @@ export class S3Backend extends ObjectStoreBackend {
     return [...entries.values()]
   }
 
-  protected override metadataOf(attributes: FileAttributes | undefined): WriteOptions {
+  protected override metadataOf(attributes: FileAttributes | undefined): ObjectOptions {
     return attributes === undefined ? {} : { userMetadata: encodeAttributes(attributes, 'file') }
   }
 
@@ -155,24 +157,26 @@ export class S3Backend extends ObjectStoreBackend {
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: WriteOptions,
   ): Promise<ObjectStat> {
-    const stat = await super.write(path, data, expected, attributes)
+    const stat = await super.write(path, data, expected, options)
+    const attributes = options?.attributes
     return attributes === undefined ? stat : storedStat(data.byteLength, stat.version, attributes)
   }
 
   override createWriter(
     path: string,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: WriteOptions,
   ): Promise<BackendWriter> {
+    const attributes = options?.attributes
     const headers =
       attributes === undefined ? {} : metadataHeaders(encodeAttributes(attributes, 'file'), METADATA_PREFIX)
     return Promise.resolve(
       new S3Upload(this.client, this.client.keyOf(path), headers, attributes, this.partBudget, {
         // Servers ignore the conditions of uploads in parts, so the object is looked at right before.
         requireExpected: () => this.requireVersion(path, expected),
-        writeWhole: (data) => this.write(path, data, expected, attributes),
+        writeWhole: (data) => this.write(path, data, expected, options),
       }),
     )
   }
@@ -265,8 +269,9 @@ export class S3Backend extends ObjectStoreBackend {
     from: string,
     to: string,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: CopyOptions,
   ): Promise<ObjectStat> {
+    const attributes = options?.attributes
     if (attributes === undefined) return super.copy(from, to, expected)
     await this.requireVersion(to, expected)
     const head = await this.requireHead(from)
@@ -349,7 +354,7 @@ export class S3Backend extends ObjectStoreBackend {
   }
 
   /** The etag of an upload in parts tells their number behind a "-"; a copy by one request has a plain one. Ceph keeps it. */
-  override copyChangesVersion(version: string): boolean {
+  protected override copyChangesVersion(version: string): boolean {
     return version.includes('-')
   }
 

@@ -6,6 +6,7 @@ import {
   type Backend,
   type BackendCapabilities,
   type BackendWriter,
+  type CopyOptions,
   type DirectoryEntry,
   type EntryKind,
   type ExpectedVersion,
@@ -13,6 +14,7 @@ import {
   type ObjectStat,
   type StorageUsage,
   type Timestamp,
+  type WriteOptions,
 } from '../backend.js'
 import { forEachConcurrently } from '../concurrency.js'
 import { copyTimeMs } from '../objects/copy-time.js'
@@ -214,8 +216,9 @@ export class SwiftBackend implements Backend {
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: WriteOptions,
   ): Promise<ObjectStat> {
+    const attributes = options?.attributes
     if (expected === null) return this.writeNew(path, data, attributes)
     await this.requireVersion(path, expected)
     return this.put(path, data, {}, attributes)
@@ -265,9 +268,10 @@ export class SwiftBackend implements Backend {
     if (present !== expected) throw conflict(path, expected)
   }
 
-  createWriter(path: string, expected: ExpectedVersion, attributes?: FileAttributes): Promise<BackendWriter> {
+  createWriter(path: string, expected: ExpectedVersion, options?: WriteOptions): Promise<BackendWriter> {
+    const attributes = options?.attributes
     const publish = async (manifest: string | null, sizeBytes: number): Promise<ObjectStat> => {
-      if (manifest === null) return this.write(path, EMPTY, expected, attributes)
+      if (manifest === null) return this.write(path, EMPTY, expected, options)
       await this.requireVersion(path, expected)
       const headers = {
         // The parts' expiry must not become the object's.
@@ -301,8 +305,9 @@ export class SwiftBackend implements Backend {
     from: string,
     to: string,
     expected: ExpectedVersion,
-    attributes?: FileAttributes,
+    options?: CopyOptions,
   ): Promise<ObjectStat> {
+    const attributes = options?.attributes
     const head = await this.head(from)
     if (head === null) throw new StorageError('ENOENT', `${from}: not there`)
     if (isLargeObject(head)) {
@@ -438,7 +443,7 @@ export class SwiftBackend implements Backend {
     return { previousVersion: stat.version, stat: withAttributes(stat, attributes) }
   }
 
-  setModificationTime(path: string, _mtime: Timestamp): Promise<void> {
+  setModificationTime(path: string, _mtime: Timestamp): Promise<AttributesChanged> {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
   }
 

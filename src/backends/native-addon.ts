@@ -4,7 +4,7 @@
  */
 import bindings from 'bindings'
 import { fileURLToPath } from 'node:url'
-import type { ExpectedVersion } from '../backend.js'
+import type { ExpectedVersion } from './backend.js'
 
 /** `HostStat` of `native/src/host_directory.h`. */
 export interface HostStat {
