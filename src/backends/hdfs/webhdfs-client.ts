@@ -195,7 +195,7 @@ export class WebhdfsClient {
    */
   async discard(path: string): Promise<void> {
     try {
-      await this.askOnce(deleteCall(path), 0)
+      await this.askOnce(deleteCall(path), false)
       this.leftovers.delete(path)
     } catch {
       if (this.leftovers.size < MAX_LEFTOVERS) this.leftovers.add(path)
@@ -273,14 +273,14 @@ export class WebhdfsClient {
 
   /** A request that the NameNode answers itself. All of them may be sent again. */
   private ask(call: NameNodeCall): Promise<Reply> {
-    return this.connections.retrying((tries) => this.askOnce(call, tries))
+    return this.connections.retrying((mayBeDone) => this.askOnce(call, mayBeDone))
   }
 
-  private async askOnce(call: NameNodeCall, tries: number): Promise<Reply> {
+  private async askOnce(call: NameNodeCall, isRepeated: boolean): Promise<Reply> {
     const httpCall = this.httpCall(call, MAX_ANSWER_BYTES)
     const answer = await this.toNameNode(httpCall)
     if (answer.status !== 200) throw refusal(placeOf(httpCall), answer)
-    return { ...answer, isRepeated: tries > 0 }
+    return { ...answer, isRepeated }
   }
 
   /** The request that the NameNode names for the data of `call`. */

@@ -1,5 +1,5 @@
 import type { HttpResponse } from '../http/http-connection.js'
-import { HttpError, type Meaning } from '../http/http-error.js'
+import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 300
@@ -85,7 +85,10 @@ export function refusal(place: string, { status, body }: HttpResponse): HttpErro
       retryable: isServerFault,
       again: isServerFault,
     }
-    return new HttpError(meaning, `${place}: HTTP status ${status}, and not in WebHDFS's words`)
+    return new HttpError(
+      { outcome: outcomeOfStatus(status), ...meaning },
+      `${place}: HTTP status ${status}, and not in WebHDFS's words`,
+    )
   }
   const { exception, message } = remote
   return new HttpError(meaningOf(status, exception, message), `${place}: ${exception}: ${message}`)
@@ -99,7 +102,7 @@ function meaningOf(status: number, exception: string, message: string): Meaning 
   for (const [name, meaning] of Object.entries(MEANING_OF_EXCEPTION))
     if (message.includes(name)) return meaning
   if (status === 401) return { errno: 'EACCES', retryable: true }
-  return { errno: 'EIO', retryable: true, again: status >= 500 }
+  return { errno: 'EIO', retryable: true, again: status >= 500, outcome: outcomeOfStatus(status) }
 }
 
 function remoteException(body: Uint8Array): { exception: string; message: string } | null {

@@ -63,7 +63,7 @@ export class HttpConnections {
   onRetry: () => void = () => undefined
 
   /** Run `work`, which sends a request, again after a failure that may pass: see {@link withRetries}. */
-  retrying<T>(work: (tries: number) => Promise<T>): Promise<T> {
+  retrying<T>(work: (mayBeDone: boolean) => Promise<T>): Promise<T> {
     return withRetries(work, () => {
       this.onRetry()
     })

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { StorageError, type ErrnoName } from '../storage-error.js'
+import { StorageError, type ErrnoName, type FailedOutcome } from '../storage-error.js'
 
 /** Tries after the first: as the operators of other services have. */
 const RETRY_TIMES = 2
@@ -15,13 +15,24 @@ export interface Meaning {
   /** Try again at once, after a pause. */
   readonly again?: boolean
   readonly unanswered?: boolean
+  /** Default: unknown where nobody answered, else refused. */
+  readonly outcome?: FailedOutcome
+}
+
+/** Failed on the way, at a server behind the one that answers, or too late: it may have been done all the same. */
+const UNKNOWN_STATUSES: ReadonlySet<number> = new Set([500, 502, 504])
+
+/** What became of a request that was answered with this status, which is none that was asked for. */
+export function outcomeOfStatus(status: number): FailedOutcome {
+  return UNKNOWN_STATUSES.has(status) ? 'unknown' : 'refused'
 }
 
 /** An HTTP request that failed: refused, or without an answer. */
 export class HttpError extends StorageError {
   /** Worth another try at once. */
   readonly again: boolean
-  /** Not the first try failed so: an earlier one may have been done without our hearing of it. */
+  declare outcome: FailedOutcome
+  /** An earlier try may have been done without our hearing of it: whatever this one was told, what became of the call is unknown. */
   isRepeated = false
 
   constructor(meaning: Meaning, message: string, cause?: unknown) {
@@ -31,12 +42,20 @@ export class HttpError extends StorageError {
   }
 }
 
+/** There was no connection, so nothing was sent. */
+const UNSENT_CODES: ReadonlySet<string | undefined> = new Set([
+  ...['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'EMFILE'],
+  ...['CERT_HAS_EXPIRED', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN'],
+  ...['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'ERR_TLS_CERT_ALTNAME_INVALID'],
+])
+
 /** No answer: the connection failed. `place` must not hold the query, which may have a token. */
 export function connectionError(place: string, error: unknown): HttpError {
   const { code, message } = error as NodeJS.ErrnoException
   // An error of several addresses (localhost as ::1 and 127.0.0.1) has no message of its own.
   const reason = message === '' ? (code ?? 'no connection') : message
-  const meaning: Meaning = { errno: 'EIO', retryable: true, again: true, unanswered: true }
+  const outcome = UNSENT_CODES.has(code) ? 'refused' : 'unknown'
+  const meaning: Meaning = { errno: 'EIO', retryable: true, again: true, unanswered: true, outcome }
   return new HttpError(meaning, `${place}: ${reason}`, error)
 }
 
@@ -45,14 +64,23 @@ export function timeoutError(place: string, timeoutMs: number): HttpError {
   return new HttpError({ errno: 'ETIMEDOUT', retryable: true, again: true, unanswered: true }, message)
 }
 
-/** Run `work` again after a failure that may pass, unless it took all tries. `tries`: those before this one. `onRetry` is told before each but the first. */
-export async function withRetries<T>(work: (tries: number) => Promise<T>, onRetry: () => void): Promise<T> {
+/**
+ * Run `work` again after a failure that may pass, unless it took all tries. `mayBeDone`: an earlier try may have been done
+ * without our hearing of it. `onRetry` is told before each but the first.
+ */
+export async function withRetries<T>(
+  work: (mayBeDone: boolean) => Promise<T>,
+  onRetry: () => void,
+): Promise<T> {
+  let mayBeDone = false
   for (let tries = 0; ; tries++) {
     try {
-      return await work(tries)
+      return await work(mayBeDone)
     } catch (error) {
       if (!(error instanceof HttpError)) throw error
-      error.isRepeated = tries > 0
+      error.isRepeated = mayBeDone
+      mayBeDone ||= error.outcome === 'unknown'
+      if (mayBeDone) error.outcome = 'unknown'
       if (!error.again || tries === RETRY_TIMES) throw error
     }
     // Not all at once after a failure that hit all.

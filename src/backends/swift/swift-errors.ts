@@ -1,5 +1,5 @@
 import type { HttpResponse } from '../http/http-connection.js'
-import { HttpError, type Meaning } from '../http/http-error.js'
+import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 200
@@ -52,7 +52,8 @@ export function swiftError(what: string, { status, body }: HttpResponse): SwiftE
     .replace(/\s+/g, ' ')
     .trim()
     .slice(0, MAX_REASON_CHARACTERS)
-  return new SwiftError(status, meaningOf(status, text), `${what}: ${status}${text === '' ? '' : ` ${text}`}`)
+  const meaning = { outcome: outcomeOfStatus(status), ...meaningOf(status, text) }
+  return new SwiftError(status, meaning, `${what}: ${status}${text === '' ? '' : ` ${text}`}`)
 }
 
 function meaningOf(status: number, text: string): Meaning {

@@ -1,7 +1,7 @@
 /** Requests to a web server past OpenDAL, with the options of its services `http` and `webdav`. */
 import type { EntryKind, ObjectStat } from '../backend.js'
 import { HttpConnections, placeOf, type HttpRequest, type HttpResponse } from '../http/http-connection.js'
-import { HttpError, type Meaning } from '../http/http-error.js'
+import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { DIRECTORY } from '../objects/object-store.js'
 import { StorageError } from '../storage-error.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
@@ -135,5 +135,8 @@ function refusal(request: HttpRequest, { status, body }: HttpResponse): HttpErro
     .slice(0, MAX_REASON_CHARACTERS)
   const isServerFault = status >= 500
   const meaning = MEANINGS[status] ?? { errno: 'EIO', retryable: isServerFault, again: isServerFault }
-  return new HttpError(meaning, `${placeOf(request)}: ${status} ${text}`)
+  return new HttpError(
+    { outcome: outcomeOfStatus(status), ...meaning },
+    `${placeOf(request)}: ${status} ${text}`,
+  )
 }
