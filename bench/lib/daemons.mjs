@@ -63,9 +63,17 @@ export function startRustVirtiofsd(directory, work, threads, name = 'virtiofsd-r
  * @param {readonly string[]} settings lines for [ovfsd_settings], to measure another setting
  * @param {string} name how the results call it
  * @param {readonly string[]} nodeArguments for Node.js itself, to profile it
+ * @param {string} checkout the built checkout whose daemon it is; this one's if left out
  * @returns {Promise<RunningDaemon>}
  */
-export function startOvfsd(profile, work, settings = [], name = 'ovfsd', nodeArguments = []) {
+export function startOvfsd(
+  profile,
+  work,
+  settings = [],
+  name = 'ovfsd',
+  nodeArguments = [],
+  checkout = inRoot(),
+) {
   const socket = path.join(work, `${name}.sock`)
   const config = path.join(work, `${name}.toml`)
   const lines = [
@@ -77,7 +85,7 @@ export function startOvfsd(profile, work, settings = [], name = 'ovfsd', nodeArg
     ...Object.entries(profile).map(([key, value]) => `${key} = ${JSON.stringify(value)}`),
   ]
   writeFileSync(config, `${lines.join('\n')}\n`, { mode: 0o600 })
-  return startConfigured(name, socket, config, OVFSD_MOUNT_POINT, nodeArguments)
+  return startConfigured(name, socket, config, OVFSD_MOUNT_POINT, nodeArguments, checkout)
 }
 
 /**
@@ -85,8 +93,8 @@ export function startOvfsd(profile, work, settings = [], name = 'ovfsd', nodeArg
  * @param {string} base the directory of its tree that is measured
  * @returns {Promise<RunningDaemon>}
  */
-export function startConfigured(name, socket, config, base = '', nodeArguments = []) {
-  const main = inRoot('dist/src/cli/main.js')
+export function startConfigured(name, socket, config, base = '', nodeArguments = [], checkout = inRoot()) {
+  const main = path.join(checkout, 'dist/src/cli/main.js')
   return start(name, socket, base, process.execPath, [...nodeArguments, main, `--config-file=${config}`])
 }
 

@@ -13,14 +13,20 @@ const DAEMONS = {
   'virtiofsd-rs': { problem: ensureRustVirtiofsd, start: startPeer(startRustVirtiofsd) },
 }
 
+const isOvfsd = (name) => name.startsWith('ovfsd')
+
 export const LOCAL_DAEMONS = Object.keys(DAEMONS)
 /** Write-back changes only what is made: it is compared where that is. */
 export const USUAL_DAEMONS = LOCAL_DAEMONS.filter((name) => name !== 'ovfsd-write-back')
 
 function startOvfsdOn(type, own = []) {
-  return (name, directory, work, { setting }) =>
-    startOvfsd({ type, root: directory }, work, [...own, ...setting], name)
+  return (name, directory, work, { setting }, checkout) =>
+    startOvfsd({ type, root: directory }, work, [...own, ...setting], name, [], checkout)
 }
+
+/** How the results call a daemon of `--before`'s checkout. */
+export const beforeName = (name) => `before-${name}`
+export const isBefore = (name) => name.startsWith('before-')
 
 function startPeer(start) {
   return (name, directory, work, options) =>
@@ -43,11 +49,16 @@ export async function startLocalDaemons(options, directory, work, resources) {
   if (unknown !== undefined)
     throw new SetupError(`no such daemon: ${unknown} (there are ${LOCAL_DAEMONS.join(', ')})`, 2)
   const daemons = []
-  for (const name of LOCAL_DAEMONS.filter((known) => wanted.includes(known))) {
+  const isWanted = (name) => wanted.includes(name) && (options.before === undefined || isOvfsd(name))
+  for (const name of LOCAL_DAEMONS.filter(isWanted)) {
     const { problem, start } = DAEMONS[name]
     const why = (await problem?.()) ?? null
     if (why === null) {
       daemons.push(resources.add(await start(name, directory, work, options), ({ stop }) => stop()))
+      if (options.before === undefined) continue
+      const checkout = path.resolve(options.before)
+      const before = await start(beforeName(name), directory, work, options, checkout)
+      daemons.push(resources.add(before, ({ stop }) => stop()))
     } else {
       say(`${name} is left out: ${why}`)
     }

@@ -25,6 +25,7 @@ const USAGE = `usage: npm run bench -- [local] [options]
   --json FILE           where the results go (default: bench/build/results/DATE.json)
   --daemons D,D         only these daemons: ${LOCAL_DAEMONS.join(', ')} (default: all but ovfsd-write-back)
   --virtiofsd-threads N --thread-pool-size of both virtiofsds (default 0)
+  --before DIR          beside the ovfsd of this other checkout, which is built, in place of the peers
   --setting 'K = V'     a line for ovfsd's [ovfsd_settings]; may be repeated
   --daemon-socket PATH  measure the daemon that listens there, and start none
   --base DIR            with --daemon-socket: work below this directory of its root
@@ -47,6 +48,7 @@ function parse(args) {
         json: string,
         'virtiofsd-threads': { ...string, default: '0' },
         daemons: { ...string, default: USUAL_DAEMONS.join(',') },
+        before: string,
         setting: { ...string, multiple: true, default: [] },
         'daemon-socket': string,
         base: { ...string, default: '' },

@@ -5,6 +5,7 @@ import os from 'node:os'
 import { inRoot } from '../../scripts/lib/paths.mjs'
 import { RUST_VIRTIOFSD, rustVirtiofsdEnvironment } from '../../scripts/lib/rust-virtiofsd.mjs'
 import { VIRTIOFSD } from './daemons.mjs'
+import { beforeName, isBefore } from './local-daemons.mjs'
 
 /**
  * One line of ovfs-bench.
@@ -59,6 +60,12 @@ export function median(values) {
  */
 export function compare(samples, targets) {
   const isOurs = (name) => name.startsWith('ovfsd')
+  // With an earlier build in their place there are no other peers: each way is compared with itself.
+  if (targets.some(isBefore))
+    return targets.filter(isOurs).map((name) => {
+      const pair = [name, beforeName(name)]
+      return { targets: pair, rows: summarize(samples, pair) }
+    })
   const peers = targets.filter((name) => !isOurs(name))
   const ours = targets.filter(isOurs)
   const sets = ours.length === 0 ? [peers] : ours.map((name) => [name, ...peers])

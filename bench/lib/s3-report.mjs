@@ -3,10 +3,11 @@ import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { peerEnvironment, RCLONE, S3FS } from '../../scripts/lib/bench-peers.mjs'
 import { packagesRoot } from '../../scripts/lib/servers.mjs'
+import { isBefore } from './local-daemons.mjs'
 import { markdownTable, median, medianRatio } from './report.mjs'
 
 /** Every target of a table's columns; ovfsd with write-back stands in ovfsd's column. */
-const COLUMNS = ['ovfsd', 's3fs', 'rclone', 'raw', 'raw-new']
+const COLUMNS = ['ovfsd', 's3fs', 'rclone', 'raw', 'raw-new', 'before']
 
 /**
  * Rates by target (bytes or files a second), and as ratios the medians of the rounds' ratios: all of a round met the same
@@ -26,7 +27,7 @@ export function summarizeS3(works, samples) {
     const ratioTo = (targets) => medianRatio(rounds, rateIn, work.ovfsd, targets)
     const rates = {}
     for (const target of [work.ovfsd, ...work.peers, ...(work.raw ?? [])]) {
-      const column = target === work.ovfsd ? 'ovfsd' : target
+      const column = columnOf(target, work)
       rates[column] = median(rounds.map((round) => rateIn(target, round)).filter((rate) => rate !== null))
     }
     const { name, title, unit, goals, limit } = work
@@ -38,9 +39,14 @@ export function summarizeS3(works, samples) {
       limit,
       rates,
       toPeers: ratioTo(work.peers),
-      toRaw: work.raw ? ratioTo(work.raw.slice(-1)) : null,
+      toRaw: work.raw?.length > 0 ? ratioTo(work.raw.slice(-1)) : null,
     }
   })
+}
+
+function columnOf(target, { ovfsd }) {
+  if (isBefore(target)) return 'before'
+  return target === ovfsd ? 'ovfsd' : target
 }
 
 export function s3Table(rows) {

@@ -12,6 +12,7 @@ import { setUp } from '../../scripts/setup.mjs'
 import { startOvfsd, virtiofsdProblem } from './daemons.mjs'
 import { startPeer } from './fuse-peers.mjs'
 import { buildGenerator, Generator } from './generator.mjs'
+import { beforeName, isBefore } from './local-daemons.mjs'
 import { machine, versions } from './report.mjs'
 import { inOwnMountNamespace, withResources } from './resources.mjs'
 import { BucketObjects } from './s3-objects.mjs'
@@ -26,6 +27,7 @@ const USAGE = `usage: npm run bench -- s3 [options]
   --files N             small files (default 500)
   --entries N           entries of the directory whose listing's requests are counted (default 10000)
   --no-peers            ovfsd and the binding alone
+  --before DIR          beside the ovfsd of this other checkout, which is built, in place of the peers
   --virtiofsd-threads N --thread-pool-size of the peers' virtiofsd (default 0, as is virtiofsd's own)
   --setting 'K = V'     a line for ovfsd's [ovfsd_settings]; may be repeated
   --profile DIR         ovfsd writes CPU profiles there when it ends
@@ -53,6 +55,7 @@ function parse(args) {
         entries: number(10_000),
         'virtiofsd-threads': number(0),
         'no-peers': boolean,
+        before: string,
         setting: { ...string, multiple: true, default: [] },
         profile: string,
         json: string,
@@ -89,7 +92,7 @@ export async function benchS3(args) {
   await setUp('build')
   await buildGenerator()
   await ensureServerPackages()
-  if (!options['no-peers']) await ensureBenchPeers()
+  if (needsPeers(options)) await ensureBenchPeers()
   const loadBefore = os.loadavg()
   const results = await withResources((resources) => measureAll(options, resources))
   return report(options, results, loadBefore)
@@ -120,11 +123,14 @@ async function measureAll(options, resources) {
   return { works, samples, requests }
 }
 
-/** Without peers, only ovfsd and the binding. */
-function worksOf({ names, 'no-peers': alone }) {
-  return S3_WORKS.filter(({ name }) => names.includes(name)).map((work) =>
-    alone ? { ...work, peers: [] } : work,
-  )
+const needsPeers = (options) => !options['no-peers'] && options.before === undefined
+
+/** Without peers, only ovfsd and the binding; with another checkout only ovfsd and its. */
+function worksOf({ names, 'no-peers': alone, before }) {
+  return S3_WORKS.filter(({ name }) => names.includes(name)).map((work) => {
+    if (before !== undefined) return { ...work, peers: [beforeName(work.ovfsd)], raw: [] }
+    return alone ? { ...work, peers: [] } : work
+  })
 }
 
 function s3Options({ endpoint, bucket, region, accessKeyId, secretAccessKey }) {
@@ -138,9 +144,17 @@ async function startTarget(name, options, access, work, resources) {
   if (name === 's3fs' || name === 'rclone') {
     return startPeer(name, access, work, Number(options['virtiofsd-threads']), resources)
   }
-  const settings = [...options.setting, ...(name === 'ovfsd-wb' ? [WRITE_BACK] : [])]
+  const settings = [...options.setting, ...(name.endsWith('ovfsd-wb') ? [WRITE_BACK] : [])]
+  const checkout = isBefore(name) ? path.resolve(options.before) : undefined
   const profile = options.profile ? ['--cpu-prof', `--cpu-prof-dir=${path.resolve(options.profile)}`] : []
-  const daemon = await startOvfsd({ type: 's3', ...s3Options(access) }, work, settings, name, profile)
+  const daemon = await startOvfsd(
+    { type: 's3', ...s3Options(access) },
+    work,
+    settings,
+    name,
+    profile,
+    checkout,
+  )
   return resources.add(daemon, ({ stop }) => stop())
 }
 
@@ -181,7 +195,7 @@ function describe({ unit }, { seconds, items, bytes, error }) {
 async function measureRequests(options, access, work, resources) {
   const { startFaultProxy } = await import('../../dist/test/servers/fault-proxy.js')
   const directory = countingDirectory(work)
-  const targets = options['no-peers'] ? ['ovfsd'] : ['ovfsd', 's3fs']
+  const targets = needsPeers(options) ? ['ovfsd', 's3fs'] : ['ovfsd']
   const proxies = {}
   const daemons = []
   for (const target of targets) {
@@ -201,7 +215,7 @@ function report(options, { works, samples, requests }, loadBefore) {
     ...{
       date,
       machine: machine(os.tmpdir()),
-      versions: { ...versions(), ...s3Versions(!options['no-peers']) },
+      versions: { ...versions(), ...s3Versions(needsPeers(options)) },
     },
     ...{ load: { before: loadBefore, after: os.loadavg() }, options, rows, requests, samples },
   }
