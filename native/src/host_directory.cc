@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -18,6 +19,8 @@ namespace {
 constexpr mode_t kDirectoryMode = 0777;
 // The kernel gives up when names change while it follows a "..", openat2(2); a tree that always changes is somebody's attack.
 constexpr int kTries = 16;
+// As many links in a row as the kernel follows (MAXSYMLINKS).
+constexpr int kMaxLinks = 40;
 
 int open_beneath(int root, const char* path, int flags) {
   open_how how = {};
@@ -102,6 +105,43 @@ int open_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name
   return open_place({place.root, place.path.substr(0, slash), place.beneath}, O_PATH | O_DIRECTORY, parent);
 }
 
+namespace {
+
+// What the name is a link to; "" where it is none.
+int read_link(int parent, const std::string& name, std::string* target) {
+  char text[PATH_MAX];
+  const ssize_t size = ::readlinkat(parent, name.c_str(), text, sizeof text);
+  if (size < 0) return errno == EINVAL || errno == ENOENT ? 0 : errno;
+  if (static_cast<size_t>(size) == sizeof text) return ENAMETOOLONG;
+  target->assign(text, static_cast<size_t>(size));
+  return 0;
+}
+
+}  // namespace
+
+int open_host_target(const HostPlace& place, UniqueFd* parent, std::string* name) {
+  HostPlace at = place;
+  for (int links = 0; links < kMaxLinks; ++links) {
+    if (const int error = open_host_parent(at, parent, name); error != 0) return error;
+    std::string target;
+    if (const int error = read_link(parent->get(), *name, &target); error != 0) return error;
+    if (target.empty()) return 0;
+    // Where absolute links lead is the caller's to find out, as with the kernel's own following of links.
+    if (target.front() == '/') return kLeadsOut;
+    while (target.size() > 1 && target.back() == '/') target.pop_back();
+    at.path = at.path.substr(0, at.path.size() - name->size()) + target;
+  }
+  return ELOOP;
+}
+
+int make_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name) {
+  const int error = open_host_parent(place, parent, name);
+  if (error != ENOENT) return error;
+  const HostPlace directory = {place.root, place.path.substr(0, place.path.rfind('/')), place.beneath};
+  if (const int failure = make_host_directory(directory); failure != 0 && failure != EEXIST) return failure;
+  return open_host_parent(place, parent, name);
+}
+
 int stat_host_name(const HostPlace& place, HostStat* result) {
   struct stat stat;
   if (place.path.empty()) {
@@ -141,6 +181,14 @@ int rename_host_name(const HostPlace& from, const HostPlace& to) {
   if (const int error = open_host_parent(from, &from_parent, &from_name); error != 0) return error;
   if (const int error = open_host_parent(to, &to_parent, &to_name); error != 0) return error;
   return ::renameat(from_parent.get(), from_name.c_str(), to_parent.get(), to_name.c_str()) == 0 ? 0 : errno;
+}
+
+int link_host_name(const HostPlace& from, const HostPlace& to) {
+  UniqueFd from_parent, to_parent;
+  std::string from_name, to_name;
+  if (const int error = open_host_target(from, &from_parent, &from_name); error != 0) return error;
+  if (const int error = make_host_parent(to, &to_parent, &to_name); error != 0) return error;
+  return ::linkat(from_parent.get(), from_name.c_str(), to_parent.get(), to_name.c_str(), 0) == 0 ? 0 : errno;
 }
 
 namespace {

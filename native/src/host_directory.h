@@ -49,6 +49,12 @@ HostStat host_stat(const struct stat& stat);
 // The directory that holds the last name of `place.path`, which must not be "", and that name.
 int open_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name);
 
+// As `open_host_parent`, of the name that symbolic links as the last name lead to, if it is below the root; it may be missing.
+int open_host_target(const HostPlace& place, UniqueFd* parent, std::string* name);
+
+// As `open_host_parent`, whose directory is made if it is not there.
+int make_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name);
+
 // A link as the last name is followed, if it ends below the root.
 int stat_host_name(const HostPlace& place, HostStat* result);
 int remove_host_file(const HostPlace& place);
@@ -56,6 +62,8 @@ int remove_host_directory(const HostPlace& place);
 int make_host_directory(const HostPlace& place);
 // Both of one root.
 int rename_host_name(const HostPlace& from, const HostPlace& to);
+// A second name for a file, in a directory that is made if it is not there. The host's links are followed as for `stat_host_name`.
+int link_host_name(const HostPlace& from, const HostPlace& to);
 // Files, directories and links, the latter not followed. With a `limit` at most one entry more than that, and of each its name and kind alone,
 // without a look at it; 0: all, with what a look tells. What goes meanwhile is left out; what can't be looked at is told as a link.
 int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries);

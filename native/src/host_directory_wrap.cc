@@ -107,11 +107,13 @@ Napi::Value change_call(const Napi::CallbackInfo& info) {
   return HostWorker<Nothing>::start(info.Env(), place.path, [place](Nothing*) { return call(place); }, to_undefined);
 }
 
-Napi::Value rename_call(const Napi::CallbackInfo& info) {
+/// The same of two places.
+template <int (*call)(const HostPlace&, const HostPlace&)>
+Napi::Value change_two_call(const Napi::CallbackInfo& info) {
   const HostPlace from = place_of(info, 1, 3);
   const HostPlace to = place_of(info, 2, 3);
   return HostWorker<Nothing>::start(
-      info.Env(), from.path, [from, to](Nothing*) { return rename_host_name(from, to); }, to_undefined);
+      info.Env(), from.path, [from, to](Nothing*) { return call(from, to); }, to_undefined);
 }
 
 Napi::Value list_call(const Napi::CallbackInfo& info) {
@@ -131,7 +133,8 @@ Napi::Object define_host_directory(Napi::Env env) {
   calls.Set("removeFile", Napi::Function::New<change_call<remove_host_file>>(env, "removeFile"));
   calls.Set("removeDirectory", Napi::Function::New<change_call<remove_host_directory>>(env, "removeDirectory"));
   calls.Set("makeDirectory", Napi::Function::New<change_call<make_host_directory>>(env, "makeDirectory"));
-  calls.Set("rename", Napi::Function::New<rename_call>(env, "rename"));
+  calls.Set("rename", Napi::Function::New<change_two_call<rename_host_name>>(env, "rename"));
+  calls.Set("link", Napi::Function::New<change_two_call<link_host_name>>(env, "link"));
   calls.Set("list", Napi::Function::New<list_call>(env, "list"));
   return calls;
 }

@@ -25,15 +25,6 @@ struct Name {
   const char* text() const noexcept { return name.c_str(); }
 };
 
-// The upload's directory, made if it is not there.
-int open_upload_directory(const HostPlace& upload, Name* result) {
-  const int error = result->open(upload);
-  if (error != ENOENT) return error;
-  const HostPlace directory = {upload.root, upload.path.substr(0, upload.path.rfind('/')), upload.beneath};
-  if (const int failure = make_host_directory(directory); failure != 0 && failure != EEXIST) return failure;
-  return result->open(upload);
-}
-
 int write_all(int fd, const uint8_t* data, size_t size) {
   while (size > 0) {
     const ssize_t written = write(fd, data, size);
@@ -87,7 +78,7 @@ int write_and_publish(int fd, const StoreFileRequest& request, const Name& uploa
 int store_file(const StoreFileRequest& request, HostStat* stored) {
   Name upload, target;
   if (const int error = target.open(request.target); error != 0) return error;
-  if (const int error = open_upload_directory(request.upload, &upload); error != 0) return error;
+  if (const int error = make_host_parent(request.upload, &upload.parent, &upload.name); error != 0) return error;
   const UniqueFd fd(openat(upload.directory(), upload.text(), kUploadFlags, kFileMode));
   if (!fd) return errno;
   const int error = write_and_publish(fd.get(), request, upload, target, stored);

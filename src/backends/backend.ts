@@ -238,6 +238,12 @@ export interface Backend {
    * removal, only the version that was copied is removed.
    */
   rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void>
+  /**
+   * Give the file at `path` a second place at `aside`, which is free and in the reserved directory, so that something else may be
+   * renamed over `path` while the file is in use: by a link or a copy, of the same version where it is a link. What is at `path` stays.
+   * Absent where the store is to be given the bytes again for that.
+   */
+  keepAside?(path: string, aside: string): Promise<ObjectStat>
   /** Tells the version that had the time before, and what this call has made of it. */
   setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged>
   /**

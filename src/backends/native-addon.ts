@@ -33,6 +33,7 @@ export interface HostDirectoryCalls {
   removeDirectory(root: string, path: string, beneath: boolean): Promise<void>
   makeDirectory(root: string, path: string, beneath: boolean): Promise<void>
   rename(root: string, from: string, to: string, beneath: boolean): Promise<void>
+  link(root: string, from: string, to: string, beneath: boolean): Promise<void>
   /** `limit` + 1 entries at most, without a look at each: kinds alone; 0: all entries, with what a look would tell. */
   list(root: string, path: string, limit: number, beneath: boolean): Promise<HostListing>
 }

@@ -102,6 +102,15 @@ export class HostDirectory {
     )
   }
 
+  /** A second name for a file; the directory of `to` is made if need be. */
+  link(from: string, to: string): Promise<void> {
+    return this.confined(
+      [from, to],
+      ([source, target], beneath) => this.addon.hostDirectory.link(this.root, source, target, beneath),
+      true,
+    )
+  }
+
   /**
    * Write a whole file to the path `upload`, whose directory is made if need be, fsync it and rename it over `path`. `data` must not change
    * until the promise is settled. EEXIST where nothing was expected and something is there, ESTALE where another version is; the upload is gone then.

@@ -207,6 +207,19 @@ export class LocalDirectoryBackend implements Backend {
     })
   }
 
+  async keepAside(path: string, aside: string): Promise<ObjectStat> {
+    try {
+      await this.host.link(path, aside)
+    } catch (error) {
+      const failure = toStorageError(error)
+      if (!WITHOUT_HARD_LINKS.has(failure.errno)) throw failure
+      return this.copy(path, aside, null)
+    }
+    const kept = await this.stat(aside)
+    if (kept === null) throw new StorageError('ESTALE', `${aside}: gone right after it was made`)
+    return kept
+  }
+
   async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
     return onHost(async () => {
       await this.host.confine(path)
