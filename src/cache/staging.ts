@@ -13,7 +13,7 @@ import {
 const PLACE_SUFFIX = '.place'
 const TEMPORARY_SUFFIX = '.new'
 /** Where records go that their store can't take any more: see `setAside`. */
-const CONFLICTS = 'conflicts'
+export const CONFLICTS = 'conflicts'
 /** Records written by this process. */
 let recordCount = 0
 
