@@ -261,15 +261,3 @@ export interface Backend {
   /** `listener` is told of each request that this backend's own client sends again from now on. Absent where it has no such client. */
   reportRetries?(listener: () => void): void
 }
-
-/** Methods that answer without the store, at once; all others return promises. */
-const LOCAL_METHODS: readonly (string | symbol)[] = [
-  'accepts',
-  'conditions',
-  'reportRetries',
-] satisfies (keyof Backend)[]
-
-/** For those who stand in front of a backend: whether a member is to be passed on as it is. */
-export function isLocalMember(key: string | symbol): boolean {
-  return LOCAL_METHODS.includes(key)
-}

@@ -1,12 +1,10 @@
 import { AzblobBackend } from './opendal/azblob-backend.js'
-import type { BackendCounters } from '../observability/backend-counters.js'
 import type { Backend } from './backend.js'
-import { Circuit, withCircuit, type CircuitOptions } from './layers/circuit.js'
+import type { CircuitOptions } from './layers/circuit.js'
 import { DirectoryServiceBackend } from './opendal/directory-service-backend.js'
 import { HttpBackend } from './web/http-backend.js'
 import { LocalDirectoryBackend } from './local/local-directory-backend.js'
 import { MemoryBackend } from './local/memory-backend.js'
-import { withCounters } from './layers/counted.js'
 import { NullBackend } from './local/null-backend.js'
 import { ObjectStoreBackend } from './objects/object-store-backend.js'
 import { createOperator } from './opendal/operator.js'
@@ -81,21 +79,8 @@ function schemeOf(
   }
 }
 
-/** The one place that knows which backend a profile's type means. `circuitChanged`: see {@link Circuit}. Calls are counted in `counters`. */
-export function createBackend(
-  profile: BackendOptions,
-  circuitChanged?: (error: StorageError | null) => void,
-  counters?: BackendCounters,
-): Backend {
-  const store = createStore(profile)
-  const backend = counters === undefined ? store : withCounters(store, counters)
-  const hasCircuit = profile.circuit !== undefined && !isLocalType(profile.type)
-  const circuit = hasCircuit ? new Circuit(profile.circuit, circuitChanged) : null
-  if (counters !== undefined) counters.circuit = circuit
-  return circuit === null ? backend : withCircuit(backend, circuit)
-}
-
-function createStore({ type, options, timeoutMs, keepAttributes }: BackendOptions): Backend {
+/** The one place that knows which backend a profile's type means. */
+export function createBackend({ type, options, timeoutMs, keepAttributes }: BackendOptions): Backend {
   const keepsAttributes = keepAttributes ?? false
   // The binding has no native HDFS client; see ARCHITECTURE.md for why its WebHDFS is not used.
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)

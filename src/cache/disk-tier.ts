@@ -4,7 +4,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import type { Backend } from '../backends/backend.js'
 import { shareDisposable } from '../backends/disposable.js'
-import { interceptCalls } from '../backends/layers/intercept.js'
+import { BackendLayer } from '../backends/layers/backend-layer.js'
 import { classHolding, LARGEST_SLAB_BYTES, SlabPool } from './slab-pool.js'
 
 /**
@@ -259,21 +259,34 @@ function firstBehind(extents: readonly Extent[], position: number): number {
 }
 
 /** The same store, its reads answered from the disk where they can be. `storeKey` tells stores apart. */
-export function withDiskTier(backend: Backend, tier: DiskTier, storeKey: string): Backend {
-  const read: Backend['read'] = async (objectPath, offset, lengthBytes, version) => {
+export class DiskTierBackend extends BackendLayer {
+  constructor(
+    inner: Backend,
+    private readonly tier: DiskTier,
+    private readonly storeKey: string,
+  ) {
+    super(inner)
+  }
+
+  override get readsCopies(): boolean {
+    return true
+  }
+
+  override async read(
+    objectPath: string,
+    offset: number,
+    lengthBytes: number,
+    version: string,
+  ): Promise<Uint8Array> {
+    const { inner, tier } = this
     // Without a version nobody knows what the bytes belong to.
-    if (version === '') return backend.read(objectPath, offset, lengthBytes, version)
-    const key = `${storeKey}/${objectPath}`
+    if (version === '') return inner.read(objectPath, offset, lengthBytes, version)
+    const key = `${this.storeKey}/${objectPath}`
     const kept = await tier.read(key, version, offset, offset + lengthBytes)
     if (kept !== null) return kept
-    const data = await backend.read(objectPath, offset, lengthBytes, version)
+    const data = await inner.read(objectPath, offset, lengthBytes, version)
     shareDisposable(data)
     void tier.keep(key, version, offset, data)
     return data
   }
-  return interceptCalls(
-    backend,
-    (method, args, run) => (method === 'read' ? read(...(args as Parameters<typeof read>)) : run()),
-    { readsCopies: true },
-  )
 }

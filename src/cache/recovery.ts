@@ -1,7 +1,7 @@
 /** Bringing to its store what an earlier process had staged, before anybody uses the store. */
 import { open, type FileHandle } from 'node:fs/promises'
 import type { Backend } from '../backends/backend.js'
-import { interceptCalls } from '../backends/layers/intercept.js'
+import { BackendLayer, type BackendCall } from '../backends/layers/backend-layer.js'
 import { StorageError, toStorageError } from '../backends/storage-error.js'
 import type { Logger } from '../observability/logger.js'
 import { NO_PLACE, tracedApart } from '../observability/traced.js'
@@ -211,8 +211,19 @@ class RecoveredFile implements ContentSource {
 export function recoverFirst(backend: Backend, recovery: Recovery): Backend {
   if (recovery.isDone) return backend
   recovery.ready(backend).catch(() => undefined)
-  return interceptCalls(backend, async (_method, _args, run) => {
-    if (!recovery.isDone) await recovery.ready(backend)
-    return run()
-  })
+  return new RecoveringBackend(backend, recovery)
+}
+
+class RecoveringBackend extends BackendLayer {
+  constructor(
+    inner: Backend,
+    private readonly recovery: Recovery,
+  ) {
+    super(inner)
+  }
+
+  protected override around<T>(_call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
+    const { inner, recovery } = this
+    return recovery.isDone ? run(inner) : recovery.ready(inner).then(() => run(inner))
+  }
 }

@@ -11,12 +11,14 @@ const OPERATION_OF_METHOD: Readonly<Record<string, string>> = {
   'writer.write': 'upload_part',
   'writer.close': 'finish_upload',
   'writer.abort': 'abort_upload',
+  identify: 'identify',
   append: 'append',
   copy: 'copy',
   createDirectory: 'create_directory',
   removeDirectory: 'remove_directory',
   removeFile: 'remove_file',
   rename: 'rename',
+  keepAside: 'keep_aside',
   setModificationTime: 'set_modification_time',
   setAttributes: 'set_attributes',
   removeLeftovers: 'remove_leftovers',
@@ -29,9 +31,13 @@ const OPERATION_BY_INDEX = METHODS.map((method) => OPERATION_OF_METHOD[method] a
 /** Each name once. */
 export const BACKEND_OPERATION_NAMES: readonly string[] = [...new Set(OPERATION_BY_INDEX)]
 
-/** The index of a method in BackendCounters; -1 for what is no call of the store. */
+const INDEX_OF_METHOD = new Map(METHODS.map((method, index) => [method, index]))
+
+/** The index of a method in BackendCounters. */
 export function backendOperationIndex(method: string): number {
-  return METHODS.indexOf(method)
+  const index = INDEX_OF_METHOD.get(method)
+  if (index === undefined) throw new Error(`calls of ${method} have no name`)
+  return index
 }
 
 export function backendOperationName(index: number): string {

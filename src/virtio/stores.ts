@@ -1,13 +1,16 @@
 import type { Backend } from '../backends/backend.js'
 import { createBackend, isLocalType, isVolatileType } from '../backends/create-backend.js'
+import { inLayers, type Layer } from '../backends/layers/backend-layer.js'
+import { Circuit, GuardedBackend } from '../backends/layers/circuit.js'
+import { CountedBackend } from '../backends/layers/counted.js'
+import { TracedBackend } from '../backends/layers/traced-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
-import { tracedBackend } from '../backends/layers/traced-backend.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
-import { withDiskTier } from '../cache/disk-tier.js'
+import { DiskTierBackend } from '../cache/disk-tier.js'
 import { Recovery, recoverFirst } from '../cache/recovery.js'
 import type { Staging } from '../cache/staging.js'
-import { deferBackend } from '../fs/deferred-backend.js'
+import { DeferredBackend } from '../fs/deferred-backend.js'
 import { BackendCounters } from '../observability/backend-counters.js'
 import type { Logger } from '../observability/logger.js'
 import { TracedPlace } from '../observability/traced.js'
@@ -64,21 +67,47 @@ export class Stores {
 
   /** @throws StorageError when the options make no store */
   create(mount: ServerMount): Backend {
-    const { logger, directory } = this
-    const { name, mountPoint, storeKey } = mount
-    const health: StoreHealth = { storeKey, fault: null }
-    const circuitChanged = (error: StorageError | null): void => {
+    const health: StoreHealth = { storeKey: mount.storeKey, fault: null }
+    const backend = inLayers(createBackend(mount), this.layersOf(mount, health))
+    this.health.set(mount.name, health)
+    return backend
+  }
+
+  /**
+   * What stands around the store, from it outwards:
+   *
+   *     counted     each call that is made
+   *     guarded     refuses calls while the store is away; so these are not counted
+   *     traced      each call as its caller sees it, those too that the circuit refuses
+   *     recovering  nobody but the recovery reaches the store before it has what was staged; its own calls are counted, guarded and traced
+   *     disk tier   answers reads in the store's place, so of what it has no call is made, and recovery is not waited for
+   */
+  private layersOf(mount: ServerMount, health: StoreHealth): Layer[] {
+    const { directory } = this
+    const counters = this.countersOf(mount.name)
+    const circuit = this.circuitOf(mount, health)
+    counters.circuit = circuit
+    const place = new TracedPlace(mount.name, mount.mountPoint)
+    const layers: Layer[] = [(store) => new CountedBackend(store, counters)]
+    if (circuit !== null) layers.push((store) => new GuardedBackend(store, circuit))
+    layers.push((store) => new TracedBackend(store, place))
+    if (directory === null) return layers
+    const staging = this.stagingOf(mount)
+    if (staging !== null) layers.push((store) => recoverFirst(store, this.recoveryOf(mount, staging)))
+    if (!isLocalType(mount.type))
+      layers.push((store) => new DiskTierBackend(store, directory.tier, mount.storeKey))
+    return layers
+  }
+
+  /** null: a store on this machine answers, whatever it is. */
+  private circuitOf({ name, type, circuit }: ServerMount, health: StoreHealth): Circuit | null {
+    if (circuit === undefined || isLocalType(type)) return null
+    const { logger } = this
+    return new Circuit(circuit, (error: StorageError | null) => {
       health.fault = error === null ? null : { kind: 'away', error }
       if (error === null) logger.info({ mount: name }, 'the store answers again')
       else logger.error({ mount: name, err: error }, 'the store does not answer; requests to it fail at once')
-    }
-    const store = createBackend(mount, circuitChanged, this.countersOf(name))
-    const backend = tracedBackend(store, new TracedPlace(name, mountPoint))
-    this.health.set(name, health)
-    if (directory === null) return backend
-    const staging = this.stagingOf(mount)
-    const whole = staging === null ? backend : recoverFirst(backend, this.recoveryOf(mount, staging))
-    return isLocalType(mount.type) ? whole : withDiskTier(whole, directory.tier, storeKey)
+    })
   }
 
   /** null: the mount's store can be used, as far as anybody knows. */
@@ -119,7 +148,7 @@ export class Stores {
         { mount: mount.name, err: error },
         'a mount is not available yet; requests to it will try again',
       )
-      const standIn = deferBackend(
+      const standIn: Backend = new DeferredBackend(
         () => this.createAgain(mount),
         error,
         (backend) => {

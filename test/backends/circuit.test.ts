@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { Circuit, CircuitOpenError, withCircuit } from '../../src/backends/layers/circuit.js'
+import { Circuit, CircuitOpenError, GuardedBackend } from '../../src/backends/layers/circuit.js'
 import { EmptyBackend } from '../../src/backends/local/empty-backend.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import { withMembers } from '../support/backends.js'
@@ -109,7 +109,7 @@ describe('a store behind a circuit', () => {
           abort: () => Promise.resolve(),
         }),
     })
-    const backend = withCircuit(store, circuitOf(LONG_PAUSE_MS))
+    const backend = new GuardedBackend(store, circuitOf(LONG_PAUSE_MS))
     const writer = await backend.createWriter('f', undefined)
     isAway = true
     for (let i = 0; i < FAILURES; i++) await assert.rejects(backend.stat('f'), /no answer/)

@@ -1,6 +1,7 @@
-import type { Backend, BackendWriter } from '../backend.js'
-import { interceptCalls } from './intercept.js'
+import type { Backend } from '../backend.js'
 import { StorageError } from '../storage-error.js'
+import { BackendLayer, type BackendCall } from './backend-layer.js'
+import type { WriterCall } from './layered-writer.js'
 
 export interface CircuitOptions {
   /** Calls in a row that nobody answers before the store is left alone; 0: never. */
@@ -86,18 +87,20 @@ export class Circuit {
 }
 
 /** The same store behind a circuit breaker. */
-export function withCircuit(backend: Backend, circuit: Circuit): Backend {
-  return interceptCalls(backend, async (method, _, run) => {
-    const result = await circuit.run(run)
-    return method === 'createWriter' ? watchWriter(result as BackendWriter, circuit) : result
-  })
-}
+export class GuardedBackend extends BackendLayer {
+  constructor(
+    inner: Backend,
+    private readonly circuit: Circuit,
+  ) {
+    super(inner)
+  }
 
-function watchWriter(writer: BackendWriter, circuit: Circuit): BackendWriter {
-  return {
-    write: (data) => circuit.watch(() => writer.write(data)),
-    whenSent: (data) => writer.whenSent?.(data) ?? Promise.resolve(),
-    close: () => circuit.watch(() => writer.close()),
-    abort: () => writer.abort(),
+  protected override around<T>(_call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
+    return this.circuit.run(() => run(this.inner))
+  }
+
+  /** An upload that was begun may end; giving it up never fails, and so tells nothing. */
+  protected override aroundUpload<T>({ method }: WriterCall, run: () => Promise<T>): Promise<T> {
+    return method === 'writer.abort' ? run() : this.circuit.watch(run)
   }
 }

@@ -6,56 +6,52 @@ import {
   type SpanSubject,
   type TracedPlace,
 } from '../../observability/traced.js'
-import type { Backend, BackendWriter } from '../backend.js'
-import { interceptCalls } from './intercept.js'
+import type { Backend } from '../backend.js'
+import { BackendLayer, type BackendCall, type BackendMethod } from './backend-layer.js'
+import type { WriterCall } from './layered-writer.js'
 
-type Arguments = readonly unknown[]
-
-/** What the arguments of a call say, beside the path, which is the first. */
-const ATTRIBUTES: Readonly<Record<string, (args: Arguments) => SpanAttributes>> = {
-  read: ([, offset, size]) => ({ 'ovfsd.offset': offset as number, 'ovfsd.size': size as number }),
-  write: ([, data]) => ({ 'ovfsd.size': sizeOf(data) }),
-  append: ([, data]) => ({ 'ovfsd.size': sizeOf(data) }),
-  rename: ([, to]) => ({ 'ovfsd.new_path': to as string }),
-  copy: ([, to]) => ({ 'ovfsd.new_path': to as string }),
+/** What a call says, beside the path. */
+const ATTRIBUTES: Partial<Record<BackendMethod, (call: BackendCall) => SpanAttributes>> = {
+  read: ({ offset, sizeBytes }) => ({ 'ovfsd.offset': offset, 'ovfsd.size': sizeBytes }),
+  write: ({ sizeBytes }) => ({ 'ovfsd.size': sizeBytes }),
+  append: ({ sizeBytes }) => ({ 'ovfsd.size': sizeBytes }),
+  rename: ({ to }) => ({ 'ovfsd.new_path': to }),
+  copy: ({ to }) => ({ 'ovfsd.new_path': to }),
+  keepAside: ({ to }) => ({ 'ovfsd.new_path': to }),
 }
 
 /** What their results say. */
-const RESULTS: Readonly<Record<string, (value: unknown) => SpanAttributes>> = {
-  read: (data) => ({ 'ovfsd.bytes': sizeOf(data) }),
+const RESULTS: Partial<Record<BackendMethod, (value: unknown) => SpanAttributes>> = {
+  read: (data) => ({ 'ovfsd.bytes': (data as Uint8Array).byteLength }),
   list: (entries) => ({ 'ovfsd.entries': (entries as readonly unknown[]).length }),
   listSmall: (entries) => ({ 'ovfsd.entries': (entries as readonly unknown[] | null)?.length }),
   stat: (stat) => ({ 'ovfsd.found': stat !== null }),
 }
 
-function sizeOf(data: unknown): number {
-  return (data as Uint8Array).byteLength
-}
+/** The calls are spans while anything is traced; of an upload that began before, those that come then. */
+export class TracedBackend extends BackendLayer {
+  constructor(
+    inner: Backend,
+    private readonly place: TracedPlace,
+  ) {
+    super(inner)
+  }
 
-/** The same store, whose calls are spans while anything is traced. */
-export function tracedBackend(backend: Backend, place: TracedPlace): Backend {
-  return interceptCalls(backend, (name, args, run) => {
-    if (!isTracing()) return run()
-    const path = typeof args[0] === 'string' ? args[0] : ''
+  protected override around<T>(call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
+    if (!isTracing()) return run(this.inner)
+    const { method, path } = call
     const subject = (): SpanSubject =>
-      place.subject(path, {
-        attributes: ATTRIBUTES[name]?.(args) ?? {},
-        result: (value) => RESULTS[name]?.(value) ?? {},
+      this.place.subject(path, {
+        attributes: ATTRIBUTES[method]?.(call) ?? {},
+        result: (value) => RESULTS[method]?.(value) ?? {},
       })
-    const made = traced(`backend.${name}`, subject, run)
-    if (name !== 'createWriter') return made
-    return made.then((writer) => tracedWriter(writer as BackendWriter, place, path))
-  })
-}
+    return traced(`backend.${method}`, subject, () => run(this.inner))
+  }
 
-/** An upload that began before anything was traced has no spans. */
-function tracedWriter(writer: BackendWriter, place: TracedPlace, path: string): BackendWriter {
-  const about = (attributes: SpanAttributes) => () => place.subject(path, { attributes })
-  return {
-    write: (data) =>
-      traced('backend.writer.write', about({ 'ovfsd.size': data.byteLength }), () => writer.write(data)),
-    whenSent: (data) => writer.whenSent?.(data) ?? Promise.resolve(),
-    close: () => traced('backend.writer.close', about({}), () => writer.close()),
-    abort: () => traced('backend.writer.abort', about({}), () => writer.abort()),
+  protected override aroundUpload<T>(call: WriterCall, run: () => Promise<T>): Promise<T> {
+    if (!isTracing()) return run()
+    const { method, path, sizeBytes } = call
+    const attributes = method === 'writer.write' ? { 'ovfsd.size': sizeBytes } : {}
+    return traced(`backend.${method}`, () => this.place.subject(path, { attributes }), run)
   }
 }
