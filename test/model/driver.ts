@@ -1,9 +1,13 @@
 /** Drives the daemon's file system by its functions, as the FUSE handlers do, with paths in place of nodeids. */
 import type { Backend } from '../../src/backends/backend.js'
+import type { Block } from '../../src/cache/block.js'
 import { BlockCache } from '../../src/cache/block-cache.js'
 import type { ReadSink, WriteSource } from '../../src/cache/content-source.js'
+import type { Staging } from '../../src/cache/staging.js'
+import type { FileContent } from '../../src/cache/file-content.js'
 import { SlabPool, type SlabMemory } from '../../src/cache/slab-pool.js'
-import { setattr } from '../../src/fs/attributes.js'
+import { setattr, type SetattrChanges } from '../../src/fs/attributes.js'
+import { copyFileRange } from '../../src/fs/copy.js'
 import { makeDirectory } from '../../src/fs/create.js'
 import { FileSystem, type FileSystemOptions } from '../../src/fs/file-system.js'
 import { FsError } from '../../src/fs/fs-error.js'
@@ -37,6 +41,10 @@ export interface DriverOptions extends Omit<FileSystemOptions, 'guestWriteback'>
   readonly backend: Backend
   readonly poolBytes: number
   readonly expirationMs: number
+  /** Where closes with write-back stage. Default: nowhere. */
+  readonly staging?: Staging | null
+  /** Unsaved data beyond which the oldest is committed. Default: half of the pool. */
+  readonly dirtyMaxBytes?: number | null
 }
 
 export class Driver {
@@ -59,10 +67,12 @@ export class Driver {
       guestCache: 'auto' as const,
       expirationMs: options.expirationMs,
     }
-    const table = new MountTable([{ options: mountOptions, backend: options.backend }])
+    const { backend, staging } = options
+    const table = new MountTable([{ options: mountOptions, backend, staging: staging ?? null }])
     this.pool = new SlabPool(heapMemory(options.poolBytes))
     const logger = createLogger({ level: 'warn', stream: { write: (line: string) => this.log.push(line) } })
-    this.fs = new FileSystem(table, new BlockCache(this.pool), { ...options, guestWriteback: false }, logger)
+    const cache = new BlockCache(this.pool, options.dirtyMaxBytes ?? null)
+    this.fs = new FileSystem(table, cache, { ...options, guestWriteback: false }, logger)
     this.root = table.root
   }
 
@@ -106,10 +116,18 @@ export class Driver {
     return this.at(path.slice(0, -1), (parent) => work(requireDirectory(parent), path.at(-1) ?? ''))
   }
 
-  /** Take all slabs, as other files would, so that everything that can be evicted is. */
-  fillPool(): void {
+  /** Take all slabs, as other files would, so that everything that can be evicted is. The function that is returned gives them back. */
+  fillPool(): () => void {
     const other = this.fs.contentOf(new Inode(this.root.mount, null, 'other', 'file'))
-    while (this.fs.cache.createBlock(other, 0, 0) !== null);
+    const blocks: Block[] = []
+    for (let block = this.takeSlab(other); block !== null; block = this.takeSlab(other)) blocks.push(block)
+    return () => {
+      for (const block of blocks) this.fs.cache.free(block)
+    }
+  }
+
+  private takeSlab(other: FileContent): Block | null {
+    return this.fs.cache.createBlock(other, 0, 0)
   }
 
   mkdir(path: Path): Promise<unknown> {
@@ -153,6 +171,31 @@ export class Driver {
   async close(fh: number): Promise<void> {
     await flush(this.fs, this.fs.files.get(fh))
     await release(this.fs, fh)
+  }
+
+  /** FLUSH: of a descriptor; others of the same open file may go on. */
+  async flush(fh: number): Promise<void> {
+    await flush(this.fs, this.fs.files.get(fh))
+  }
+
+  /** RELEASE: of the last descriptor. */
+  async release(fh: number): Promise<void> {
+    await release(this.fs, fh)
+  }
+
+  copyRange(from: number, to: number, lengthBytes: number): Promise<number> {
+    return copyFileRange(this.fs.files.get(from), 0, this.fs.files.get(to), 0, lengthBytes)
+  }
+
+  setattr(path: Path, changes: SetattrChanges): Promise<unknown> {
+    return this.at(path, (inode) => setattr(this.fs, inode, changes, false))
+  }
+
+  /** What is known to be at `path`; null: nobody here knows. */
+  known(path: Path): Inode | null {
+    let inode: Inode | undefined = this.root
+    for (const name of path) inode = inode?.children?.get(name)
+    return inode ?? null
   }
 
   async fallocate(fh: number, mode: number, offset: number, length: number): Promise<void> {

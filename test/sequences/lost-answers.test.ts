@@ -1,0 +1,92 @@
+/**
+ * Any call that changes the store is refused, done with its answer lost, late or never sent, and then somebody else changes the file, or
+ * nobody does. What was refused may be tried again; nobody's data is lost by it, and one's own write is never taken for somebody else's.
+ */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { BUSY, FORBIDDEN, LOST, UNSENT, type Call, type Fault } from '../reference-store/faults.js'
+import { actsOn, runDisturbed, type Disturbance, type DisturbedRun } from './disturbed.js'
+import { SCENARIOS } from './scenarios.js'
+import { STORE_KINDS, suits, type StoreKind } from './stores.js'
+import { optionsOf, type Unfinished } from './unfinished.js'
+
+const UNCONDITIONAL =
+  'after an error that can be tried again any version is replaced; an own write is not recognised'
+const NAMES = 'what became of a change of names is not looked at'
+
+const UNFINISHED: Unfinished = {
+  'a closed file is removed': NAMES,
+  'a closed file takes the place of a stored one': NAMES,
+  'a directory with files is renamed': NAMES,
+  'a file is copied': UNCONDITIONAL,
+  'a large file is appended to': UNCONDITIONAL,
+  'a mode is set': UNCONDITIONAL,
+  'a new file': UNCONDITIONAL,
+  'a new file in a stream': UNCONDITIONAL,
+  'a new file takes the place of a stored one': NAMES,
+  'a new file with two syncs before its close': UNCONDITIONAL,
+  'a rename over a closed file': NAMES,
+  'a rename over an open file': NAMES,
+  'a rename to a free name': NAMES,
+  'a stored file is changed': UNCONDITIONAL,
+  'a stored file is written anew': UNCONDITIONAL,
+  'a stored file is written anew in a stream': UNCONDITIONAL,
+  'a stored file of several parts is changed in the middle': UNCONDITIONAL,
+  'a time is set': UNCONDITIONAL,
+  'an open file is removed': NAMES,
+  'truncate by path': UNCONDITIONAL,
+  'two descriptors of one file': UNCONDITIONAL,
+  'write-back of a changed and of a new file': UNCONDITIONAL,
+}
+
+const FAULTS: readonly Fault[] = [
+  BUSY,
+  FORBIDDEN,
+  LOST,
+  UNSENT,
+  { kind: 'late', calls: 1 },
+  { kind: 'late', calls: 3 },
+]
+/** A name is changed whenever the store gets to it; nothing guards it but what it was asked for. */
+const UNGUARDED = /^(rename|remove|create|set)/
+/** What gives an object another version without a mark, so that nobody can tell whose doing it was. */
+const UNMARKED = /^(rename|set)/
+
+/** Whether the call can be expected to come to a good end. */
+function isFair({ method }: Call, { kind }: Fault): boolean {
+  return kind !== 'late' || !UNGUARDED.test(method)
+}
+
+/** Nobody else is there: so nobody else can have stored anything. */
+function falseConflicts(run: DisturbedRun, { method }: Call, { kind }: Fault, store: StoreKind): string[] {
+  if (kind === 'lost' && UNMARKED.test(method) && store.options.movesChangeVersions === true) return []
+  return run.errors
+    .filter(
+      ({ operation, errno }) => errno === 'ESTALE' || (errno === 'EEXIST' && !operation.startsWith('open')),
+    )
+    .map(({ operation, errno }) => `${operation}: ${errno}, though nobody else is there`)
+}
+
+for (const kind of STORE_KINDS) {
+  describe(`a call that fails, ${kind.name}`, () => {
+    for (const scenario of SCENARIOS.filter((each) => suits(each, kind))) {
+      it(scenario.name, optionsOf(UNFINISHED, scenario.name), async () => {
+        const undisturbed = await runDisturbed(scenario, kind, null, Infinity)
+        const failures: string[] = []
+        for (const call of undisturbed.calls.filter(({ changes }) => changes)) {
+          for (const fault of FAULTS.filter((each) => isFair(call, each))) {
+            for (const act of [undefined, ...scenario.disturbed.flatMap(actsOn)]) {
+              const at = call.index
+              const disturbance: Disturbance = act === undefined ? { at, fault } : { at, fault, act }
+              const run = await runDisturbed(scenario, kind, disturbance, Infinity)
+              const conflicts = act === undefined ? falseConflicts(run, call, fault, kind) : []
+              const violations = [...run.violations, ...conflicts]
+              if (violations.length > 0) failures.push(`${violations.join('\n  ')}\n${run.report()}`)
+            }
+          }
+        }
+        assert.equal(failures.length, 0, `${failures.length} runs fail, the first:\n  ${failures[0] ?? ''}`)
+      })
+    }
+  })
+}

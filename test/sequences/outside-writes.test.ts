@@ -1,0 +1,40 @@
+/** Somebody else changes a file between any two calls that an operation makes: nothing of theirs is lost, and nothing is mixed. */
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { actsOn, runDisturbed, type Disturbance } from './disturbed.js'
+import { SCENARIOS } from './scenarios.js'
+import { STORE_KINDS, suits } from './stores.js'
+import { optionsOf, type Unfinished } from './unfinished.js'
+
+const UNFINISHED: Unfinished = {
+  'a new file takes the place of a stored one': 'it replaces whatever is there by then, not what was there',
+  'a time is set': 'a read that starts anew ends at the size of before',
+  'a large file is appended to': 'a refused append adopts the version of somebody else',
+}
+
+for (const [index, kind] of STORE_KINDS.entries()) {
+  // What is believed without a look does not depend on the kind of store.
+  for (const expirationMs of index === 0 ? [0, Infinity] : [0]) {
+    describe(`an outside write between any two calls, ${kind.name}, expiration ${expirationMs}`, () => {
+      for (const scenario of SCENARIOS.filter((each) => suits(each, kind))) {
+        it(scenario.name, optionsOf(UNFINISHED, scenario.name), async () => {
+          const undisturbed = await runDisturbed(scenario, kind, null, expirationMs)
+          assert.deepEqual(undisturbed.violations, [], undisturbed.report())
+          assert.deepEqual(undisturbed.errors, [], undisturbed.report())
+          const failures: string[] = []
+          for (let at = 0; at < undisturbed.calls.length; at++) {
+            for (const act of scenario.disturbed.flatMap(actsOn)) {
+              const disturbance: Disturbance = { at, act }
+              const run = await runDisturbed(scenario, kind, disturbance, expirationMs)
+              if (run.violations.length > 0)
+                failures.push(
+                  `${act.name} before call ${at}:\n  ${run.violations.join('\n  ')}\n${run.report()}`,
+                )
+            }
+          }
+          assert.equal(failures.length, 0, `${failures.length} runs fail, the first:\n${failures[0] ?? ''}`)
+        })
+      }
+    })
+  }
+}
