@@ -10,7 +10,7 @@ import { SERVER_KEY_NAMES, serverSchema, type ServerKeys } from './schema.js'
 import { SERVICES } from './services.js'
 import type { TracingSettings } from '../observability/tracing-settings.js'
 import type { MountSettings, ServerSettings, Settings } from './settings.js'
-import { storeKey } from './store-key.js'
+import { formerStoreKey, storeKey } from './store-key.js'
 import { didYouMean, nearestName } from './suggestion.js'
 import { parseTracing } from './tracing.js'
 
@@ -262,6 +262,7 @@ function mountSettings(
     expirationMs: keys.cache_expiration_time ?? SERVICES.get(type)?.expirationMs ?? server.expirationMs,
     interpose,
     storeKey: storeKey(type, options),
+    formerStoreKey: formerStoreKey(type, options),
     options,
   }
 }

@@ -76,8 +76,10 @@ export interface MountSettings {
   readonly expirationMs: number
   /** What makes it slow or faulty on purpose; null: nothing. */
   readonly interpose: InterposeRules | null
-  /** Equal where two mounts lead to the same store, whatever the credentials. */
+  /** Equal where two mounts lead to the same store. Holds no secret. */
   readonly storeKey: string
+  /** What it was in earlier versions; null where that did not tell which store it is. May hold a password. */
+  readonly formerStoreKey: string | null
   /** The service's own options, by OpenDAL's names. May hold secrets. */
   readonly options: Readonly<Record<string, string>>
 }

@@ -60,6 +60,8 @@ export type ServerMount = MountOptions &
   BackendOptions & {
     /** Equal where two mounts lead to the same store. */
     readonly storeKey: string
+    /** What it was in earlier versions; null, or absent: nobody knows. */
+    readonly formerStoreKey?: string | null
     /** What makes it slow or faulty on purpose. Absent: nothing. */
     readonly interpose?: InterposeRules | null
   }

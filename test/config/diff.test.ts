@@ -53,6 +53,15 @@ describe('the difference of two settings', () => {
     }
   })
 
+  it('takes an access key that may be another tenant for another mount', () => {
+    const ceph =
+      'type = "s3"\nmount_point = "a"\nbucket = "b"\nendpoint = "http://ceph"\nsecret_access_key = "s"'
+    const before = settings('', { a: `${ceph}\naccess_key_id = "A"` })
+    const after = settings('', { a: `${ceph}\naccess_key_id = "B"` })
+    const diff = diffSettings(before, after)
+    assert.deepEqual([diff.added.length, diff.removed.length, diff.changed.length], [1, 1, 0])
+  })
+
   it('takes other credentials and ways to reach a store for a change of the mount', () => {
     const s3 = 'type = "s3"\nmount_point = "a"\nbucket = "b"'
     const lines = [

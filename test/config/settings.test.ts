@@ -185,6 +185,7 @@ name_node = "hdfs://127.0.0.1:9000"
           mountPoint: ['s3_fs'],
           // Without the credentials.
           storeKey: '["s3",[["bucket","<bucket>"],["endpoint","https://s3.amazonaws.com"]]]',
+          formerStoreKey: '["s3",[["bucket","<bucket>"],["endpoint","https://s3.amazonaws.com"]]]',
           options: {
             bucket: '<bucket>',
             endpoint: 'https://s3.amazonaws.com',
@@ -198,6 +199,7 @@ name_node = "hdfs://127.0.0.1:9000"
           type: 'hdfs',
           mountPoint: ['hdfs_fs'],
           storeKey: '["hdfs",[["name_node","hdfs://127.0.0.1:9000"]]]',
+          formerStoreKey: '["hdfs",[["name_node","hdfs://127.0.0.1:9000"]]]',
           options: { name_node: 'hdfs://127.0.0.1:9000' },
         },
       ],
@@ -309,6 +311,7 @@ describe('settings', () => {
         expirationMs: 0,
         interpose: null,
         storeKey: '["s3",[["bucket","b"]]]',
+        formerStoreKey: '["s3",[["bucket","b"]]]',
         options: { bucket: 'b', enable_virtual_host_style: 'true', delete_max_size: '100' },
       },
     )
