@@ -26,6 +26,8 @@ export class FaultyFront {
   readonly seen: string[] = []
   /** Asked once for each request, which waits until it is decided. */
   decide: (request: IncomingMessage, index: number) => Fault | Promise<Fault> = () => null
+  /** Where the server sends clients, and where they are sent instead: to another front. */
+  redirect: { readonly from: string; readonly to: string } | null = null
 
   private constructor(
     private readonly server: Server,
@@ -87,6 +89,10 @@ export class FaultyFront {
           incoming.resume().on('end', () => request.socket.destroy())
           return
         }
+        const { location } = incoming.headers
+        const { redirect } = this
+        if (location !== undefined && redirect !== null)
+          incoming.headers.location = location.replace(redirect.from, redirect.to)
         response.writeHead(incoming.statusCode ?? 0, incoming.headers)
         incoming.pipe(response)
       },

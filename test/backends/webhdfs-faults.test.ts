@@ -177,7 +177,7 @@ describe(
       toNameNode.setFault({ kind: 'reset', afterBytes, on: { first: 1, last: 1 } })
       toNameNode.resetCounters()
       await connect().rename('f', 'g', 'file')
-      assert.equal(toNameNode.countRequests('PUT', /op=RENAME/), 2, 'the rename was sent twice')
+      assert.equal(toNameNode.countRequests('PUT', /op=RENAME/), 1, 'the rename was not sent again')
       assert.equal((await other.read(`${root}/g`))?.toString(), 'x')
       assert.equal(await other.status(`${root}/f`), null)
     })
@@ -187,7 +187,7 @@ describe(
       toNameNode.setFault({ kind: 'reset', afterBytes: 1, on: { first: 1, last: 1 } })
       toNameNode.resetCounters()
       await connect().removeFile('f')
-      assert.equal(toNameNode.countRequests('DELETE'), 2)
+      assert.equal(toNameNode.countRequests('DELETE'), 1)
       await assert.rejects(connect().removeFile('f'), isErrno('ENOENT', false))
     })
 
@@ -225,10 +225,14 @@ describe(
       assert.ok(base !== null)
       toDataNode.setFault({ kind: 'reset', afterBytes: 1, on: { first: 1, last: 1 } })
       toDataNode.resetCounters()
-      await assert.rejects(backend.append('f', Buffer.from('two'), base), isErrno('EIO', true))
+      // The connection may break before the DataNode has begun, and HDFS takes the append after that, or not.
+      const first = await backend.append('f', Buffer.from('two'), base).catch((error: unknown) => error)
       assert.equal(toDataNode.countRequests('POST'), 1)
-      // The connection broke while the answer came: the append stands, or HDFS is still about to end it. Never is it there twice.
-      assert.match((await other.read(`${root}/f`))?.toString() ?? '', /^one (two)?$/)
+      if (first instanceof Error) {
+        isErrno('EIO', true)(first)
+        await backend.append('f', Buffer.from('two'), base)
+      } else assert.deepEqual(first, await backend.stat('f'))
+      assert.equal((await other.read(`${root}/f`))?.toString(), 'one two')
     })
 
     for (const kind of ['reset', 'cut'] as const) {

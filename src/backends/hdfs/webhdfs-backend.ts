@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import {
   RESERVED_DIRECTORY,
   type AppendBase,
@@ -9,20 +8,26 @@ import {
   type DirectoryEntry,
   type EntryKind,
   type ExpectedVersion,
+  type IdentifiedObject,
   type ObjectStat,
+  type RenameOptions,
   type StorageUsage,
+  type StoreConditions,
   type Timestamp,
+  type WriteOptions,
 } from '../backend.js'
 import { StorageError } from '../storage-error.js'
-import { WebhdfsClient, type FileStatus } from './webhdfs-client.js'
 import { HttpError } from '../http/http-error.js'
+import { NANOSECONDS_PER_MILLISECOND, statOf, versionOf, type FileStatus } from './file-status.js'
+import { WebhdfsAppender } from './webhdfs-appender.js'
+import { WebhdfsClient } from './webhdfs-client.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
+import { WebhdfsPublisher, type Upload } from './webhdfs-publisher.js'
 import { WebhdfsWriter } from './webhdfs-writer.js'
 
 /** Bytes of one append or one part of an upload: its latency is small beside its transfer, and several fit in memory. */
 const PART_SIZE_BYTES = 8 << 20
 const MILLISECONDS_PER_SECOND = 1000
-const NANOSECONDS_PER_MILLISECOND = 1e6
 /** HDFS counts bytes; df wants blocks. */
 const USAGE_BLOCK_BYTES = 1 << 20
 /** Servers before Hadoop 3.4 do not tell their capacity, and none how many files it has room for: 1 PiB, 2^32 files. */
@@ -31,23 +36,6 @@ const UNKNOWN_FILES = 2 ** 32
 /** Names that HDFS keeps for snapshots, at any place, and for itself, in its root. */
 const SNAPSHOT_NAME = '.snapshot'
 const HDFS_RESERVED_NAME = '.reserved'
-
-function statOf(status: FileStatus): ObjectStat {
-  const { type, length, modificationTime } = status
-  const seconds = Math.floor(modificationTime / MILLISECONDS_PER_SECOND)
-  const milliseconds = modificationTime - seconds * MILLISECONDS_PER_SECOND
-  return {
-    kind: type === 'DIRECTORY' ? 'directory' : 'file',
-    sizeBytes: type === 'DIRECTORY' ? 0 : length,
-    mtime: { seconds, nanoseconds: milliseconds * NANOSECONDS_PER_MILLISECOND },
-    version: type === 'DIRECTORY' ? '' : versionOf(status),
-  }
-}
-
-/** The file's number tells one that was replaced from the one before, whatever its times. */
-function versionOf({ modificationTime, length, fileId }: FileStatus): string {
-  return `${modificationTime}/${length}/${fileId}`
-}
 
 function hasErrno(error: unknown, errno: string): boolean {
   return error instanceof HttpError && error.errno === errno
@@ -70,13 +58,18 @@ export class WebhdfsBackend implements Backend {
   }
   private readonly client: WebhdfsClient
   private readonly root: string
-  /** Other daemons use the same reserved directory. */
-  private readonly uploadPrefix = `${RESERVED_DIRECTORY}/upload-${randomUUID()}-`
-  private nextUpload = 1
+  private readonly publisher: WebhdfsPublisher
+  private readonly appender: WebhdfsAppender
 
   constructor(options: WebhdfsOptions, timeoutMs: number) {
     this.client = new WebhdfsClient(options, timeoutMs)
     this.root = options.root
+    this.publisher = new WebhdfsPublisher(this.client, (path) => this.absolute(path))
+    this.appender = new WebhdfsAppender(this.client, timeoutMs)
+  }
+
+  conditions(): StoreConditions {
+    return { create: 'server', replace: 'look', complete: 'look', copy: 'look', remove: 'look' }
   }
 
   reportRetries(listener: () => void): void {
@@ -100,9 +93,12 @@ export class WebhdfsBackend implements Backend {
     return status === null ? null : statOf(status)
   }
 
-  private async status(path: string): Promise<FileStatus | null> {
-    const status = await this.client.status(this.absolute(path))
-    return status?.type === 'SYMLINK' ? null : status
+  private status(path: string): Promise<FileStatus | null> {
+    return this.publisher.status(path)
+  }
+
+  identify(path: string): Promise<IdentifiedObject | null> {
+    return this.publisher.identify(path)
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
@@ -133,91 +129,49 @@ export class WebhdfsBackend implements Backend {
     throw new StorageError('ESTALE', `${path}: changed in HDFS`, { retryable: true })
   }
 
-  async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
-    // Each try under a name of its own: an earlier one may still be under way.
-    const upload = await this.client.connections.retrying(async () => {
-      const name = this.newUpload()
-      await this.client.create(this.absolute(name), data)
-      return name
-    })
-    return this.publish(upload, path, data.byteLength, expected)
-  }
-
-  async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
-    const name = this.newUpload()
-    const upload = await this.client.beginCreate(this.absolute(name))
-    const reasonOf = (error: unknown): Promise<Error> => this.client.reasonOf(this.absolute(name), error)
-    const publish = async (sizeBytes: number): Promise<ObjectStat> => {
-      try {
-        await this.client.finishCreate(upload)
-      } catch (error) {
-        const reason = await reasonOf(error)
-        await this.discard(name)
-        throw reason
-      }
-      return this.publish(name, path, sizeBytes, expected)
-    }
-    return new WebhdfsWriter(upload, publish, () => this.discard(name), reasonOf)
-  }
-
-  private newUpload(): string {
-    return `${this.uploadPrefix}${this.nextUpload++}`
-  }
-
-  private discard(name: string): Promise<void> {
-    return this.client.discard(this.absolute(name))
-  }
-
-  /** Put a finished upload in its place. HDFS itself refuses to overwrite where nothing was expected. */
-  private async publish(
-    name: string,
+  async write(
     path: string,
-    sizeBytes: number,
+    data: Uint8Array,
     expected: ExpectedVersion,
+    options?: WriteOptions,
   ): Promise<ObjectStat> {
+    const upload = await this.client.connections.retrying(async () => {
+      const attempt = this.publisher.newUpload(options?.mark)
+      await this.client.create(this.absolute(attempt.name), data)
+      return attempt
+    })
+    const stored = await this.requireStored(upload, path, data.byteLength)
     try {
-      const [stored, present] = await Promise.all([
-        this.status(name),
-        expected === null ? null : this.status(path),
-      ])
-      if (stored?.length !== sizeBytes) {
-        const message = `${path}: ${stored?.length ?? 0} bytes were stored of ${sizeBytes}`
-        throw new StorageError('EIO', message, { retryable: true })
-      }
-      if (typeof expected === 'string' && (present === null || versionOf(present) !== expected)) {
-        throw new StorageError('ESTALE', `${path}: changed in HDFS meanwhile`)
-      }
-      if (present?.type === 'DIRECTORY') throw new StorageError('EISDIR', `${path}: is a directory`)
-      if (present !== null) await this.keepAttributes(name, stored, present)
-      await this.client.rename(this.absolute(name), this.absolute(path), expected !== null, stored)
-      void this.client.discardLeftovers()
-      return statOf(stored)
+      return await this.publisher.publish(upload, stored, path, expected)
     } catch (error) {
-      await this.discard(name)
+      return this.publisher.giveUp(upload, stored, path, error)
+    }
+  }
+
+  private async requireStored(upload: Upload, path: string, sizeBytes: number): Promise<FileStatus> {
+    try {
+      const stored = await this.publisher.stored(upload, sizeBytes)
+      if (stored !== null) return stored
+      throw new StorageError('EIO', `${path}: not all of ${sizeBytes} bytes were stored`, { retryable: true })
+    } catch (error) {
+      await this.publisher.discard(upload)
       throw error
     }
   }
 
-  /** A file keeps its mode, owner and replication when its contents are replaced, as far as the user may give them. */
-  private async keepAttributes(name: string, stored: FileStatus, present: FileStatus): Promise<void> {
-    const path = this.absolute(name)
-    if (stored.permission !== present.permission) await this.client.setPermission(path, present.permission)
-    if (stored.replication !== present.replication)
-      await this.client.setReplication(path, present.replication)
-    if (stored.owner === present.owner && stored.group === present.group) return
-    try {
-      await this.client.setOwner(path, present.owner, present.group)
-    } catch (error) {
-      // Only a superuser may give files away.
-      if (!hasErrno(error, 'EACCES')) throw error
-    }
+  async createWriter(
+    path: string,
+    expected: ExpectedVersion,
+    options?: WriteOptions,
+  ): Promise<BackendWriter> {
+    const upload = this.publisher.newUpload(options?.mark)
+    const absoluteName = this.absolute(upload.name)
+    const stream = await this.client.beginCreate(absoluteName)
+    return new WebhdfsWriter(this.client, this.publisher, stream, upload, { path, absoluteName, expected })
   }
 
-  async append(path: string, data: Uint8Array, _base: AppendBase): Promise<ObjectStat> {
-    await this.client.append(this.absolute(path), data)
-    const appended = await this.stat(path)
-    if (appended === null) throw new StorageError('ESTALE', `${path}: gone right after it was appended to`)
-    return appended
+  append(path: string, data: Uint8Array, base: AppendBase): Promise<ObjectStat> {
+    return this.appender.append(this.absolute(path), data, base)
   }
 
   copy(from: string, _to: string, _expected: ExpectedVersion): Promise<ObjectStat> {
@@ -226,14 +180,14 @@ export class WebhdfsBackend implements Backend {
 
   /** MKDIRS is content with a directory that is there, and would make parents: only a rename is exclusive. */
   async createDirectory(path: string): Promise<void> {
-    const name = this.newUpload()
+    const upload = this.publisher.newUpload()
     try {
-      await this.client.makeDirectories(this.absolute(name))
-      const made = await this.status(name)
+      await this.client.makeDirectories(this.absolute(upload.name))
+      const made = await this.status(upload.name)
       if (made === null) throw new StorageError('EIO', `${path}: gone while it was made`, { retryable: true })
-      await this.client.rename(this.absolute(name), this.absolute(path), false, made)
+      await this.publisher.rename(upload.name, path, made, false)
     } catch (error) {
-      await this.discard(name)
+      await this.publisher.discard(upload)
       throw error
     }
   }
@@ -253,18 +207,27 @@ export class WebhdfsBackend implements Backend {
     }
   }
 
-  async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+  /** In one step, and the files keep their versions. */
+  async rename(
+    from: string,
+    to: string,
+    kind: EntryKind,
+    { version, moved }: RenameOptions = {},
+  ): Promise<void> {
     if (from === to) return
     const source = await this.requireStatus(from)
     if (to.startsWith(`${RESERVED_DIRECTORY}/`)) {
       await this.client.makeDirectories(this.absolute(RESERVED_DIRECTORY))
     }
     try {
-      await this.client.rename(this.absolute(from), this.absolute(to), true, source)
+      await this.publisher.rename(from, to, source, true)
     } catch (error) {
       if (kind === 'file' || !hasErrno(error, 'EISDIR')) throw error
       throw new StorageError('ENOTDIR', `${to}: is a file`, { cause: error })
     }
+    const stat = statOf(source)
+    if (kind === 'file' && version !== undefined && version !== stat.version)
+      moved?.({ from, to, previousVersion: stat.version, stat })
   }
 
   private async requireStatus(path: string): Promise<FileStatus> {
@@ -280,7 +243,8 @@ export class WebhdfsBackend implements Backend {
     if (milliseconds < 0) throw new StorageError('EINVAL', `${path}: HDFS keeps no times before 1970`)
     const before = await this.requireStatus(path)
     await this.client.setModificationTime(this.absolute(path), milliseconds)
-    return { previousVersion: versionOf(before), stat: statOf(await this.requireStatus(path)) }
+    // What this call has made of it, and not what a look would find: that may be somebody else's by now.
+    return { previousVersion: versionOf(before), stat: statOf({ ...before, modificationTime: milliseconds }) }
   }
 
   setAttributes(path: string): Promise<never> {

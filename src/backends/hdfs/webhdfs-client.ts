@@ -10,6 +10,7 @@ import {
   type HttpUpload,
 } from '../http/http-connection.js'
 import { connectionError, HttpError } from '../http/http-error.js'
+import { parseStatus, type FileStatus } from './file-status.js'
 import { refusal } from './webhdfs-errors.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 
@@ -23,23 +24,6 @@ const API_PREFIX = '/webhdfs/v1'
 /** A body of another type is refused. */
 const BODY_HEADERS = { 'content-type': 'application/octet-stream' }
 const NO_BODY = new Uint8Array(0)
-
-/** As HDFS shows it in JSON. */
-export interface FileStatus {
-  /** The name in a listing. */
-  readonly pathSuffix: string
-  readonly type: 'FILE' | 'DIRECTORY' | 'SYMLINK'
-  /** Bytes. */
-  readonly length: number
-  /** Milliseconds since the epoch. */
-  readonly modificationTime: number
-  readonly fileId: number
-  readonly owner: string
-  readonly group: string
-  /** Octal digits. */
-  readonly permission: string
-  readonly replication: number
-}
 
 /** Bytes of the whole file system, replicas counted. */
 export interface FileSystemStatus {
@@ -56,14 +40,17 @@ interface NameNodeCall {
   readonly parameters?: Parameters
 }
 
-interface Reply extends HttpResponse {
-  /** An earlier try may have been done without our hearing of it. */
-  readonly isRepeated: boolean
+interface Listing {
+  readonly FileStatuses: { readonly FileStatus: readonly unknown[] }
 }
 
-interface Listing {
-  readonly FileStatuses: { readonly FileStatus: readonly FileStatus[] }
+interface Batch {
+  readonly partialListing: Listing
+  readonly remainingEntries: number
 }
+
+/** What became of something that is not wanted any more. */
+export type Discarded = 'removed' | 'missing' | 'unknown'
 
 function createCall(path: string): NameNodeCall {
   return { method: 'PUT', op: 'CREATE', path, parameters: { overwrite: false } }
@@ -78,6 +65,8 @@ export class WebhdfsClient {
   private activeEndpoint = 0
   /** Unfinished uploads that could not be removed. */
   private readonly leftovers = new Set<string>()
+  /** The highest number of a file that was seen: HDFS gives them in order, so what is beyond it was made later. */
+  private lastFileId = 0
   private isDiscarding = false
 
   constructor(
@@ -90,7 +79,7 @@ export class WebhdfsClient {
   async status(path: string): Promise<FileStatus | null> {
     try {
       const reply = await this.ask({ method: 'GET', op: 'GETFILESTATUS', path })
-      return (parse(reply) as { FileStatus: FileStatus }).FileStatus
+      return this.seen(parseStatus((parse(reply) as { FileStatus?: unknown }).FileStatus))
     } catch (error) {
       // Below a file nothing is there either.
       if (error instanceof HttpError && (error.errno === 'ENOENT' || error.errno === 'ENOTDIR')) return null
@@ -98,24 +87,40 @@ export class WebhdfsClient {
     }
   }
 
+  private seen(status: FileStatus): FileStatus {
+    if (status.fileId > this.lastFileId) this.lastFileId = status.fileId
+    return status
+  }
+
   /** A file lists itself, with pathSuffix ''. */
   async list(path: string): Promise<FileStatus[]> {
     if (!this.options.listsInBatches) {
       const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS', path })
-      return [...(parse(reply) as Listing).FileStatuses.FileStatus]
+      return this.listed(parse(reply) as Partial<Listing>)
     }
     const found: FileStatus[] = []
-    for (;;) {
-      const last = found.at(-1)
-      const parameters: Parameters = last === undefined ? {} : { startAfter: last.pathSuffix }
+    for (let startAfter: string | undefined; ;) {
+      const parameters: Parameters = startAfter === undefined ? {} : { startAfter }
       const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters })
-      const { DirectoryListing: batch } = parse(reply) as {
-        DirectoryListing: { partialListing: Listing; remainingEntries: number }
-      }
-      const entries = batch.partialListing.FileStatuses.FileStatus
+      const { DirectoryListing: batch } = parse(reply) as { DirectoryListing?: Partial<Batch> }
+      const entries = this.listed(batch?.partialListing ?? {})
       for (const entry of entries) found.push(entry)
-      if (batch.remainingEntries === 0 || entries.length === 0) return found
+      if (batch?.remainingEntries === 0) return found
+      const last = entries.at(-1)?.pathSuffix
+      // What does not get on would not end, and what ends here would be half a listing.
+      if (last === undefined || last === startAfter)
+        throw new HttpError(
+          { errno: 'EIO', retryable: true },
+          `${path}: the NameNode's listing does not get on`,
+        )
+      startAfter = last
     }
+  }
+
+  private listed({ FileStatuses: statuses }: Partial<Listing>): FileStatus[] {
+    if (Array.isArray(statuses?.FileStatus))
+      return statuses.FileStatus.map((status: unknown) => this.seen(parseStatus(status)))
+    throw new HttpError({ errno: 'EIO', retryable: true }, 'the answer to a listing is no list')
   }
 
   /** Fewer bytes where the file ends. */
@@ -177,11 +182,26 @@ export class WebhdfsClient {
     if (answer.status !== 201) throw refusal('CREATE', answer)
   }
 
-  /** Sent once: a second time would append twice. */
-  async append(path: string, data: Uint8Array): Promise<void> {
+  /** Where to send what is to be appended: nothing is done yet. */
+  async beginAppend(path: string): Promise<HttpRequest> {
     const call: NameNodeCall = { method: 'POST', op: 'APPEND', path }
-    const dataNodeCall = await this.connections.retrying(() => this.redirection(call, MAX_REPLY_BYTES))
+    return this.connections.retrying(() => this.redirection(call, MAX_REPLY_BYTES))
+  }
+
+  /** Sent once: a second time would append twice. */
+  async append(dataNodeCall: HttpRequest, data: Uint8Array): Promise<void> {
     await this.send(dataNodeCall, data, 200)
+  }
+
+  /** Cut a file that nobody has open. False while HDFS is still at it. */
+  async truncate(path: string, lengthBytes: number): Promise<boolean> {
+    const call: NameNodeCall = {
+      method: 'POST',
+      op: 'TRUNCATE',
+      path,
+      parameters: { newlength: lengthBytes },
+    }
+    return (parse(await this.ask(call)) as { boolean?: boolean }).boolean === true
   }
 
   private async send(call: HttpRequest, data: Uint8Array, expectedStatus: number): Promise<void> {
@@ -193,12 +213,14 @@ export class WebhdfsClient {
    * Remove what was not finished. One try, so that whoever waits for the error does not wait for this too; never rejects.
    * What could not be removed is, by `discardLeftovers`.
    */
-  async discard(path: string): Promise<void> {
+  async discard(path: string): Promise<Discarded> {
     try {
-      await this.askOnce(deleteCall(path), false)
+      const reply = await this.askOnce(deleteCall(path))
       this.leftovers.delete(path)
+      return (parse(reply) as { boolean?: boolean }).boolean === true ? 'removed' : 'missing'
     } catch {
       if (this.leftovers.size < MAX_LEFTOVERS) this.leftovers.add(path)
+      return 'unknown'
     }
   }
 
@@ -218,29 +240,40 @@ export class WebhdfsClient {
     requireTrue(await this.ask({ method: 'PUT', op: 'MKDIRS', path }), path)
   }
 
-  /** @throws HttpError ENOENT when nothing is there */
+  /**
+   * Never asked for again without a look: what is there by then may be somebody else's.
+   * @throws HttpError ENOENT when nothing is there
+   */
   async delete(path: string): Promise<void> {
-    const reply = await this.ask(deleteCall(path))
-    const { boolean: isDeleted } = parse(reply) as { boolean: boolean }
-    if (!isDeleted && !reply.isRepeated) throw new HttpError({ errno: 'ENOENT' }, `DELETE ${path}: not there`)
+    const { lastFileId } = this
+    await this.connections.retrying(async (mayBeDone) => {
+      if (mayBeDone) {
+        const present = await this.status(path)
+        if (present === null) return
+        if (present.fileId > lastFileId)
+          throw new HttpError(
+            { errno: 'EIO', retryable: true },
+            `DELETE ${path}: somebody else made it by now`,
+          )
+      }
+      const { boolean: isDeleted } = parse(await this.askOnce(deleteCall(path))) as { boolean: boolean }
+      if (!isDeleted && !mayBeDone) throw new HttpError({ errno: 'ENOENT' }, `DELETE ${path}: not there`)
+    })
   }
 
   /**
-   * `source` is what is at `from`: it tells whether a rename whose answer was lost has been done.
+   * One try, since what is at either place by then may be somebody else's.
    * @throws HttpError EEXIST when something is at `to` and may not be overwritten
    */
-  async rename(from: string, to: string, overwrite: boolean, source: FileStatus): Promise<void> {
+  async renameOnce(from: string, to: string, overwrite: boolean): Promise<void> {
     const parameters = { destination: to, renameoptions: overwrite ? 'OVERWRITE' : 'NONE' }
     try {
-      await this.ask({ method: 'PUT', op: 'RENAME', path: from, parameters })
+      await this.askOnce({ method: 'PUT', op: 'RENAME', path: from, parameters })
     } catch (error) {
-      if (!(error instanceof HttpError)) throw error
       // A file and a directory: HDFS looks at that before it looks whether it may overwrite.
-      if (error.errno === 'EISDIR' && !overwrite)
+      if (!overwrite && error instanceof HttpError && error.errno === 'EISDIR')
         throw new HttpError({ errno: 'EEXIST' }, error.message, error)
-      if (!error.isRepeated) throw error
-      const moved = await this.status(to)
-      if (moved?.fileId !== source.fileId) throw error
+      throw error
     }
   }
 
@@ -272,15 +305,15 @@ export class WebhdfsClient {
   }
 
   /** A request that the NameNode answers itself. All of them may be sent again. */
-  private ask(call: NameNodeCall): Promise<Reply> {
-    return this.connections.retrying((mayBeDone) => this.askOnce(call, mayBeDone))
+  private ask(call: NameNodeCall): Promise<HttpResponse> {
+    return this.connections.retrying(() => this.askOnce(call))
   }
 
-  private async askOnce(call: NameNodeCall, isRepeated: boolean): Promise<Reply> {
+  private async askOnce(call: NameNodeCall): Promise<HttpResponse> {
     const httpCall = this.httpCall(call, MAX_ANSWER_BYTES)
     const answer = await this.toNameNode(httpCall)
     if (answer.status !== 200) throw refusal(placeOf(httpCall), answer)
-    return { ...answer, isRepeated }
+    return answer
   }
 
   /** The request that the NameNode names for the data of `call`. */
@@ -357,7 +390,7 @@ function parse({ body }: HttpResponse): unknown {
   }
 }
 
-function requireTrue(reply: Reply, path: string): void {
+function requireTrue(reply: HttpResponse, path: string): void {
   if ((parse(reply) as { boolean?: boolean }).boolean === true) return
   throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the NameNode refused without a reason`)
 }

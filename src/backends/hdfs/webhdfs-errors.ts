@@ -4,8 +4,7 @@ import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 300
 
-const BUSY: Meaning = { errno: 'EBUSY', retryable: true, again: true }
-/** A NameNode that is not the active one, or not yet: somebody else may be, or this one soon. */
+/** Somebody writes the file; or a NameNode is not the active one, or not yet: another may be, or this one soon. */
 const NOT_NOW: Meaning = { errno: 'EIO', retryable: true, again: true }
 /** An administrator may give more room, so nothing is thrown away. */
 const QUOTA: Meaning = { errno: 'EDQUOT', retryable: true }
@@ -31,12 +30,12 @@ const MEANING_OF_EXCEPTION: Readonly<Record<string, Meaning>> = {
   NSQuotaExceededException: QUOTA,
   QuotaByStorageTypeExceededException: QUOTA,
   QuotaExceededException: QUOTA,
-  SafeModeException: { errno: 'EAGAIN', retryable: true },
+  SafeModeException: { errno: 'EAGAIN', retryable: true, again: true },
   StandbyException: NOT_NOW,
   RetriableException: NOT_NOW,
-  AlreadyBeingCreatedException: BUSY,
-  RecoveryInProgressException: BUSY,
-  LeaseExpiredException: { errno: 'EBUSY', retryable: true },
+  AlreadyBeingCreatedException: NOT_NOW,
+  RecoveryInProgressException: NOT_NOW,
+  LeaseExpiredException: { errno: 'EIO', retryable: true },
 }
 
 /** HDFS has one sentence for a file that would replace a directory, and the other way round. */
