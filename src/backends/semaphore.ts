@@ -1,3 +1,5 @@
+import { holding, mayWaitFor, type Lock } from '../observability/lock-order.js'
+
 interface Waiting {
   readonly weight: number
   readonly resolve: () => void
@@ -14,16 +16,21 @@ export class Semaphore {
   private first: Waiting | null = null
   private last: Waiting | null = null
 
-  constructor(private readonly capacity: number) {
+  /** `lock`: its place in the order of locks, if it is one of those. */
+  constructor(
+    private readonly capacity: number,
+    private readonly lock: Lock | null = null,
+  ) {
     this.free = capacity
   }
 
   /** Run `work` when `weight` of the capacity is free. A weight above the capacity counts as all of it. */
   async run<T>(weight: number, work: () => Promise<T>): Promise<T> {
     // At once where it can be: what is copied in `work` is of this moment then.
+    if (this.lock !== null) mayWaitFor(this.lock)
     if (!this.takeNow(weight)) await this.take(weight)
     try {
-      return await work()
+      return await (this.lock === null ? work() : holding(this.lock, work))
     } finally {
       this.give(weight)
     }
@@ -31,6 +38,7 @@ export class Semaphore {
 
   /** Resolves when `weight` was free, and is the caller's until `give`. */
   take(weight: number): Promise<void> {
+    if (this.lock !== null) mayWaitFor(this.lock)
     if (this.takeNow(weight)) return Promise.resolve()
     return new Promise<void>((resolve) => {
       const waiting = { weight: Math.min(weight, this.capacity), resolve, next: null }

@@ -1,4 +1,5 @@
 import { StorageError } from '../backends/storage-error.js'
+import { mayWaitFor } from '../observability/lock-order.js'
 import { Block } from './block.js'
 import type { FileContent } from './file-content.js'
 import { PartBuffers } from './part-buffers.js'
@@ -79,7 +80,7 @@ export class BlockCache {
 
   /** Run a read that may keep `weightBytes` of the pool from eviction while it waits for its store. */
   runRead<T>(account: StoreAccount, weightBytes: number, work: () => Promise<T>): Promise<T> {
-    account.readBudget ??= new Semaphore(this.pool.sizeBytes * READ_SHARE)
+    account.readBudget ??= new Semaphore(this.pool.sizeBytes * READ_SHARE, 'reads')
     return account.readBudget.run(weightBytes, work)
   }
 
@@ -257,6 +258,7 @@ export class BlockCache {
 
   /** Resolves when it is worth another try; EIO after SLAB_WAIT_MS. Who waits holds no pin, so commits always get on. */
   waitForSlab(account: StoreAccount): Promise<void> {
+    mayWaitFor('slabs')
     if (account.isClosed) return Promise.reject(new StorageError('EIO', 'the store was unmounted'))
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {

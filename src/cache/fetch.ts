@@ -81,15 +81,16 @@ async function readBase(
   const { source, version } = content
   const baseEnd = Math.min(end, content.baseLimit)
   if (version === null || baseEnd <= start) return new Uint8Array(0)
-  return source.account.fetchBudget.run(baseEnd - start, async () => {
-    if (window?.isGivenUp === true) return null
-    return source.withPath(async (path) => {
+  // The path before the budget: a commit holds its path while it waits for the budget, and a rename holds back who has none yet.
+  return source.withPath((path) =>
+    source.account.fetchBudget.run(baseEnd - start, async () => {
+      if (window?.isGivenUp === true) return null
       const askedMs = performance.now()
       const data = await source.backend.read(path, start, baseEnd - start, version)
       content.confirm(version, askedMs)
       return data
-    })
-  })
+    }),
+  )
 }
 
 /** The base may have been cut while the read ran: what is past its limit now is zero. Returns how many of the block's bytes were in `data`. */

@@ -2,6 +2,7 @@ import type { ExpectedVersion, ObjectStat, WriteOptions } from '../backends/back
 import { CircuitOpenError } from '../backends/layers/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
 import { newWriteMark } from '../backends/write-mark.js'
+import { holding, mayWaitFor } from '../observability/lock-order.js'
 import { traced, tracedApart, type SpanAttributes, type SpanSubject } from '../observability/traced.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
@@ -532,11 +533,22 @@ export class FileContent {
 
   /** Run `work` as the commit that is under way; the caller has seen that there is none. */
   private runAlone(work: () => Promise<void>): Promise<void> {
-    this.committing = work().finally(() => {
+    mayWaitFor('commits')
+    this.committing = holding('commits', work).finally(() => {
       this.committing = null
       this.source.settled()
     })
     return this.committing
+  }
+
+  /** Run `work`, beside which nothing of the file is stored. */
+  async betweenCommits<T>(work: () => Promise<T>): Promise<T> {
+    while (this.committing !== null) await this.committing.catch(() => undefined)
+    const run = { result: undefined as T | undefined }
+    await this.runAlone(async () => {
+      run.result = await work()
+    })
+    return run.result as T
   }
 
   /** Resolves when no commit is under way. */

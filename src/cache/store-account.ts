@@ -13,9 +13,11 @@ const HELD_LIMIT_SHARE = 0.75
 
 /** What one store has and may have of the cache, so that a store that is slow or away does not hold up another. */
 export class StoreAccount {
-  readonly fetchBudget = new Semaphore(FETCH_BUDGET_BYTES)
-  readonly commitBudget = new Semaphore(COMMIT_BUDGET_BYTES)
-  /** Bytes of the pool that reads waiting for the store keep from eviction; see BlockCache.runRead. */
+  /** Taken last of all, with the path held: see `observability/lock-order.ts`. */
+  readonly fetchBudget = new Semaphore(FETCH_BUDGET_BYTES, 'fetches')
+  /** Taken with the path held, and before `fetchBudget`. */
+  readonly commitBudget = new Semaphore(COMMIT_BUDGET_BYTES, 'parts')
+  /** Bytes of the pool that reads waiting for the store keep from eviction; taken before any path. See BlockCache.runRead. */
   readBudget: Semaphore | null = null
   /** Files with something to commit, the longest dirty first. */
   readonly dirtyContents = new Set<FileContent>()

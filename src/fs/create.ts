@@ -47,7 +47,7 @@ export function noteChange(directory: Inode): void {
   if (parent?.mount === mount) parent.noteStored(directory.name, performance.now())
 }
 
-/** Run `work`, which changes names in `directory`, after those that do so before it. */
+/** Run `work`, which changes names in `directory`, after those that do so before it: they may have removed the directory. */
 export function changeNames<T>(fs: FileSystem, directory: Inode, work: () => Promise<T>): Promise<T> {
   return fs.inodes.hold([directory], () => directory.change(work))
 }
@@ -76,7 +76,10 @@ export function createFile(
     if (!(present instanceof Promise)) return openOrMake(present)
     present.catch(() => undefined)
   }
-  return changeNames(fs, parent, async () => openOrMake(await lookup(fs, parent, name)))
+  return changeNames(fs, parent, async () => {
+    requireNewName(parent, name)
+    return openOrMake(await lookup(fs, parent, name))
+  })
 }
 
 /** MKNOD of a regular file: no handle will commit it, so it is stored at once. */
@@ -84,6 +87,7 @@ export function makeFile(fs: FileSystem, parent: Inode, name: string, creation: 
   requireDirectory(parent)
   requireNewName(parent, name)
   return changeNames(fs, parent, async () => {
+    requireNewName(parent, name)
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
     const inode = addFile(fs, parent, name, creation)
     inode.pins++
@@ -111,6 +115,7 @@ export function makeDirectory(
   requireNewName(parent, name)
   const { mount } = parent
   return changeNames(fs, parent, async () => {
+    requireNewName(parent, name)
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
     const inode = new Inode(mount, parent, name, 'directory')
     const permissions = permissionsOf(parent, 'directory', creation)

@@ -140,16 +140,29 @@ export async function storePendingMtime(inode: Inode): Promise<void> {
   const { backend, guard } = inode.mount
   const mtime = inode.pendingMtime
   if (mtime === null || !backend.capabilities.setModificationTime) return
-  const stat = await guard.use(inode, async () => {
-    const path = inode.path()
-    await backend.setModificationTime(path, mtime)
-    return backend.stat(path)
+  await guard.use(inode, async () => {
+    const changed = await backend.setModificationTime(inode.path(), mtime)
+    if (inode.pendingMtime === mtime) inode.pendingMtime = null
+    adoptChanged(inode, changed)
   })
-  if (inode.pendingMtime === mtime) inode.pendingMtime = null
-  if (stat === null) return
-  inode.validatedMs = performance.now()
-  noteStored(inode, inode.validatedMs)
-  if (inode.isDirectory) return
+}
+
+/** The store has changed what it keeps beside the contents; its version is ours only if it had the one that we know before. */
+function adoptChanged(inode: Inode, { previousVersion, stat }: AttributesChanged): void {
+  const nowMs = performance.now()
+  noteStored(inode, nowMs)
+  if (inode.isDirectory) {
+    inode.validatedMs = nowMs
+    return
+  }
+  const { content } = inode
+  const known = content === null ? inode.storedVersion : content.version
+  if (known !== previousVersion) {
+    // Somebody else's contents. Who has unsaved changes of the former ones is told when they are to be stored.
+    inode.expire()
+    return
+  }
+  inode.validatedMs = nowMs
   inode.storedVersion = stat.version
-  if (inode.content !== null && inode.content.version !== null) inode.content.version = stat.version
+  if (content !== null) content.version = stat.version
 }

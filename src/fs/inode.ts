@@ -10,6 +10,7 @@ import type {
 import { wallClock } from '../backends/clock.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
+import { holding, mayWaitFor } from '../observability/lock-order.js'
 import type { Mount } from './mount.js'
 import type { Walk } from './walk.js'
 
@@ -336,7 +337,9 @@ export class Inode {
 
   /** Run `work` after the changes of names before it; their errors are their own. */
   change<T>(work: () => Promise<T>): Promise<T> {
-    const run = this.changes === null ? work() : this.changes.then(work, work)
+    mayWaitFor('names')
+    const begin = (): Promise<T> => holding('names', work)
+    const run = this.changes === null ? begin() : this.changes.then(begin, begin)
     const tail: Promise<unknown> = run
       .catch(() => undefined)
       .finally(() => {

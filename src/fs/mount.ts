@@ -3,6 +3,7 @@ import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import type { Staging } from '../cache/staging.js'
 import { StoreAccount } from '../cache/store-account.js'
 import type { Interposer } from '../interpose/interposer.js'
+import { holding, mayWaitFor } from '../observability/lock-order.js'
 import { OperationCounters } from '../observability/operation-counters.js'
 import { TracedPlace } from '../observability/traced.js'
 import { Inode } from './inode.js'
@@ -102,7 +103,9 @@ export class Mount {
 
   /** Renames take two directories at once; one at a time, so that two of them can't wait for each other. */
   serializeRename<T>(work: () => Promise<T>): Promise<T> {
-    const run = this.renames.then(work, work)
+    mayWaitFor('renames')
+    const begin = (): Promise<T> => holding('renames', work)
+    const run = this.renames.then(begin, begin)
     this.renames = run.catch(() => undefined)
     return run
   }

@@ -1,8 +1,10 @@
+import { holding, mayWaitFor } from '../observability/lock-order.js'
 import type { Inode } from './inode.js'
 
 /**
  * Keeps paths true while stores use them. A use of an inode's path counts until it ends; a move waits until no use
- * below the moved inodes is left, and holds back new ones meanwhile. One move at a time per mount.
+ * below the moved inodes is left, and holds back new ones meanwhile. One move at a time per mount. Its place among what makes
+ * others wait: `observability/lock-order.ts`.
  */
 export class PathGuard {
   private readonly uses = new Map<Inode, number>()
@@ -17,10 +19,11 @@ export class PathGuard {
 
   /** The same for several inodes, taken at once: one after the other, a move of both in between would wait for ever. */
   async useAll<T>(inodes: readonly Inode[], work: () => Promise<T>): Promise<T> {
+    mayWaitFor('paths')
     while (inodes.some((inode) => this.isMoving(inode))) await this.nextChange()
     for (const inode of inodes) this.uses.set(inode, (this.uses.get(inode) ?? 0) + 1)
     try {
-      return await work()
+      return await holding('paths', work)
     } finally {
       for (const inode of inodes) this.endUse(inode)
       this.changed()
@@ -35,6 +38,7 @@ export class PathGuard {
 
   /** Run `work` while nothing uses a path at or below any of `inodes`. `work` itself must not call `use` on them. */
   async move<T>(inodes: readonly Inode[], work: () => Promise<T>): Promise<T> {
+    mayWaitFor('paths')
     const previous = this.moveQueue
     let done: () => void = () => undefined
     this.moveQueue = new Promise((resolve) => {
@@ -44,7 +48,7 @@ export class PathGuard {
     this.moving = inodes
     try {
       while (this.hasUseBelow(inodes)) await this.nextChange()
-      return await work()
+      return await holding('paths', work)
     } finally {
       this.moving = []
       this.changed()

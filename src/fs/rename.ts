@@ -33,6 +33,8 @@ export async function rename(
   await fs.inodes.hold([oldParent, newParent], () =>
     oldParent.mount.serializeRename(() =>
       changeBoth(oldParent, newParent, async () => {
+        // What came before may have removed the directory, and its path be another one's by now.
+        requireNewName(newParent, newName)
         const source = await lookup(fs, oldParent, oldName)
         if (source === null) throw new FsError('ENOENT')
         const target = await lookup(fs, newParent, newName)
@@ -50,9 +52,11 @@ async function requireFree(fs: FileSystem, target: Inode | null, parent: Inode, 
   if (target !== null || (await lookupStored(fs, parent, name)) !== null) throw new FsError('EEXIST')
 }
 
-/** Renames of a mount run one by one, so taking two directories in any order can't deadlock. */
-function changeBoth<T>(first: Inode, second: Inode, work: () => Promise<T>): Promise<T> {
-  return first === second ? first.change(work) : first.change(() => second.change(work))
+/** Renames of a mount run one by one; whoever else changes two directories, as RMDIR does, takes the one above first. */
+function changeBoth<T>(one: Inode, other: Inode, work: () => Promise<T>): Promise<T> {
+  if (one === other) return one.change(work)
+  const [first, second] = one.isAtOrBelow(other) ? [other, one] : [one, other]
+  return first.change(() => second.change(work))
 }
 
 function checkKinds(source: Inode, target: Inode | null, newParent: Inode): void {

@@ -1,3 +1,5 @@
+import { holdingNothing } from './lock-order.js'
+
 /**
  * Where the work of a request is shown as spans. While nothing is traced it costs a comparison with null, and the SDK behind it
  * (tracing.ts) is not loaded.
@@ -47,7 +49,8 @@ export function traced<T>(name: string, subject: () => SpanSubject, work: () => 
 
 /** Do what goes on without the request that began it, or what no request began. */
 export function tracedApart<T>(name: string, subject: () => SpanSubject, work: () => Promise<T>): Promise<T> {
-  return maker === null ? work() : maker.apart(name, subject, work)
+  const apart = maker
+  return holdingNothing(() => (apart === null ? work() : apart.apart(name, subject, work)))
 }
 
 /** A mount, as the subjects of spans name it. */

@@ -19,8 +19,11 @@ import { create, flush, fsync, open, release } from '../../src/fs/open-file.js'
 import { fallocate, read, write } from '../../src/fs/read-write.js'
 import { removeDirectory, unlink } from '../../src/fs/remove.js'
 import { rename } from '../../src/fs/rename.js'
+import { assertLockOrder } from '../../src/observability/lock-order.js'
 import { createLogger } from '../../src/observability/logger.js'
 import type { Path } from './reference.js'
+
+assertLockOrder()
 
 /** What names are made with; no store of the model keeps it. */
 const CREATION = { mode: 0o644, uid: 0, gid: 0 }

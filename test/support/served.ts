@@ -15,12 +15,15 @@ import type { CircuitOptions } from '../../src/backends/layers/circuit.js'
 import type { FileSystem } from '../../src/fs/file-system.js'
 import type { GuestCache } from '../../src/fs/mount.js'
 import type { InterposeRules } from '../../src/interpose/rules.js'
+import { assertLockOrder } from '../../src/observability/lock-order.js'
 import { createLogger } from '../../src/observability/logger.js'
 import { Server, type ServerSettings, type ServerStats } from '../../src/virtio/server.js'
 import type { FrontEndOptions } from '../frontend/front-end.js'
 import { FuseClient } from '../frontend/fuse-client.js'
 import { GuestFs, type GuestFsOptions } from '../frontend/guest-fs.js'
 import { STORES, type PreparedStore, type Store, type StoreProperties, type StoreView } from './stores.js'
+
+assertLockOrder()
 
 /** The smallest pool that the configuration takes. */
 export const TINY_POOL_BYTES = 16 << 20
