@@ -1,5 +1,5 @@
 import type { AttributesChanged, Backend, FileAttributes, ObjectStat } from '../backends/backend.js'
-import type { StagedPlace } from './staged-record.js'
+import type { StagedAttributes } from './staged-record.js'
 import type { StoreAccount } from './store-account.js'
 
 /** What a file's content needs to know of the file: implemented by the file system above. */
@@ -32,7 +32,7 @@ export interface ContentSource {
   /** Store the unsaved attributes alone, and tell `adopt` while the path is held. After an error they are unsaved still. */
   storeAttributes(adopt: (changed: AttributesChanged) => void): Promise<void>
   /** What a record on the local disk has to tell of the file beside its contents. */
-  attributesToStage(): Omit<StagedPlace, 'paths'>
+  attributesToStage(): StagedAttributes
   /** The file's path, for those who hold it: it can't change under them. */
   readonly path: string
   /** The unsaved attributes will never be stored. */

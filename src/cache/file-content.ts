@@ -1,4 +1,4 @@
-import type { ExpectedVersion, ObjectStat, WriteOptions } from '../backends/backend.js'
+import type { ExpectedVersion, ObjectStat, WriteMark, WriteOptions } from '../backends/backend.js'
 import { CircuitOpenError } from '../backends/layers/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
 import { newWriteMark } from '../backends/write-mark.js'
@@ -14,7 +14,7 @@ import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
 import { fetchBlocks, RANDOM_FETCH_CLASS, type Window } from './fetch.js'
 import { PageTable } from './page-table.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
-import { stage } from './stage.js'
+import { placeOf, stage, type Staged } from './stage.js'
 import type { Staging } from './staging.js'
 
 const NO_BLOCKS: ReadonlySet<Block> = new Set()
@@ -78,7 +78,7 @@ export class FileContent {
   /** Counts writes and changes of size, to know whether `staged` is up to date. */
   private changes = 0
   /** The record of what is dirty on the local disk: of the state that the last close acknowledged. */
-  private staged: { readonly id: string; readonly changes: number } | null = null
+  private staged: (Staged & { readonly changes: number; isTaken: boolean }) | null = null
   /** End of the last write, and how long the run of writes up to there is. */
   private streamEnd = -1
   private streamBytes = 0
@@ -104,7 +104,14 @@ export class FileContent {
 
   /** What a write that begins now takes along. */
   takeOptions(): WriteOptions {
-    return { attributes: this.source.takeAttributes(), mark: newWriteMark() }
+    return { attributes: this.source.takeAttributes(), mark: this.takeMark() }
+  }
+
+  /** The first commit after a record has the record's mark: after a kill in the middle of it, it is known whether it was done. */
+  private takeMark(): WriteMark {
+    if (this.staged === null || this.staged.isTaken) return newWriteMark()
+    this.staged.isTaken = true
+    return this.staged.next
   }
 
   /** The file, as spans name it. */
@@ -681,7 +688,7 @@ export class FileContent {
   private async stageAt(staging: Staging, path: string): Promise<void> {
     const { changes } = this
     const before = this.staged
-    this.staged = { id: await stage(this, staging, path, before?.id ?? null), changes }
+    this.staged = { ...(await stage(this, staging, path, before?.id ?? null)), changes, isTaken: false }
     if (before !== null) await staging.forget(before.id)
   }
 
@@ -689,11 +696,12 @@ export class FileContent {
   async amendStaged(paths: readonly string[]): Promise<void> {
     const { staging } = this.source.account
     if (staging === null || this.staged === null) return
-    await staging.amend(this.staged.id, { paths, ...this.source.attributesToStage() })
+    await staging.amend(this.staged.id, placeOf(this, paths, this.staged.next))
   }
 
   /** The content comes to its end and its record does not: the next daemon stores that. */
   leaveStaged(): void {
+    if (this.staged !== null) this.source.account.staging?.leave(this.staged.id)
     this.staged = null
   }
 

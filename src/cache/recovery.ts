@@ -1,229 +1,219 @@
-/** Bringing to its store what an earlier process had staged, before anybody uses the store. */
-import { open, type FileHandle } from 'node:fs/promises'
-import type { Backend } from '../backends/backend.js'
+/** Bringing to its store what an earlier process had staged, before anybody sees those files. */
+import type { Backend, DirectoryEntry } from '../backends/backend.js'
+import { forEachConcurrently } from '../backends/concurrency.js'
 import { BackendLayer, type BackendCall } from '../backends/layers/backend-layer.js'
-import { StorageError, toStorageError } from '../backends/storage-error.js'
+import type { StorageError } from '../backends/storage-error.js'
+import { toStorageError } from '../backends/storage-error.js'
 import type { Logger } from '../observability/logger.js'
 import { NO_PLACE, tracedApart } from '../observability/traced.js'
-import type { BlockCache } from './block-cache.js'
-import type { ContentSource } from './content-source.js'
-import { FileContent } from './file-content.js'
-import { readAt } from './staged-record.js'
-import type { Found, Staging } from './staging.js'
-import { StoreAccount } from './store-account.js'
+import { BrokenRecordError } from './record-reader.js'
+import { recoverRecord, type Recovered } from './recover-record.js'
+import type { BrokenRecord, Found, Staging } from './staging.js'
 
-/** Bytes that go from a record into slabs at a time. */
-const PIECE_BYTES = 1 << 20
-/** A store that did not take what was staged is tried again at most this often, by the requests that wait for it. */
+/** A file whose store did not take it is tried again at most this often, by the requests that wait for it. */
 const RETRY_MS = 1000
-/** Something else is at the file's path than what the staged bytes belong to. */
-const CONFLICTS: readonly string[] = ['ESTALE', 'EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR']
+/** Records on their way at a time: each has a part of its file in memory. */
+const CONCURRENCY = 4
 
-/** One store's recovery, for all mounts and backend objects that lead to it. */
-export class Recovery {
+/** A record that its store does not have yet. */
+class PendingRecord {
   private running: Promise<void> | null = null
   private error: StorageError | null = null
   private triedMs = -Infinity
-  isDone = false
+
+  constructor(
+    readonly record: Found,
+    private readonly recover: () => Promise<void>,
+  ) {}
+
+  /** Resolves when the store has it; rejects with the error of the last try. */
+  stored(): Promise<void> {
+    if (this.running !== null) return this.running
+    if (this.error !== null && performance.now() - this.triedMs < RETRY_MS) return Promise.reject(this.error)
+    this.triedMs = performance.now()
+    this.running = this.recover()
+      .catch((error: unknown) => {
+        this.error = toStorageError(error)
+        throw this.error
+      })
+      .finally(() => {
+        this.running = null
+      })
+    return this.running
+  }
+
+  /** The call sees, replaces or moves the file. */
+  isConcernedBy({ method, path, to }: BackendCall): boolean {
+    return this.record.paths.some((own) => {
+      if (own === path || own === to) return true
+      if (method === 'list' || method === 'listSmall') return directoryOf(own) === path
+      const takesTree = method === 'rename' || method === 'removeDirectory'
+      return takesTree && (own.startsWith(`${path}/`) || (to !== '' && own.startsWith(`${to}/`)))
+    })
+  }
+}
+
+function directoryOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
+}
+
+/** One store's recovery, for all mounts and backend objects that lead to it. */
+export class Recovery {
+  /** null: nobody has looked yet. */
+  private pending: Set<PendingRecord> | null = null
+  private scanning: Promise<void> | null = null
+  private triedMs = -Infinity
+  private isTrying = false
+  isDone: boolean
 
   constructor(
     private readonly staging: Staging,
-    private readonly cache: BlockCache,
     private readonly logger: Logger,
     private readonly place = NO_PLACE,
   ) {
     this.isDone = staging.isEmpty
   }
 
-  /** Resolves when the store has all that was staged for it; rejects with the error of the last try. */
-  ready(backend: Backend): Promise<void> {
-    if (this.isDone) return Promise.resolve()
-    if (this.running !== null) return this.running
-    if (this.error !== null && performance.now() - this.triedMs < RETRY_MS) return Promise.reject(this.error)
+  /** Begin, and go on whenever somebody asks for anything: nobody waits for it. */
+  begin(backend: Backend): void {
+    if (this.isDone || this.isTrying || performance.now() - this.triedMs < RETRY_MS) return
     this.triedMs = performance.now()
+    this.isTrying = true
     const about = () => this.place.subject('')
-    this.running = tracedApart('cache.recovery', about, () => this.run(backend)).finally(() => {
-      this.running = null
-    })
-    return this.running
-  }
-
-  private async run(backend: Backend): Promise<void> {
-    try {
-      const found = await this.staging.found()
-      for (const record of found) await this.recover(backend, record)
-      this.isDone = true
-      if (found.length > 0)
-        this.logger.info({ files: found.length }, 'stored what an earlier daemon had staged')
-    } catch (error) {
-      this.error = toStorageError(error)
-      this.logger.error(
-        { err: error, directory: this.staging.directory },
-        'what an earlier daemon has staged could not be stored yet; until then the mount answers with this error',
-      )
-      throw this.error
-    }
-  }
-
-  private async recover(backend: Backend, record: Found): Promise<void> {
-    const path = await currentPath(backend, record)
-    const handle = await open(this.staging.pathOf(record.id))
-    try {
-      await this.store(backend, record, path, handle)
-    } catch (error) {
-      if (!(error instanceof StorageError) || !CONFLICTS.includes(error.errno)) throw error
-      if (!(await isStored(backend, record, path, handle))) {
-        const keptAs = await this.staging.setAside(record.id)
+    void tracedApart('cache.recovery', about, () => this.tryAll(backend))
+      .catch((error: unknown) => {
         this.logger.error(
-          { path, keptAs, err: error },
-          'a staged file was changed by others; its bytes are kept',
+          { err: error, directory: this.staging.directory },
+          'what an earlier daemon has staged could not be stored yet; until then, those files answer with this error',
         )
-        return
-      }
-    } finally {
-      await handle.close()
-    }
-    await this.staging.forget(record.id)
-  }
-
-  private async store(backend: Backend, record: Found, path: string, handle: FileHandle): Promise<void> {
-    const { base, baseLimit, sizeBytes } = record
-    const stored = base === null ? null : await backend.stat(path, 'file')
-    if (base !== null && stored?.version !== base)
-      throw new StorageError('ESTALE', `${path}: another version`)
-    const content = new FileContent(this.cache, new RecoveredFile(backend, path, record), stored)
-    try {
-      content.mayReplaceAny = record.replacesAny
-      if (baseLimit < content.size) content.resize(baseLimit)
-      await writeRanges(content, record, handle)
-      content.resize(sizeBytes)
-      await content.commit()
-    } finally {
-      await content.cancel()
-    }
-  }
-}
-
-/** While it is being renamed, a file may be at either place. */
-async function currentPath(backend: Backend, { paths, base }: Found): Promise<string> {
-  const newest = paths.at(-1) ?? ''
-  if (base === null || paths.length === 1) return newest
-  for (const path of paths) {
-    if ((await backend.stat(path, 'file'))?.version === base) return path
-  }
-  return newest
-}
-
-async function writeRanges(content: FileContent, { ranges }: Found, handle: FileHandle): Promise<void> {
-  let position = 0
-  for (const [start, end] of ranges) {
-    for (let offset = start; offset < end;) {
-      const piece = await readAt(handle, position, Math.min(PIECE_BYTES, end - offset))
-      const { pool } = content.cache
-      const written = await content.write(offset, piece.length, {
-        pull: (from, poolOffset, lengthBytes) => {
-          pool.view(poolOffset, lengthBytes).set(piece.subarray(from, from + lengthBytes))
-        },
       })
-      offset += written
-      position += written
+      .finally(() => {
+        this.isTrying = false
+      })
+  }
+
+  private async tryAll(backend: Backend): Promise<void> {
+    await this.scan(backend)
+    const pending = [...(this.pending ?? [])]
+    const errors: unknown[] = []
+    await forEachConcurrently(pending, CONCURRENCY, (entry) =>
+      entry.stored().catch((error: unknown) => {
+        errors.push(error)
+      }),
+    )
+    if (errors.length > 0) throw errors[0] as Error
+    if (pending.length > 0)
+      this.logger.info({ files: pending.length }, 'stored what an earlier daemon had staged')
+  }
+
+  /** Resolves when it is known which files are concerned. */
+  private scan(backend: Backend): Promise<void> {
+    if (this.pending !== null) return Promise.resolve()
+    this.scanning ??= this.look(backend).finally(() => {
+      this.scanning = null
+    })
+    return this.scanning
+  }
+
+  private async look(backend: Backend): Promise<void> {
+    const found = await this.staging.found((broken) => {
+      this.tellBroken(broken)
+    })
+    const pending = new Set<PendingRecord>()
+    for (const record of found) {
+      const entry: PendingRecord = new PendingRecord(record, () => this.recover(backend, record, entry))
+      pending.add(entry)
     }
+    this.pending = pending
+    this.isDone = pending.size === 0
   }
-}
 
-/** The death may have come between the commit and the end of the record: then the store has these very bytes. */
-async function isStored(
-  backend: Backend,
-  { ranges, sizeBytes }: Found,
-  path: string,
-  handle: FileHandle,
-): Promise<boolean> {
-  const stat = await backend.stat(path, 'file')
-  if (stat?.kind !== 'file' || stat.sizeBytes !== sizeBytes) return false
-  let position = 0
-  for (const [start, end] of ranges) {
-    for (let offset = start; offset < end; offset += PIECE_BYTES) {
-      const lengthBytes = Math.min(PIECE_BYTES, end - offset)
-      const staged = await readAt(handle, position, lengthBytes)
-      if (!staged.equals(await backend.read(path, offset, lengthBytes, stat.version))) return false
-      position += lengthBytes
+  private tellBroken({ keptAs, error }: BrokenRecord): void {
+    this.logger.error(
+      { keptAs, err: error },
+      'a staged file can not be read as it was written: what was changed of it is lost, and what is left of the record is kept',
+    )
+  }
+
+  private async recover(backend: Backend, record: Found, entry: PendingRecord): Promise<void> {
+    try {
+      this.tell(record, await recoverRecord(backend, this.staging, record))
+    } catch (error) {
+      if (!(error instanceof BrokenRecordError)) throw error
+      this.tellBroken({ keptAs: await this.staging.setBroken(record.id), error })
     }
-  }
-  return true
-}
-
-/** A staged file as its contents see it: nobody renames, opens or changes it meanwhile. */
-class RecoveredFile implements ContentSource {
-  readonly account = new StoreAccount()
-  readonly isOpen = false
-  readonly hasUnsavedAttributes = false
-
-  constructor(
-    readonly backend: Backend,
-    readonly path: string,
-    private readonly record: Found,
-  ) {}
-
-  isAtOrBelow(): boolean {
-    return false
+    this.pending?.delete(entry)
+    this.isDone = this.pending?.size === 0
   }
 
-  withPath<T>(work: (path: string) => Promise<T>): Promise<T> {
-    return work(this.path)
+  private tell({ paths }: Found, recovered: Recovered): void {
+    if (recovered.kind === 'stored') return
+    const { error, keptAs } = recovered
+    this.logger.error(
+      { path: paths.at(-1), keptAs, err: error },
+      'a staged file was changed by others; its bytes are kept',
+    )
   }
 
-  revalidate(): Promise<void> {
-    return Promise.reject(new StorageError('ESTALE', `${this.path}: another version`))
+  /** Resolves when the call may be made; rejects where it is about a file that its store does not have yet. */
+  async before(backend: Backend, call: BackendCall): Promise<void> {
+    this.begin(backend)
+    await this.scan(backend).catch((error: unknown) => {
+      throw toStorageError(error)
+    })
+    for (const entry of this.pending ?? []) if (entry.isConcernedBy(call)) await entry.stored()
   }
 
-  noteStored(): void {
-    // Nobody asks.
-  }
-
-  async committed(): Promise<void> {
-    const { mtime } = this.record
-    if (mtime !== null && this.backend.capabilities.setModificationTime)
-      await this.backend.setModificationTime(this.path, mtime)
-  }
-
-  attributesToStage(): { mtime: null; attributes: undefined } {
-    return { mtime: null, attributes: undefined }
-  }
-
-  takeAttributes(): Found['attributes'] {
-    return this.backend.capabilities.attributes ? this.record.attributes : undefined
-  }
-
-  storeAttributes(): Promise<void> {
-    return Promise.resolve()
-  }
-
-  discardAttributes(): void {
-    // They are in the record.
-  }
-
-  settled(): void {
-    // Nobody waits.
+  /** Names of files in the directory that the store does not have yet: they are there, if nobody can read them. */
+  namesIn(directory: string): string[] {
+    const names: string[] = []
+    for (const { record } of this.pending ?? []) {
+      const path = record.paths.at(-1) ?? ''
+      if (directoryOf(path) === directory) names.push(path.slice(path.lastIndexOf('/') + 1))
+    }
+    return names
   }
 }
 
-/** The same store, which nobody reaches before what was staged for it is there. */
+/** The same store, in which nobody sees a file that was staged before the store has it. */
 export function recoverFirst(backend: Backend, recovery: Recovery): Backend {
   if (recovery.isDone) return backend
-  recovery.ready(backend).catch(() => undefined)
+  recovery.begin(backend)
   return new RecoveringBackend(backend, recovery)
 }
 
+const NONE = Promise.resolve(null)
+
 class RecoveringBackend extends BackendLayer {
+  declare readonly listSmall?: NonNullable<Backend['listSmall']>
+
   constructor(
     inner: Backend,
     private readonly recovery: Recovery,
   ) {
     super(inner)
+    // Until then, `list` knows what is missing.
+    if (inner.listSmall !== undefined)
+      this.listSmall = (path) => (recovery.isDone ? (inner.listSmall?.(path) ?? NONE) : NONE)
   }
 
-  protected override around<T>(_call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
+  protected override around<T>(call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
     const { inner, recovery } = this
-    return recovery.isDone ? run(inner) : recovery.ready(inner).then(() => run(inner))
+    return recovery.isDone ? run(inner) : recovery.before(inner, call).then(() => run(inner))
+  }
+
+  override async list(path: string): Promise<DirectoryEntry[]> {
+    const { inner, recovery } = this
+    if (recovery.isDone) return inner.list(path)
+    try {
+      return await super.list(path)
+    } catch (error) {
+      const names = recovery.namesIn(path)
+      if (names.length === 0) throw error
+      const entries = await inner.list(path)
+      const present = new Set(entries.map(({ name }) => name))
+      const missing = names.filter((name) => !present.has(name))
+      return [...entries, ...missing.map((name) => ({ name, kind: 'file' as const, stat: null }))]
+    }
   }
 }

@@ -1,7 +1,10 @@
 /** What a file's content has that its store has not, put on the local disk. */
+import type { WriteMark } from '../backends/backend.js'
 import { StorageError } from '../backends/storage-error.js'
+import { newWriteMark } from '../backends/write-mark.js'
 import type { Block } from './block.js'
 import type { FileContent } from './file-content.js'
+import type { StagedPlace } from './staged-record.js'
 import type { Staging } from './staging.js'
 
 interface Piece {
@@ -10,28 +13,47 @@ interface Piece {
   readonly end: number
 }
 
+/** A record that was written. */
+export interface Staged {
+  readonly id: string
+  /** What the next commit is to take along: the record is stored where an object has it. */
+  readonly next: WriteMark
+}
+
 /**
- * Resolves with the id of a record of the content as it was when the path was taken, with what was written since as far as
- * it lies in the same places: those writes were not acknowledged as safe. No commit runs meanwhile.
+ * Put on the local disk the content as it was when the path was taken, with what was written since as far as it lies in the
+ * same places: those writes were not acknowledged as safe. No commit runs meanwhile.
  */
 export async function stage(
   content: FileContent,
   staging: Staging,
   path: string,
   replaces: string | null,
-): Promise<string> {
+): Promise<Staged> {
   const pieces = dirtyPieces(content)
+  const next = newWriteMark()
   const description = {
-    paths: [path],
-    ...content.source.attributesToStage(),
-    base: content.version,
-    replacesAny: content.mayReplaceAny,
+    ...placeOf(content, [path], next),
     sizeBytes: content.size,
+    baseBytes: content.storedSize,
     baseLimit: content.baseLimit,
     ranges: pieces.map(({ start, end }) => [start, end] as const),
     replaces,
   }
-  return staging.write(description, bytesOf(content, pieces))
+  return { id: await staging.write(description, bytesOf(content, pieces)), next }
+}
+
+/** What changes of a record while its bytes stay. */
+export function placeOf(content: FileContent, paths: readonly string[], next: WriteMark | null): StagedPlace {
+  return {
+    paths,
+    ...content.source.attributesToStage(),
+    base: content.version,
+    expected: content.version,
+    marks: [],
+    next,
+    replacesAny: content.mayReplaceAny,
+  }
 }
 
 function dirtyPieces(content: FileContent): Piece[] {
@@ -44,10 +66,10 @@ function dirtyPieces(content: FileContent): Piece[] {
   return pieces
 }
 
-/** Copies: the guest may write on while they are on their way. */
+/** Each is copied at once: the guest may write on. */
 function* bytesOf(content: FileContent, pieces: readonly Piece[]): Generator<Uint8Array> {
   for (const { block, start, end } of pieces) {
     if (!block.isAlive) throw new StorageError('EIO', 'the data was discarded while it was staged')
-    yield Uint8Array.from(content.cache.pool.view(block.slabOffsetOf(start), end - start))
+    yield content.cache.pool.view(block.slabOffsetOf(start), end - start)
   }
 }

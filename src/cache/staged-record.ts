@@ -2,30 +2,57 @@
  * The form of a staged file: what one file of a store had that the store did not have yet. A record is written once, from
  * front to back, and counts when it is whole:
  *
- *     [dirty bytes, range after range][description: JSON][its length: u32][its CRC-32: u32]["OVFSSTG1"]
+ *     data          the dirty bytes, range after range
+ *     ranges        for each: its start and its end in the file, u64 each
+ *     checksums     CRC-32 of each MiB of the above, u32 each
+ *     description   JSON
+ *     footer        bytes of data: u64, number of ranges: u64, bytes of the description: u32, CRC-32 of the checksums: u32,
+ *                   of the description: u32, of the footer up to here: u32, "OVFSSTG2"
  *
- * Numbers are little-endian. The checksums tell a record that a crash of the host has left without its bytes.
+ * Numbers are little-endian. See `RecordReader`.
  */
-import { open, type FileHandle } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import type { FileAttributes, Timestamp } from '../backends/backend.js'
+import type { FileAttributes, Timestamp, WriteMark } from '../backends/backend.js'
+import type { NewFile } from './durable-directory.js'
 
-/** What changes while the bytes stay: kept beside the record, and written anew. */
-export interface StagedPlace {
-  /** Within the mount; two while a rename is under way, the newer one last. */
-  readonly paths: readonly string[]
+export const MAGIC = Buffer.from('OVFSSTG2')
+export const FOOTER_BYTES = 32 + MAGIC.length
+export const RANGE_BYTES = 16
+/** What one checksum is over: read and checked in one piece. */
+export const CHUNK_BYTES = 1 << 20
+/** Bytes gathered before a write, whole chunks: few system calls, little memory. */
+const GATHER_BYTES = 4 << 20
+/** Beyond 32 bits a number takes two words. */
+const WORD = 2 ** 32
+
+/** Of the file, beside its contents. */
+export interface StagedAttributes {
   /** Set by utimens, and still to be handed to the store. */
   readonly mtime: Timestamp | null
   /** undefined where the store keeps none. */
   readonly attributes: FileAttributes | undefined
 }
 
-export interface StagedDescription extends StagedPlace {
+/** What changes while the bytes stay: kept beside the record, and written anew. */
+export interface StagedPlace extends StagedAttributes {
+  /** Within the mount; two while a rename is under way, the newer one last. */
+  readonly paths: readonly string[]
   /** Version of the stored object that the bytes lie over; null: there is none. */
   readonly base: string | null
-  /** Whatever is stored by the name may be replaced. */
-  readonly replacesAny: boolean
+  /** What a commit may replace: a version, or null for nothing. */
+  readonly expected: string | null
+  /** Writes of this file whose outcome is unknown: an object with one of them is its base. */
+  readonly marks: readonly WriteMark[]
+  /** The next commit takes it: an object with it has all that is in the record. null: it takes any other. */
+  readonly next: WriteMark | null
+  /** Whatever is stored by the name may be replaced: a rename here has put the file over it. */
+  readonly replacesAny?: boolean
+}
+
+export interface StagedDescription extends StagedPlace {
   readonly sizeBytes: number
+  /** Of the stored object; absent in records of older daemons. */
+  readonly baseBytes?: number
   /** Bytes of the stored object that still show through; behind them, up to the size, are zeros. */
   readonly baseLimit: number
   /** [start, end) of the file, ascending; their bytes follow each other in the record. */
@@ -34,97 +61,118 @@ export interface StagedDescription extends StagedPlace {
   readonly replaces: string | null
 }
 
-interface Description extends StagedDescription {
-  readonly dataBytes: number
-  readonly dataCrc: number
-}
-
-const MAGIC = Buffer.from('OVFSSTG1')
-const TRAILER_BYTES = 8 + MAGIC.length
-/** Bytes gathered before a write: few system calls, little memory. */
-const GATHER_BYTES = 4 << 20
-/** Longer descriptions are taken for garbage: a hundred thousand ranges have less. */
-const MAX_DESCRIPTION_BYTES = 16 << 20
-
-/** Write a new record to the file at `path`. `pieces` are the ranges' bytes; each is used up before the next is asked for. */
+/** Write a record to a new file. `pieces` are the ranges' bytes, which are copied before the next is asked for. */
 export async function writeRecord(
-  path: string,
-  description: StagedDescription,
+  file: NewFile,
+  { ranges, ...description }: StagedDescription,
   pieces: Iterable<Uint8Array>,
 ): Promise<void> {
-  const handle = await open(path, 'wx', 0o600)
-  try {
-    let gathered: Uint8Array[] = []
-    let gatheredBytes = 0
-    let dataBytes = 0
-    let dataCrc = 0
-    for (const piece of pieces) {
-      dataCrc = crc32(piece, dataCrc)
-      dataBytes += piece.byteLength
-      gathered.push(piece)
-      gatheredBytes += piece.byteLength
-      if (gatheredBytes < GATHER_BYTES) continue
-      await writeAll(handle, gathered)
-      gathered = []
-      gatheredBytes = 0
-    }
-    await writeAll(handle, [...gathered, trailerOf({ ...description, dataBytes, dataCrc })])
-  } finally {
-    await handle.close()
+  const dataBytes = ranges.reduce((total, [start, end]) => total + end - start, 0)
+  const body = new BodyWriter(file, dataBytes + ranges.length * RANGE_BYTES)
+  for (const piece of pieces) {
+    body.append(piece)
+    // Very many pieces may be a byte long each.
+    if (body.isFull) await body.flush()
   }
-}
-
-async function writeAll(handle: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
-  const wanted = pieces.reduce((total, { byteLength }) => total + byteLength, 0)
-  const { bytesWritten } = await handle.writev(pieces)
-  // The kernel may take a part: as many bytes as there is room for, or as a call may have.
-  if (bytesWritten < wanted) await handle.writeFile(Buffer.concat(pieces).subarray(bytesWritten))
-}
-
-function trailerOf(description: Description): Buffer {
+  if (body.writtenBytes !== dataBytes)
+    throw new Error('a staged record is given other bytes than it tells of')
+  for (let first = 0; first < ranges.length; first += RANGES_AT_A_TIME) {
+    body.append(encodeRanges(ranges.slice(first, first + RANGES_AT_A_TIME)))
+    if (body.isFull) await body.flush()
+  }
+  const checksums = await body.end()
   const json = Buffer.from(JSON.stringify(description))
-  const numbers = Buffer.alloc(8)
-  numbers.writeUInt32LE(json.length, 0)
-  numbers.writeUInt32LE(crc32(json), 4)
-  return Buffer.concat([json, numbers, MAGIC])
+  await file.write(Buffer.concat([checksums, json, footerOf(dataBytes, ranges.length, json, checksums)]))
 }
 
-/** A record that was read back. */
-export interface StagedRecord extends StagedDescription {
-  readonly dataBytes: number
+/** 64 KiB of them. */
+const RANGES_AT_A_TIME = 4096
+
+function encodeRanges(ranges: readonly (readonly [number, number])[]): Buffer {
+  const bytes = Buffer.allocUnsafe(ranges.length * RANGE_BYTES)
+  ranges.forEach(([start, end], index) => {
+    writeNumber(bytes, start, index * RANGE_BYTES)
+    writeNumber(bytes, end, index * RANGE_BYTES + RANGE_BYTES / 2)
+  })
+  return bytes
 }
 
-/** The description of the record in an open file; null where it is not whole: nobody was told that it was written. */
-export async function readRecord(handle: FileHandle): Promise<StagedRecord | null> {
-  const { size } = await handle.stat()
-  if (size < TRAILER_BYTES) return null
-  const trailer = await readAt(handle, size - TRAILER_BYTES, TRAILER_BYTES)
-  const jsonBytes = trailer.readUInt32LE(0)
-  const dataBytes = size - TRAILER_BYTES - jsonBytes
-  if (!trailer.subarray(8).equals(MAGIC) || jsonBytes > MAX_DESCRIPTION_BYTES || dataBytes < 0) return null
-  const json = await readAt(handle, dataBytes, jsonBytes)
-  if (crc32(json) !== trailer.readUInt32LE(4)) return null
-  const description = JSON.parse(json.toString()) as Description
-  if (description.dataBytes !== dataBytes) return null
-  return (await crcOf(handle, dataBytes)) === description.dataCrc ? description : null
+/** As a u64, without the BigInts that Buffer's own methods take. */
+function writeNumber(bytes: Buffer, value: number, offset: number): void {
+  bytes.writeUInt32LE(value % WORD, offset)
+  bytes.writeUInt32LE(Math.floor(value / WORD), offset + 4)
 }
 
-async function crcOf(handle: FileHandle, dataBytes: number): Promise<number> {
-  let crc = 0
-  for (let position = 0; position < dataBytes; position += GATHER_BYTES) {
-    crc = crc32(await readAt(handle, position, Math.min(GATHER_BYTES, dataBytes - position)), crc)
+export function readNumber(bytes: Buffer, offset: number): number {
+  return bytes.readUInt32LE(offset + 4) * WORD + bytes.readUInt32LE(offset)
+}
+
+function footerOf(dataBytes: number, rangeCount: number, json: Buffer, checksums: Buffer): Buffer {
+  const footer = Buffer.alloc(FOOTER_BYTES)
+  writeNumber(footer, dataBytes, 0)
+  writeNumber(footer, rangeCount, 8)
+  footer.writeUInt32LE(json.length, 16)
+  footer.writeUInt32LE(crc32(checksums), 20)
+  footer.writeUInt32LE(crc32(json), 24)
+  footer.writeUInt32LE(crc32(footer.subarray(0, 28)), 28)
+  MAGIC.copy(footer, 32)
+  return footer
+}
+
+/** Gathers what it is given, and counts up its checksums. */
+class BodyWriter {
+  writtenBytes = 0
+  private gathered: Buffer
+  private gatheredBytes = 0
+  private readonly checksums: number[] = []
+
+  /** `totalBytes`: how much there will be. */
+  constructor(
+    private readonly file: NewFile,
+    totalBytes: number,
+  ) {
+    this.gathered = Buffer.allocUnsafe(Math.min(totalBytes, GATHER_BYTES))
   }
-  return crc
-}
 
-/** Exactly so many bytes. */
-export async function readAt(handle: FileHandle, position: number, lengthBytes: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(lengthBytes)
-  let done = 0
-  while (done < lengthBytes) {
-    const { bytesRead } = await handle.read(buffer, done, lengthBytes - done, position + done)
-    if (bytesRead === 0) throw new Error(`a staged record ends at ${position + done}`)
-    done += bytesRead
+  append(piece: Uint8Array): void {
+    const needed = this.gatheredBytes + piece.byteLength
+    if (needed > this.gathered.length) this.grow(needed)
+    this.gathered.set(piece, this.gatheredBytes)
+    this.gatheredBytes = needed
+    this.writtenBytes += piece.byteLength
   }
-  return buffer
+
+  /** A piece is no longer than a slab, so this stays within a few times GATHER_BYTES. */
+  private grow(lengthBytes: number): void {
+    const grown = Buffer.allocUnsafe(lengthBytes)
+    this.gathered.copy(grown, 0, 0, this.gatheredBytes)
+    this.gathered = grown
+  }
+
+  get isFull(): boolean {
+    return this.gatheredBytes >= GATHER_BYTES
+  }
+
+  /** Write the whole chunks. */
+  flush(): Promise<void> {
+    return this.flushBytes(this.gatheredBytes - (this.gatheredBytes % CHUNK_BYTES))
+  }
+
+  private async flushBytes(lengthBytes: number): Promise<void> {
+    const bytes = this.gathered.subarray(0, lengthBytes)
+    for (let start = 0; start < lengthBytes; start += CHUNK_BYTES) {
+      this.checksums.push(crc32(bytes.subarray(start, start + CHUNK_BYTES)))
+    }
+    await this.file.write(bytes)
+    this.gathered.copyWithin(0, lengthBytes, this.gatheredBytes)
+    this.gatheredBytes -= lengthBytes
+  }
+
+  /** Write the rest; returns all checksums. */
+  async end(): Promise<Buffer> {
+    if (this.gatheredBytes > 0) await this.flushBytes(this.gatheredBytes)
+    const bytes = Buffer.allocUnsafe(this.checksums.length * 4)
+    this.checksums.forEach((checksum, index) => bytes.writeUInt32LE(checksum, index * 4))
+    return bytes
+  }
 }

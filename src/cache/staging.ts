@@ -1,44 +1,96 @@
 import { mkdirSync, readdirSync } from 'node:fs'
-import { open, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import {
-  readRecord,
-  writeRecord,
-  type StagedDescription,
-  type StagedPlace,
-  type StagedRecord,
-} from './staged-record.js'
+  DurableDirectory,
+  hostFiles,
+  UNFINISHED_SUFFIX,
+  type Durability,
+  type HostFiles,
+} from './durable-directory.js'
+import { BrokenRecordError, RecordReader } from './record-reader.js'
+import { writeRecord, type StagedDescription, type StagedPlace } from './staged-record.js'
+import { parsePlace, placeText } from './staged-place.js'
 
 /** What is amended of a record lies beside it. */
 const PLACE_SUFFIX = '.place'
-const TEMPORARY_SUFFIX = '.new'
 /** Where records go that their store can't take any more: see `setAside`. */
 export const CONFLICTS = 'conflicts'
+/** Where records go that are not what was written: see `found`. */
+const BROKEN = 'broken'
 /** Records written by this process. */
 let recordCount = 0
 
 /** A record that an earlier process has left. */
-export interface Found extends StagedRecord {
+export interface Found extends StagedDescription {
   readonly id: string
+}
+
+interface WrittenPlace {
+  /** '': nobody knows. */
+  text: string
+  readonly written: Promise<void>
+}
+
+/** A record that can't be read as it was written. */
+export interface BrokenRecord {
+  readonly keptAs: string
+  readonly error: Error
+}
+
+/** What lies in a directory, as `ovfsd status` tells it. */
+export interface StagedCounts {
+  /** Files that the store does not have yet. */
+  readonly files: number
+  readonly bytes: number
+  /** Files whose versions are kept since others have changed them. */
+  readonly conflicts: number
+  /** Records that can't be read. */
+  readonly broken: number
 }
 
 /**
  * A directory of the host with what one store was not told yet although its writers were told that it is safe: a record
- * for each file, from a close with write-back to the commit that stores it. It is complete for the death of this process at
- * any moment; for one of the host only as far as that has written back its own cache.
+ * for each file, from a close with write-back to the commit that stores it.
+ *
+ *     ID           a record: see staged-record.ts
+ *     ID.place     where the file is now, if that has changed since
+ *     conflicts/   what the store can't take, for others have changed the file: see conflicts.ts
+ *     broken/      records that the disk does not give back as they were written
+ *
+ * Names that end in ".new" are being written; nobody was told yet that they are safe.
  */
 export class Staging {
   private readonly prefix = `${Date.now().toString(36)}-${process.pid.toString(36)}-`
+  private readonly records: DurableDirectory
+  /** Records of this process, which are not to be recovered, and the last place that was written of each, or is being written. */
+  private readonly own = new Map<string, WrittenPlace>()
 
-  constructor(readonly directory: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+  constructor(
+    readonly directory: string,
+    private readonly durability: Durability = 'host',
+    private readonly files: HostFiles = hostFiles,
+  ) {
+    this.records = this.inside('.')
   }
 
-  /** Resolves with the new record's id when it would survive this process. */
+  private inside(folder: string): DurableDirectory {
+    const directory = path.join(this.directory, folder)
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    return new DurableDirectory(directory, this.durability, this.files)
+  }
+
+  /** Where conflicts are kept. */
+  get conflicts(): DurableDirectory {
+    return this.inside(CONFLICTS)
+  }
+
+  /** Resolves with the new record's id when it would survive what `Durability` says. */
   async write(description: StagedDescription, pieces: Iterable<Uint8Array>): Promise<string> {
     const id = `${this.prefix}${++recordCount}`
+    this.own.set(id, { text: placeText(description), written: Promise.resolve() })
     try {
-      await writeRecord(this.pathOf(id), description, pieces)
+      await this.records.put(id, (file) => writeRecord(file, description, pieces))
     } catch (error) {
       await this.forget(id)
       throw error
@@ -46,75 +98,139 @@ export class Staging {
     return id
   }
 
-  /** The file is somewhere else now, or has another time or other attributes. */
-  async amend(id: string, place: StagedPlace): Promise<void> {
-    const target = this.pathOf(id) + PLACE_SUFFIX
-    await writeFile(target + TEMPORARY_SUFFIX, JSON.stringify(place), { mode: 0o600 })
-    await rename(target + TEMPORARY_SUFFIX, target)
+  /** The file is somewhere else now, has another time or other attributes, or lies over another version. */
+  amend(id: string, place: StagedPlace): Promise<void> {
+    const text = placeText(place)
+    const last = this.own.get(id)
+    if (last?.text === text) return last.written
+    const before = last?.written.catch(() => undefined) ?? Promise.resolve()
+    const written = before.then(() =>
+      this.records.put(id + PLACE_SUFFIX, (file) => file.write(Buffer.from(text))),
+    )
+    const latest: WrittenPlace = { text, written }
+    this.own.set(id, latest)
+    return written.catch((error: unknown) => {
+      // The disk may have either.
+      latest.text = ''
+      throw error
+    })
   }
 
   /** The store has it, or nobody wants it any more. Never rejects. */
   async forget(id: string): Promise<void> {
-    for (const suffix of ['', PLACE_SUFFIX]) {
-      await unlink(this.pathOf(id) + suffix).catch(() => undefined)
-    }
+    await this.own.get(id)?.written.catch(() => undefined)
+    // The record first: one without its place would be at a wrong one.
+    for (const suffix of ['', PLACE_SUFFIX]) await this.records.remove(id + suffix).catch(() => undefined)
+    this.own.delete(id)
+  }
+
+  /** Nobody here has the file any more: whoever recovers what is in the directory stores it. */
+  leave(id: string): void {
+    this.own.delete(id)
   }
 
   /** Whether an earlier process has left anything. */
   get isEmpty(): boolean {
-    return this.ids().length === 0
+    return !recordsAmong(namesIn(this.directory)).some((id) => !this.own.has(id))
   }
 
-  private ids(): string[] {
-    return readdirSync(this.directory).filter(
-      (name) => name !== CONFLICTS && !name.endsWith(PLACE_SUFFIX) && !name.endsWith(TEMPORARY_SUFFIX),
-    )
-  }
-
-  /** What an earlier process has left. Records that are not whole or were replaced are removed. */
-  async found(): Promise<Found[]> {
+  /**
+   * What an earlier process has left and is whole: of one that was replaced, only the newer. What is broken is set aside, and
+   * told to `told`.
+   */
+  async found(told: (broken: BrokenRecord) => void = () => undefined): Promise<Found[]> {
+    const names = (await readdir(this.directory)).filter((name) => !this.isOwn(name))
     const records: Found[] = []
-    for (const id of this.ids()) {
-      const record = await this.read(id)
-      if (record === null) await this.forget(id)
-      else records.push({ ...record, ...(await this.readPlace(id)), id })
+    for (const id of recordsAmong(names)) {
+      try {
+        records.push({ ...(await this.read(id)), ...(await this.readPlace(id)), id })
+      } catch (error) {
+        if (!(error instanceof BrokenRecordError)) throw error
+        told({ keptAs: await this.setBroken(id), error })
+      }
     }
     const replaced = new Set(records.map(({ replaces }) => replaces))
     for (const { id } of records) if (replaced.has(id)) await this.forget(id)
+    await this.removeRemnants(names)
     return records.filter(({ id }) => !replaced.has(id))
   }
 
-  private async read(id: string): Promise<StagedRecord | null> {
-    const handle = await open(this.pathOf(id))
+  /** Of a record that this process has written or is writing. */
+  private isOwn(name: string): boolean {
+    const end = name.indexOf('.')
+    return this.own.has(end < 0 ? name : name.slice(0, end))
+  }
+
+  private async read(id: string): Promise<StagedDescription> {
+    const reader = await RecordReader.open(this.pathOf(id))
     try {
-      return await readRecord(handle)
+      await reader.verify()
+      return reader.description
     } finally {
-      await handle.close()
+      await reader.close()
     }
   }
 
   private async readPlace(id: string): Promise<Partial<StagedPlace>> {
     try {
-      return JSON.parse(await readFile(this.pathOf(id) + PLACE_SUFFIX, 'utf8')) as StagedPlace
+      return parsePlace(await readFile(this.pathOf(id) + PLACE_SUFFIX))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
       throw error
     }
   }
 
+  /** What a killed process had not finished writing, or had forgotten by half. */
+  private async removeRemnants(names: readonly string[]): Promise<void> {
+    const present = new Set(names)
+    for (const name of names) {
+      const isOrphan = name.endsWith(PLACE_SUFFIX) && !present.has(name.slice(0, -PLACE_SUFFIX.length))
+      if (isOrphan || name.endsWith(UNFINISHED_SUFFIX)) await this.records.remove(name).catch(() => undefined)
+    }
+  }
+
   /** Somebody else has changed the file meanwhile: keep the record for a person to look at. Returns where it is. */
-  async setAside(id: string): Promise<string> {
-    const folder = path.join(this.directory, CONFLICTS)
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+  setAside(id: string): Promise<string> {
+    return this.move(id, CONFLICTS)
+  }
+
+  /** The record is not what was written: keep it out of the way. Returns where it is. */
+  setBroken(id: string): Promise<string> {
+    return this.move(id, BROKEN)
+  }
+
+  private async move(id: string, folder: string): Promise<string> {
+    const target = this.inside(folder)
+    // The record last: until then it is found again, as it was.
     for (const suffix of [PLACE_SUFFIX, '']) {
-      await rename(this.pathOf(id) + suffix, path.join(folder, id + suffix)).catch((error: unknown) => {
+      await this.records.moveTo(target, id + suffix).catch((error: unknown) => {
         if (suffix === '') throw error
       })
     }
-    return path.join(folder, id)
+    return target.pathOf(id)
   }
 
   pathOf(id: string): string {
-    return path.join(this.directory, id)
+    return this.records.pathOf(id)
   }
+}
+
+/** Of a directory that need not be there. */
+export function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+export function recordsAmong(names: readonly string[]): string[] {
+  return names.filter(
+    (name) =>
+      name !== CONFLICTS &&
+      name !== BROKEN &&
+      !name.endsWith(PLACE_SUFFIX) &&
+      !name.endsWith(UNFINISHED_SUFFIX),
+  )
 }

@@ -6,7 +6,7 @@ import type {
   ObjectStat,
 } from '../backends/backend.js'
 import type { ContentSource } from '../cache/content-source.js'
-import type { StagedPlace } from '../cache/staged-record.js'
+import type { StagedAttributes } from '../cache/staged-record.js'
 import type { StoreAccount } from '../cache/store-account.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
@@ -96,7 +96,7 @@ export class InodeSource implements ContentSource {
     }
   }
 
-  attributesToStage(): Omit<StagedPlace, 'paths'> {
+  attributesToStage(): StagedAttributes {
     const { inode } = this
     return {
       mtime: inode.pendingMtime,

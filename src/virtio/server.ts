@@ -159,7 +159,7 @@ export class Server {
     const native = loadNative()
     const pool = new native.Pool(settings.cacheSizeBytes)
     const cache = new BlockCache(new SlabPool(pool), settings.dirtyMaxBytes)
-    const stores = new Stores(cache, directory, logger)
+    const stores = new Stores(directory, logger)
     const table: MountTable = new MountTable(
       mounts.map((mount) => ({
         options: withCache(mount, settings.enabledCache),

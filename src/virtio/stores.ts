@@ -5,7 +5,6 @@ import { Circuit, GuardedBackend } from '../backends/layers/circuit.js'
 import { CountedBackend } from '../backends/layers/counted.js'
 import { TracedBackend } from '../backends/layers/traced-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
-import type { BlockCache } from '../cache/block-cache.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import { DiskTierBackend } from '../cache/disk-tier.js'
 import { Recovery, recoverFirst } from '../cache/recovery.js'
@@ -38,7 +37,6 @@ export class Stores {
 
   /** `directory`: the cache's; null where there is none. */
   constructor(
-    private readonly cache: BlockCache,
     private readonly directory: CacheDirectory | null,
     private readonly logger: Logger,
   ) {}
@@ -128,8 +126,8 @@ export class Stores {
 
   private recoveryOf({ storeKey, name, mountPoint }: ServerMount, staging: Staging): Recovery {
     let recovery = this.recoveries.get(storeKey)
-    if (recovery === undefined) {
-      recovery = new Recovery(staging, this.cache, this.logger, new TracedPlace(name, mountPoint))
+    if (recovery === undefined || recovery.isDone) {
+      recovery = new Recovery(staging, this.logger, new TracedPlace(name, mountPoint))
       this.recoveries.set(storeKey, recovery)
     }
     return recovery
