@@ -258,6 +258,10 @@ export interface Backend {
   usage(): Promise<StorageUsage>
   /** Which conditions are left to the store, as far as is known by now. Absent where the question makes no sense. */
   conditions?(): StoreConditions
+  /** Names that the last listing of each directory left out, since no file can have them. Absent where there are none. */
+  readonly unlistable?: number
+  /** `listener` is told of each directory of which names were left out, once, how many they are, and the key of one. */
+  reportUnlistable?(listener: (directory: string, count: number, example: string) => void): void
   /** `listener` is told of each request that this backend's own client sends again from now on. Absent where it has no such client. */
   reportRetries?(listener: () => void): void
 }

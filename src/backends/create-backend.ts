@@ -1,4 +1,3 @@
-import { AzblobBackend } from './opendal/azblob-backend.js'
 import type { Backend } from './backend.js'
 import type { CircuitOptions } from './layers/circuit.js'
 import { DirectoryServiceBackend } from './opendal/directory-service-backend.js'
@@ -7,9 +6,9 @@ import { LocalDirectoryBackend } from './local/local-directory-backend.js'
 import { MemoryBackend } from './local/memory-backend.js'
 import { NullBackend } from './local/null-backend.js'
 import { ObjectStoreBackend } from './objects/object-store-backend.js'
+import { OpendalObjectClient } from './opendal/opendal-object-client.js'
 import { createOperator } from './opendal/operator.js'
-import { S3Backend } from './s3/s3-backend.js'
-import { DEFAULT_S3_REGION, hasRegion } from './s3/s3-options.js'
+import { S3ObjectClient } from './s3/s3-object-client.js'
 import { StorageError } from './storage-error.js'
 import { WebhdfsBackend } from './hdfs/webhdfs-backend.js'
 import { webhdfsOptions } from './hdfs/webhdfs-options.js'
@@ -43,8 +42,8 @@ export function isLocalType(type: string): boolean {
   return LOCAL_TYPES.includes(type)
 }
 
-/** Where a directory is but a prefix of keys, without a class of their own. The others keep directories as such. */
-const OBJECT_STORES: readonly string[] = ['gcs', 'oss', 'obs', 'cos', 'b2']
+/** Where a directory is but a prefix of keys. The others keep directories as such. */
+const OBJECT_STORES: readonly string[] = ['gcs', 'azblob', 'oss', 'obs', 'cos', 'b2']
 
 /** The longest keys, bytes, of services that say so in their manuals; others tell only when a key is too long for them. */
 const MAX_KEY_BYTES: ReadonlyMap<string, number> = new Map([
@@ -66,19 +65,6 @@ function maxPathBytesOf(type: string, { root = '' }: Readonly<Record<string, str
   return maxKeyBytes - Buffer.byteLength(prefix) - 1
 }
 
-/** OpenDAL's scheme and options for a profile: some types and options are ours. */
-function schemeOf(
-  type: string,
-  options: Readonly<Record<string, string>>,
-): [string, Readonly<Record<string, string>>] {
-  switch (type) {
-    case 's3':
-      return [type, hasRegion(options) ? options : { ...options, region: DEFAULT_S3_REGION }]
-    default:
-      return [type, options]
-  }
-}
-
 /** The one place that knows which backend a profile's type means. */
 export function createBackend({ type, options, timeoutMs, keepAttributes }: BackendOptions): Backend {
   const keepsAttributes = keepAttributes ?? false
@@ -86,8 +72,12 @@ export function createBackend({ type, options, timeoutMs, keepAttributes }: Back
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
   if (type === 'null') return new NullBackend()
   if (type === 'swift') return new SwiftBackend(options, timeoutMs, keepsAttributes)
-  const [scheme, serviceOptions] = schemeOf(type, options)
-  const operator = createOperator({ scheme, options: serviceOptions, timeoutMs })
+  const maxPathBytes = maxPathBytesOf(type, options)
+  if (type === 's3') {
+    const client = new S3ObjectClient(options, { timeoutMs, maxPathBytes })
+    return new ObjectStoreBackend(client, { keepsAttributes })
+  }
+  const operator = createOperator({ scheme: type, options, timeoutMs })
   switch (type) {
     case 'fs': {
       const root = options['root']
@@ -97,19 +87,15 @@ export function createBackend({ type, options, timeoutMs, keepAttributes }: Back
     }
     case 'memory':
       return new MemoryBackend(operator)
-    case 's3':
-      return new S3Backend(operator, options, {
-        ...{ timeoutMs, keepsAttributes, maxPathBytes: maxPathBytesOf(type, options) },
-      })
-    case 'azblob':
-      return new AzblobBackend(operator, { maxPathBytes: maxPathBytesOf(type, options) })
     case 'webdav':
       return new WebdavBackend(operator, options, timeoutMs)
     case 'http':
       return new HttpBackend(operator, options, timeoutMs)
     default:
       if (!OBJECT_STORES.includes(type)) return new DirectoryServiceBackend(operator)
-      // OSS and COS append only to objects that were made for it.
-      return new ObjectStoreBackend(operator, { maxPathBytes: maxPathBytesOf(type, options), append: false })
+      return new ObjectStoreBackend(
+        new OpendalObjectClient(operator, { maxPathBytes, isBackslashSlash: type === 'azblob' }),
+        { keepsAttributes: false },
+      )
   }
 }

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import type { Backend, FileAttributes } from '../../src/backends/backend.js'
 import { createBackend } from '../../src/backends/create-backend.js'
-import { createOperator } from '../../src/backends/opendal/operator.js'
-import { S3Backend } from '../../src/backends/s3/s3-backend.js'
+import { ObjectStoreBackend } from '../../src/backends/objects/object-store-backend.js'
+import { S3ObjectClient } from '../../src/backends/s3/s3-object-client.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import { SwiftClient } from '../servers/clients.js'
 import { sharedServers } from '../servers/shared.js'
@@ -256,11 +256,8 @@ describe('attributes in S3 and other writers', () => {
 
   it('of an object too large for one copy are set by a copy in parts', async () => {
     const { options } = store
-    const operator = createOperator({ scheme: 's3', options, timeoutMs: TIMEOUT_MS })
-    const backend = new S3Backend(operator, options, {
-      ...{ timeoutMs: TIMEOUT_MS, keepsAttributes: true, maxPathBytes: 1024 },
-      maxCopyBytes: 5 << 20,
-    })
+    const settings = { timeoutMs: TIMEOUT_MS, maxPathBytes: 1024, maxCopyBytes: 5 << 20 }
+    const backend = new ObjectStoreBackend(new S3ObjectClient(options, settings), { keepsAttributes: true })
     const data = randomBytes((12 << 20) + 3)
     await store.put('large', data, { owner: 'me' }, { 'content-type': 'text/x-large' })
     const { stat } = await backend.setAttributes('large', 'file', { mode: 0o640 })

@@ -1,9 +1,10 @@
-/** The list of a small directory that the daemon asks S3 for by itself: what OpenDAL's says too. */
+/** Lists of S3: how their pages are read, and that a small directory's says what a large one's does. */
 import assert from 'node:assert/strict'
 import { before, describe, it } from 'node:test'
 import type { Backend, DirectoryEntry } from '../../src/backends/backend.js'
 import { forEachConcurrently } from '../../src/backends/concurrency.js'
 import { createBackend } from '../../src/backends/create-backend.js'
+import type { ObjectPage } from '../../src/backends/objects/object-client.js'
 import { parsePage } from '../../src/backends/s3/s3-list.js'
 import { S3Client as OtherClient, type S3Access } from '../servers/clients.js'
 import { ODD_NAMES } from '../servers/odd-names.js'
@@ -15,22 +16,56 @@ const TIMEOUT_MS = 20_000
 const PAGE_KEYS = 1000
 
 describe('the page of a list', () => {
+  const parse = (xml: string, byVersion1 = false, token: string | null = null): ObjectPage =>
+    parsePage(`<ListBucketResult>${xml}</ListBucketResult>`, byVersion1, { prefix: 'd/', token })
+  const keys = (page: ObjectPage): string[] => page.objects.map(({ key }) => key)
+  const refused = { errno: 'EIO', outcome: 'refused' }
+
   it('is read as it is written, entities included', () => {
-    const xml = `<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
-      <Name>b</Name><Prefix>d/</Prefix><IsTruncated>false</IsTruncated>
-      <Contents><Key>d/a&amp;b&#x1;</Key><LastModified>2026-11-30T01:02:03.004Z</LastModified>
+    const xml = `<Name>b</Name><Prefix>d/</Prefix><IsTruncated>false</IsTruncated>
+      <Contents><Key>d/a&amp;b&#x1;&#13;</Key><LastModified>2026-11-30T01:02:03.004Z</LastModified>
         <ETag>&quot;abc&quot;</ETag><Size>12</Size><Owner><ID>x</ID></Owner></Contents>
       <Contents><Key>d/</Key><Size>0</Size></Contents>
-      <CommonPrefixes><Prefix>d/e/</Prefix></CommonPrefixes></ListBucketResult>`
-    assert.deepEqual(parsePage(xml), {
+      <CommonPrefixes><Prefix>d/e/</Prefix></CommonPrefixes>`
+    const mtime = { seconds: 1_796_000_523, nanoseconds: 4_000_000 }
+    assert.deepEqual(parse(xml), {
       objects: [
-        { key: 'd/a&b\u0001', sizeBytes: 12, etag: '"abc"', lastModified: '2026-11-30T01:02:03.004Z' },
-        { key: 'd/', sizeBytes: 0, etag: '', lastModified: null },
+        { key: 'd/a&b\u0001\r', sizeBytes: 12, version: '"abc"', mtime },
+        { key: 'd/', sizeBytes: 0, version: '/0', mtime: null },
       ],
       prefixes: ['d/e/'],
-      isTruncated: false,
+      next: null,
     })
-    assert.equal(parsePage('<IsTruncated>true</IsTruncated>').isTruncated, true)
+  })
+
+  it('has no size where none is told, and none is 0', () => {
+    const { objects } = parse('<Contents><Key>d/a</Key><ETag>x</ETag></Contents>')
+    assert.deepEqual([objects[0]?.sizeBytes, objects[0]?.version], [null, '"x"'])
+  })
+
+  it('with more behind it tells how to ask for that, or is an error', () => {
+    const truncated = '<IsTruncated>true</IsTruncated><Contents><Key>d/z</Key></Contents>'
+    assert.equal(parse(`${truncated}<NextContinuationToken>t&amp;</NextContinuationToken>`).next, 't&')
+    assert.throws(() => parse(truncated), refused)
+    assert.throws(
+      () => parse(`${truncated}<NextContinuationToken>same</NextContinuationToken>`, false, 'same'),
+      refused,
+    )
+    // The first version tells it of lists with a delimiter only.
+    assert.equal(parse(truncated, true).next, 'd/z')
+    assert.throws(() => parse(truncated, true, 'd/z'), refused)
+  })
+
+  it('may be written as a URL is, in either way', () => {
+    const page = (key: string): string =>
+      `<EncodingType>url</EncodingType><Contents><Key>${key}</Key></Contents>`
+    assert.deepEqual(keys(parse(page('d/a+b%2Bc%01'))), ['d/a b+c\u0001'])
+    assert.deepEqual(keys(parse(page('d/a%20b+c'))), ['d/a b+c'])
+  })
+
+  it('that is none, or is of other keys, is an error', () => {
+    assert.throws(() => parsePage('<html></html>', false, { prefix: '', token: null }), refused)
+    assert.throws(() => parse('<Contents><Key>other</Key></Contents>'), refused)
   })
 })
 

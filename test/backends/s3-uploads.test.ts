@@ -165,7 +165,8 @@ describe('an upload in parts over a bad network', () => {
     front.decide = ({ method, url }) =>
       isCompletion(method, url) && completions++ === 0 ? 'lose-answer' : null
     await upload(open({ endpoint: front.origin }), 'lost', [randomBytes(PART_BYTES), Buffer.from('x')])
-    assert.equal(completions, 2)
+    // Ceph keeps no condition of a completion, so what is there is looked at before another try.
+    assert.equal(completions, 1)
     await assertNothingLeft()
   })
 

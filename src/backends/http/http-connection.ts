@@ -13,7 +13,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { trustedContext } from './certificate-authorities.js'
 import { asDisposable } from '../disposable.js'
-import { connectionError, timeoutError, withRetries } from './http-error.js'
+import { connectionError, timeoutError, withRetries, type Repeats } from './http-error.js'
 import { StorageError } from '../storage-error.js'
 
 /** Connections of one mount to one server: more than the cache and a rename of a tree have requests under way. */
@@ -63,10 +63,14 @@ export class HttpConnections {
   onRetry: () => void = () => undefined
 
   /** Run `work`, which sends a request, again after a failure that may pass: see {@link withRetries}. */
-  retrying<T>(work: (mayBeDone: boolean) => Promise<T>): Promise<T> {
-    return withRetries(work, () => {
-      this.onRetry()
-    })
+  retrying<T>(work: (mayBeDone: boolean) => Promise<T>, repeats: Repeats = 'any'): Promise<T> {
+    return withRetries(
+      work,
+      () => {
+        this.onRetry()
+      },
+      repeats,
+    )
   }
 
   /**

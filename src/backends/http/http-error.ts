@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { StorageError, type ErrnoName, type FailedOutcome } from '../storage-error.js'
 
 /** Tries after the first: as the operators of other services have. */
-const RETRY_TIMES = 2
+export const RETRY_TIMES = 2
 const RETRY_MIN_DELAY_MS = 100
 /** What is longest between two tries, whatever the server asks for: a guest's process waits. */
 const RETRY_MAX_DELAY_MS = 2000
@@ -65,12 +65,19 @@ export function timeoutError(place: string, timeoutMs: number): HttpError {
 }
 
 /**
+ * Which failures of a request are answered by sending it again. `any`: it may be done twice. `refused`: only where nothing was
+ * done, for it has no condition that would tell what came meanwhile.
+ */
+export type Repeats = 'any' | 'refused'
+
+/**
  * Run `work` again after a failure that may pass, unless it took all tries. `mayBeDone`: an earlier try may have been done
  * without our hearing of it. `onRetry` is told before each but the first.
  */
 export async function withRetries<T>(
   work: (mayBeDone: boolean) => Promise<T>,
   onRetry: () => void,
+  repeats: Repeats = 'any',
 ): Promise<T> {
   let mayBeDone = false
   for (let tries = 0; ; tries++) {
@@ -81,11 +88,16 @@ export async function withRetries<T>(
       error.isRepeated = mayBeDone
       mayBeDone ||= error.outcome === 'unknown'
       if (mayBeDone) error.outcome = 'unknown'
-      if (!error.again || tries === RETRY_TIMES) throw error
+      if (!error.again || tries === RETRY_TIMES || (mayBeDone && repeats === 'refused')) throw error
     }
-    // Not all at once after a failure that hit all.
-    const longestMs = Math.min(RETRY_MIN_DELAY_MS * 2 ** (tries + 1), RETRY_MAX_DELAY_MS)
-    await pause(longestMs * (0.5 + Math.random() / 2))
+    await pauseBefore(tries + 1)
     onRetry()
   }
+}
+
+/** The pause before the try number `tries`, where the first one has the number 0. */
+export async function pauseBefore(tries: number): Promise<void> {
+  const longestMs = Math.min(RETRY_MIN_DELAY_MS * 2 ** tries, RETRY_MAX_DELAY_MS)
+  // Not all at once after a failure that hit all.
+  await pause(longestMs * (0.5 + Math.random() / 2))
 }

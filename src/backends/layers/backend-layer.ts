@@ -65,6 +65,7 @@ export class BackendLayer implements Backend {
   readonly removeLeftovers?: NonNullable<Backend['removeLeftovers']>
   readonly conditions?: () => StoreConditions
   readonly reportRetries?: (listener: () => void) => void
+  readonly reportUnlistable?: NonNullable<Backend['reportUnlistable']>
 
   constructor(protected readonly inner: Backend) {
     // Whoever asks whether a member is there asks the store.
@@ -84,6 +85,7 @@ export class BackendLayer implements Backend {
         this.around(callOf('removeLeftovers', ''), (store) => required(store.removeLeftovers?.()))
     if (inner.conditions !== undefined) this.conditions = inner.conditions.bind(inner)
     if (inner.reportRetries !== undefined) this.reportRetries = inner.reportRetries.bind(inner)
+    if (inner.reportUnlistable !== undefined) this.reportUnlistable = inner.reportUnlistable.bind(inner)
   }
 
   /** Runs a call of the store, or fails in its place. */
@@ -104,6 +106,10 @@ export class BackendLayer implements Backend {
 
   get readsCopies(): boolean {
     return this.inner.readsCopies ?? false
+  }
+
+  get unlistable(): number {
+    return this.inner.unlistable ?? 0
   }
 
   get hasLeftovers(): boolean {

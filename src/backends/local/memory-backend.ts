@@ -1,6 +1,7 @@
 import type { Metadata, Operator } from 'opendal'
 import type { AttributesChanged, BackendWriter, EntryKind, ObjectStat, Timestamp } from '../backend.js'
-import { OpendalBackend, PART_SIZE_BYTES } from '../opendal/opendal-backend.js'
+import { PART_SIZE_BYTES } from '../objects/object-store.js'
+import { OpendalBackend } from '../opendal/opendal-backend.js'
 import { timestampNow } from '../timestamp.js'
 
 /** A guest that says "make this file 2 TiB" must not take the host's memory with it. */

@@ -11,7 +11,7 @@ import {
   type Timestamp,
 } from '../backend.js'
 import { UNLIMITED_USAGE } from '../objects/object-store.js'
-import { PART_SIZE_BYTES } from '../opendal/opendal-backend.js'
+import { PART_SIZE_BYTES } from '../objects/object-store.js'
 import { StorageError } from '../storage-error.js'
 import { timestampNow } from '../timestamp.js'
 

@@ -7,7 +7,7 @@
  * store may have been changed.
  */
 import type { ConditionKind, ExpectedVersion, StoreConditions, Timestamp } from '../backend.js'
-import type { Metadata } from './file-attributes.js'
+import type { Headers, Metadata } from './file-attributes.js'
 
 /** Of what is stored: an etag in quotes, or what else tells versions apart. */
 export interface ObjectHead {
@@ -16,6 +16,8 @@ export interface ObjectHead {
   readonly mtime: Timestamp | null
   /** The user's, by names in lower case without their prefix; {} where the service keeps none. */
   readonly metadata: Metadata
+  /** What a copy with other metadata has to be told again. */
+  readonly keptHeaders: Headers
 }
 
 /** An object that a listing tells of. */
@@ -64,12 +66,16 @@ export interface CopySource {
   readonly key: string
   readonly version: string
   readonly sizeBytes: number
+  /** Those of its head; absent where only its listing is known. */
+  readonly keptHeaders?: Headers
 }
 
 export interface CopyRequest {
   readonly condition: ExpectedVersion
-  /** null: that of the source. */
+  /** null: that of the source. Else the source's `keptHeaders` have to be known. */
   readonly metadata: Metadata | null
+  /** What is there may be replaced a second time: nothing is lost by it but what came between two tries. */
+  readonly mayRepeat?: boolean
 }
 
 /** An upload in parts: nothing is visible until `complete`, which may be called again after an error. */
@@ -78,6 +84,8 @@ export interface PartsUpload {
   append(number: number, data: Uint8Array): Promise<void>
   /** Make the object of the parts 1 to the highest. Returns its version. */
   complete(condition: ExpectedVersion): Promise<string>
+  /** It is complete, as an answer or a look has told: what was noted of it is not needed any more. Never rejects. */
+  finish(): Promise<void>
   /** Whether an object is this upload's, where its mark does not tell: its version is that of these very parts. */
   isResult(head: ObjectHead): boolean
   /** Never rejects. */
@@ -92,6 +100,8 @@ export interface ObjectClientLimits {
   readonly partSizeBytes: number
   /** A shorter part must be the last one. */
   readonly minPartBytes: number
+  /** Longer objects are copied as an upload in parts is made, under the same conditions. */
+  readonly maxCopyBytes: number
   /** Parts of all uploads of a mount that are under way at once. */
   readonly partsAtOnce: number
 }
@@ -117,11 +127,13 @@ export interface ObjectClient {
   /** Returns the version of the copy, which has been made. ESTALE where a condition does not hold. */
   copy(source: CopySource, to: string, request: CopyRequest): Promise<string>
   /** Change the metadata of this version and leave the rest as it is. Returns the version that it has then. ESTALE of another one. */
-  setMetadata(source: CopySource, metadata: Metadata): Promise<string>
+  setMetadata(key: string, head: ObjectHead, metadata: Metadata): Promise<string>
   /** What is gone already is no error. With a version: ESTALE of another one, where the server honours that. */
   delete(key: string, version?: string): Promise<void>
   listPage(request: PageRequest): Promise<ObjectPage>
   beginUpload(key: string, metadata: Metadata): Promise<PartsUpload>
+  /** Some servers want the version in conditions without its quotes (Ceph before 18 compares the bytes of the header). */
+  useBareEtags?(): void
   readonly hasLeftovers: boolean
   /** `names` are those in the reserved directory. Returns how many uploads were ended. */
   removeLeftovers(names: readonly string[]): Promise<number>

@@ -1,42 +1,101 @@
-import { createHash } from 'node:crypto'
-import type { Entry, Metadata, WriteOptions as Condition } from 'opendal'
 import type {
+  AppendBase,
+  AttributeChanges,
+  AttributesChanged,
+  Backend,
+  BackendCapabilities,
+  BackendWriter,
+  CopyOptions,
   DirectoryEntry,
   EntryKind,
   ExpectedVersion,
   FileAttributes,
+  IdentifiedObject,
   ObjectStat,
   RenameOptions,
+  StorageUsage,
+  StoreConditions,
+  Timestamp,
   WriteOptions,
 } from '../backend.js'
-
-import { DirectoryMarkers } from './directory-markers.js'
-import { conflict, DIRECTORY, SMALL_LISTING_ENTRIES } from './object-store.js'
-import { directoryPath, entryNameOf, objectPath, statOf } from '../opendal/opendal-backend.js'
-import { SharedStoreBackend } from '../opendal/shared-store-backend.js'
+import { RESERVED_DIRECTORY } from '../backend.js'
+import { Semaphore } from '../semaphore.js'
 import { StorageError, toStorageError } from '../storage-error.js'
+import { timestampNow } from '../timestamp.js'
+import { newWriteMark, WRITE_MARK_KEY } from '../write-mark.js'
+import { ConditionProbe } from './condition-probe.js'
+import { DirectoryMarkers } from './directory-markers.js'
+import {
+  changeMetadata,
+  encodeAttributes,
+  storedStat,
+  withAttributes,
+  withMetadata,
+  type Metadata,
+} from './file-attributes.js'
+import { canBeShown, listPages } from './listing.js'
+import type { ListedObject, ObjectClient, ObjectHead, ObjectPage } from './object-client.js'
+import { ObjectMover } from './object-mover.js'
+import { DIRECTORY, SMALL_LISTING_ENTRIES, UNLIMITED_USAGE } from './object-store.js'
+import { ObjectWriter } from './object-writer.js'
+import { settle, type Change } from './settle.js'
+import { UnlistableNames, type UnlistableListener } from './unlistable-names.js'
 
 /** Directories that are remembered as having objects; past this many, all start anew. */
 const MAX_OBJECT_DIRECTORIES = 256
+/** Tries to change an object's attributes that somebody else keeps changing too. */
+const CHANGE_TRIES = 5
+const EMPTY = new Uint8Array(0)
 
-/** The etag of an object that was stored in one request without a key of its own: the MD5 of its bytes. */
-function etagOfBytes(data: Uint8Array): string {
-  return `"${createHash('md5').update(data).digest('hex')}"`
+export interface ObjectStoreOptions {
+  /** Mode, owner and time are kept in the objects' metadata. */
+  readonly keepsAttributes: boolean
 }
 
 /**
- * A store of objects under flat keys: S3, Swift, GCS, Azure... A directory is there if an object "dir/" (its marker)
+ * Files and directories in a store of objects under flat keys. A directory is there if an object "dir/" (its marker)
  * or any key below it is; mkdir makes the marker. Before the last key below a directory may go, the directory gets a
  * marker, so that it does not vanish with it. Where both an object "a" and keys below "a/" are, the object is seen.
  */
-export class ObjectStoreBackend extends SharedStoreBackend {
-  protected readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
-  /** How the server wants an etag in If-Match: in quotes (RFC 9110), or bare (Ceph before 18 compares the bytes). */
-  private quotesEtags = true
+export class ObjectStoreBackend implements Backend {
+  readonly capabilities: BackendCapabilities
+  private readonly keepsAttributes: boolean
+  private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
+  private readonly probe: ConditionProbe
+  private readonly partBudget: Semaphore
+  private readonly mover: ObjectMover
+  private readonly unlistableNames = new UnlistableNames()
   /** Directories in which the last name that was looked for was an object. */
   private readonly objectDirectories = new Set<string>()
 
-  override async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
+  constructor(
+    private readonly client: ObjectClient,
+    { keepsAttributes }: ObjectStoreOptions,
+  ) {
+    const { limits } = client
+    this.keepsAttributes = keepsAttributes && client.keepsMetadata
+    this.probe = new ConditionProbe(client)
+    this.partBudget = new Semaphore(limits.partsAtOnce)
+    this.mover = new ObjectMover(client, this.probe)
+    this.capabilities = {
+      write: client.canWrite,
+      append: false,
+      copy: client.canCopy,
+      setModificationTime: false,
+      attributes: this.keepsAttributes,
+      maxFileBytes: limits.maxObjectBytes,
+      maxPathBytes: limits.maxPathBytes,
+      partSizeBytes: limits.partSizeBytes,
+    }
+  }
+
+  accepts(path: string): boolean {
+    return this.client.accepts(path)
+  }
+
+  // ---- what is there
+
+  async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
     if (path === '') return DIRECTORY
     const listed = kind === undefined ? null : await this.statKind(path, kind)
     if (listed !== null) return listed
@@ -62,139 +121,392 @@ export class ObjectStoreBackend extends SharedStoreBackend {
   }
 
   private async statKind(path: string, kind: EntryKind): Promise<ObjectStat | null> {
-    if (kind === 'file') return this.statExactly(objectPath(path))
+    if (kind === 'file') {
+      const head = await this.client.head(path)
+      return head === null ? null : this.statOf(head)
+    }
     const first = await this.firstBelow(path)
-    return first === null ? null : this.statDirectory(path, first === directoryPath(path).slice(1))
+    return first === null ? null : this.statDirectory(path, first === markerKey(path))
+  }
+
+  private statOf({ sizeBytes, mtime, version, metadata }: ObjectHead): ObjectStat {
+    const stat: ObjectStat = { kind: 'file', sizeBytes, mtime, version }
+    return this.keepsAttributes ? withMetadata(stat, metadata) : stat
   }
 
   /** A directory that is there, with or without a marker. */
-  protected statDirectory(_path: string, _hasMarker: boolean): Promise<ObjectStat> {
-    return Promise.resolve(DIRECTORY)
+  private async statDirectory(path: string, hasMarker: boolean): Promise<ObjectStat> {
+    if (!this.keepsAttributes) return DIRECTORY
+    const head = hasMarker ? await this.client.head(markerKey(path)) : null
+    return withMetadata(DIRECTORY, head?.metadata ?? {})
   }
 
   /** The first object at or below the directory, null when there is none. */
   private async firstBelow(path: string): Promise<string | null> {
-    try {
-      const lister = await this.operator.lister(directoryPath(path), { recursive: true, limit: 1 })
-      return (await lister.next())?.path() ?? null
-    } catch (error) {
-      throw toStorageError(error)
-    }
+    const [first] = await this.keysBelow(path, 1)
+    return first?.key ?? null
   }
 
-  override async list(path: string): Promise<DirectoryEntry[]> {
-    const entries = new Map<string, DirectoryEntry>()
-    try {
-      for (const entry of await this.operator.list(directoryPath(path))) this.addEntry(entries, path, entry)
-    } catch (error) {
-      throw toStorageError(error)
-    }
-    return [...entries.values()]
+  /** The marker of the directory and all keys below it, up to `maxKeys` of them. */
+  private async keysBelow(path: string, maxKeys: number): Promise<readonly ListedObject[]> {
+    for await (const { objects } of listPages(this.client, {
+      ...{ prefix: markerKey(path), isFlat: false, maxKeys },
+    }))
+      if (objects.length > 0) return objects
+    return []
+  }
+
+  async identify(path: string): Promise<IdentifiedObject | null> {
+    const head = await this.client.head(path)
+    return head === null ? null : { stat: this.statOf(head), mark: head.metadata[WRITE_MARK_KEY] ?? null }
+  }
+
+  async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
+    return this.client.read(path, offset, lengthBytes, version)
+  }
+
+  // ---- listings
+
+  async list(path: string): Promise<DirectoryEntry[]> {
+    const listing = new DirectoryListing(path)
+    for await (const page of listPages(this.client, { prefix: prefixOf(path), isFlat: true }))
+      this.addPage(listing, page)
+    return this.endOf(listing)
   }
 
   async listSmall(path: string): Promise<DirectoryEntry[] | null> {
-    const entries = new Map<string, DirectoryEntry>()
-    try {
-      const lister = await this.operator.lister(directoryPath(path), { limit: SMALL_LISTING_ENTRIES })
-      let entry: Entry | null
-      for (let keys = 0; (entry = await lister.next()) !== null; keys++) {
-        // The next one would be a page more.
-        if (keys + 1 >= SMALL_LISTING_ENTRIES) return null
-        this.addEntry(entries, path, entry)
-      }
-    } catch (error) {
-      throw toStorageError(error)
+    const listing = new DirectoryListing(path)
+    const request = { prefix: prefixOf(path), isFlat: true, token: null, maxKeys: SMALL_LISTING_ENTRIES }
+    const page = await this.client.listPage(request)
+    if (page.next !== null) return null
+    this.addPage(listing, page)
+    return this.endOf(listing)
+  }
+
+  private addPage(listing: DirectoryListing, { objects, prefixes }: ObjectPage): void {
+    for (const prefix of prefixes) listing.add(prefix, 'directory', this.keepsAttributes ? null : DIRECTORY)
+    for (const object of objects) {
+      if (object.key === markerKey(listing.path)) this.markers.note(listing.path)
+      listing.add(object.key, object.key.endsWith('/') ? 'directory' : 'file', this.listedStat(object))
     }
-    return [...entries.values()]
   }
 
-  private addEntry(entries: Map<string, DirectoryEntry>, path: string, entry: Entry): void {
-    const metadata = entry.metadata()
-    this.addListed(entries, path, entry.path(), this.listedStat(metadata), metadata.isDirectory())
+  private endOf(listing: DirectoryListing): DirectoryEntry[] {
+    this.unlistableNames.note(listing.path, listing.unlistable, listing.example)
+    return [...listing.entries.values()]
   }
 
-  /** What a listing of the directory `path` returned under `listedPath`. */
-  protected addListed(
-    entries: Map<string, DirectoryEntry>,
-    path: string,
-    listedPath: string,
-    stat: ObjectStat | null,
-    isDirectory: boolean,
-  ): void {
-    const name = entryNameOf(directoryPath(path), listedPath)
-    if (name === '') this.markers.note(path)
-    if (name === null || name === '') return
-    const kind = isDirectory ? 'directory' : 'file'
-    if (kind === 'file' || !entries.has(name)) entries.set(name, { name, kind, stat })
+  /** What a listing tells of an object; null where it is not enough, and the object itself has to be asked. */
+  private listedStat({ key, sizeBytes, mtime, version }: ListedObject): ObjectStat | null {
+    if (this.keepsAttributes) return null
+    if (key.endsWith('/')) return DIRECTORY
+    return sizeBytes === null || version === '' ? null : { kind: 'file', sizeBytes, mtime, version }
   }
 
-  /** Listings carry the attributes. */
+  /** A listing has no metadata. */
   get listsStats(): boolean {
-    return true
+    return !this.keepsAttributes
   }
 
-  protected override listedStat(metadata: Metadata): ObjectStat | null {
-    return statOf(metadata)
-  }
+  // ---- what is stored
 
-  override async write(
+  async write(
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    options?: WriteOptions,
+    options: WriteOptions = {},
   ): Promise<ObjectStat> {
-    const wasQuoted = this.quotesEtags
-    try {
-      return await super.write(path, data, expected, options)
-    } catch (error) {
-      if (!(error instanceof StorageError) || error.errno !== 'ESTALE' || expected === undefined) throw error
-      return this.resolveConflict(path, data, expected, options, wasQuoted)
+    const metadata = this.metadataFor(options)
+    const version = await this.change(path, expected, {
+      relies: putCondition,
+      send: (condition) => this.client.put(path, data, { condition, metadata }),
+      isDone: (head) => isMarked(head, metadata) ?? this.hasContents(path, head, data),
+    })
+    return storedStat(data.byteLength, version, options.attributes)
+  }
+
+  /** Whether what is there is the same, where no mark tells whose it is. */
+  private async hasContents(path: string, head: ObjectHead, data: Uint8Array): Promise<boolean> {
+    if (head.sizeBytes !== data.byteLength) return false
+    if (data.byteLength === 0) return true
+    return Buffer.compare(await this.client.read(path, 0, data.byteLength, head.version), data) === 0
+  }
+
+  createWriter(path: string, expected: ExpectedVersion, options: WriteOptions = {}): Promise<BackendWriter> {
+    const marked = { ...options, mark: options.mark ?? newWriteMark() }
+    const metadata = this.metadataFor(marked)
+    const { client } = this
+    return Promise.resolve(
+      new ObjectWriter({
+        minPartBytes: client.limits.minPartBytes,
+        budget: this.partBudget,
+        begin: () => {
+          // Found out while the parts are sent; it never rejects.
+          if (expected !== undefined) void this.probe.of('complete')
+          return client.beginUpload(path, metadata)
+        },
+        writeWhole: (data) => this.write(path, data, expected, marked),
+        complete: async (upload, sizeBytes) => {
+          const version = await this.change(path, expected, {
+            relies: () => 'complete',
+            send: (condition) => upload.complete(condition),
+            isDone: (head) => isMarked(head, metadata) ?? upload.isResult(head),
+          })
+          await upload.finish()
+          return storedStat(sizeBytes, version, options.attributes)
+        },
+      }),
+    )
+  }
+
+  /** What is kept beside the contents of a file: its attributes, and whose write it is. */
+  private metadataFor({ attributes, mark }: WriteOptions, others: Metadata = {}): Metadata {
+    if (!this.client.keepsMetadata) return {}
+    return {
+      ...others,
+      ...(attributes === undefined || !this.keepsAttributes ? {} : encodeAttributes(attributes, 'file')),
+      [WRITE_MARK_KEY]: mark ?? newWriteMark(),
     }
   }
 
-  /** The server says that something else is there: somebody else's, our own (an answer that was lost and tried again), or it took the condition wrong. */
-  private async resolveConflict(
+  private change(
     path: string,
-    data: Uint8Array,
-    expected: string | null,
-    options: WriteOptions | undefined,
-    wasQuoted: boolean,
+    expected: ExpectedVersion,
+    change: Omit<Change, 'path' | 'expected' | 'look'>,
+  ): Promise<string> {
+    return settle({ ...change, path, expected, look: () => this.client.head(path) }, this.probe)
+  }
+
+  append(path: string, _data: Uint8Array, _base: AppendBase): Promise<ObjectStat> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store does not append`))
+  }
+
+  async copy(
+    from: string,
+    to: string,
+    expected: ExpectedVersion,
+    options: CopyOptions = {},
   ): Promise<ObjectStat> {
-    const present = await this.statExactly(objectPath(path))
-    if (present?.version === etagOfBytes(data)) return present
-    if (present === null || present.version !== expected || !wasQuoted) throw conflict(path, expected)
-    this.quotesEtags = false
-    return super.write(path, data, expected, options)
+    const head = await this.requireHead(from)
+    const { sourceVersion, attributes } = options
+    if (sourceVersion !== undefined && head.version !== sourceVersion)
+      throw new StorageError('ESTALE', `${from}: changed before it was copied`)
+    const others = attributes === undefined ? head.metadata : {}
+    const metadata = this.client.keepsMetadata ? this.metadataFor(options, others) : null
+    const source = { key: from, ...head }
+    const isLarge = head.sizeBytes > this.client.limits.maxCopyBytes
+    const version = await this.change(to, expected, {
+      relies: () => (isLarge ? 'complete' : 'copy'),
+      send: (condition) => this.client.copy(source, to, { condition, metadata }),
+      isDone: (present) => metadata !== null && isMarked(present, metadata) === true,
+    })
+    return storedStat(head.sizeBytes, version, attributes)
   }
 
-  protected override conditionOf(expected: ExpectedVersion): Condition {
-    const condition = super.conditionOf(expected)
-    const { ifMatch } = condition
-    return ifMatch === undefined || this.quotesEtags ? condition : { ifMatch: ifMatch.slice(1, -1) }
+  private async requireHead(path: string): Promise<ObjectHead> {
+    const head = await this.client.head(path)
+    if (head === null) throw new StorageError('ENOENT', `${path}: not there`)
+    return head
   }
 
-  override async createDirectory(path: string, attributes?: FileAttributes): Promise<void> {
-    await super.createDirectory(path, attributes)
+  // ---- directories
+
+  /** A marker that is there already keeps what it has. */
+  async createDirectory(path: string, attributes?: FileAttributes): Promise<void> {
+    const hasAttributes = attributes !== undefined && this.keepsAttributes
+    await this.putMarker(path, hasAttributes ? encodeAttributes(attributes, 'directory') : {})
     this.markers.note(path)
   }
 
-  override async removeDirectory(path: string): Promise<void> {
+  private async putMarker(path: string, metadata: Metadata): Promise<void> {
+    const key = markerKey(path)
+    if ((await this.probe.of('create')) !== 'server' && (await this.client.head(key)) !== null) return
+    try {
+      const condition = this.probe.conditions.create === 'look' ? undefined : null
+      await this.client.put(key, EMPTY, { condition, metadata, isMarker: true })
+    } catch (error) {
+      // It is there, made by somebody else or by an earlier try.
+      if (!isConflict(error)) throw error
+    }
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    const [first, second] = await this.keysBelow(path, 2)
+    if (first !== undefined && (second !== undefined || first.key !== markerKey(path)))
+      throw new StorageError('ENOTEMPTY', `${path}: there are keys below it`)
+    if (first !== undefined && first.sizeBytes !== 0)
+      throw new StorageError('ENOTEMPTY', `${path}: its marker has contents of its own`)
     await this.markers.keepParent(path)
     this.markers.forget(path)
-    await super.removeDirectory(path)
+    await this.client.delete(markerKey(path))
   }
 
-  override async removeFile(path: string): Promise<void> {
+  async removeFile(path: string): Promise<void> {
     await this.markers.keepParent(path)
-    await super.removeFile(path)
+    await this.client.delete(path)
   }
 
-  override async rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void> {
-    if (kind === 'file' && (await this.statExactly(objectPath(from))) === null) {
-      throw new StorageError('ENOENT', `${from}: not there`)
+  async rename(from: string, to: string, kind: EntryKind, options: RenameOptions = {}): Promise<void> {
+    if (kind === 'file') {
+      const head = await this.mover.requireFile(from)
+      await this.markers.keepParent(from)
+      await this.mover.moveFile(from, to, head, options)
+      return
     }
+    await this.mover.requireMovable(from, to)
     await this.markers.keepParent(from)
     this.markers.forgetTree(from)
-    await super.rename(from, to, kind, options)
+    await this.mover.moveTree(from, to, options)
   }
+
+  // ---- attributes
+
+  setModificationTime(path: string, _mtime: Timestamp): Promise<AttributesChanged> {
+    return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store keeps its own times`))
+  }
+
+  async setAttributes(path: string, kind: EntryKind, changes: AttributeChanges): Promise<AttributesChanged> {
+    if (!this.keepsAttributes) throw new StorageError('EOPNOTSUPP', `${path}: the store keeps no attributes`)
+    const key = kind === 'file' ? path : markerKey(path)
+    for (let tries = 0; tries < CHANGE_TRIES; tries++) {
+      const head = await this.client.head(key)
+      if (head === null && kind === 'file') throw new StorageError('ENOENT', `${path}: not there`)
+      try {
+        return head === null
+          ? await this.makeMarker(path, changes)
+          : await this.changeMetadata(key, head, kind, changes)
+      } catch (error) {
+        if (!isConflict(error)) throw error
+      }
+    }
+    throw new StorageError('EBUSY', `${path}: changed again and again meanwhile`, { retryable: true })
+  }
+
+  private async changeMetadata(
+    key: string,
+    head: ObjectHead,
+    kind: EntryKind,
+    changes: AttributeChanges,
+  ): Promise<AttributesChanged> {
+    const mtime = head.mtime ?? timestampNow()
+    const { metadata, attributes } = changeMetadata(head.metadata, kind, changes, mtime)
+    const version = await this.sendMetadata(key, head, metadata)
+    const stat =
+      kind === 'file'
+        ? storedStat(head.sizeBytes, version, attributes)
+        : withAttributes(DIRECTORY, attributes)
+    return { previousVersion: head.version, stat }
+  }
+
+  /** A change whose answer was lost is done if all of it is there. */
+  private async sendMetadata(key: string, head: ObjectHead, metadata: Metadata): Promise<string> {
+    try {
+      return await this.client.setMetadata(key, head, metadata)
+    } catch (error) {
+      if (toStorageError(error).outcome !== 'unknown') throw error
+      const present = await this.client.head(key).catch(() => null)
+      const isDone = present?.sizeBytes === head.sizeBytes && isSame(present.metadata, metadata)
+      if (!isDone) throw error
+      return present.version
+    }
+  }
+
+  /** A directory that only the names below it made one. */
+  private async makeMarker(path: string, changes: AttributeChanges): Promise<AttributesChanged> {
+    const { metadata, attributes } = changeMetadata({}, 'directory', changes, timestampNow())
+    const kind = await this.probe.of('create')
+    const condition = kind === 'look' ? undefined : null
+    await this.client.put(markerKey(path), EMPTY, { condition, metadata, isMarker: true })
+    this.markers.note(path)
+    return { previousVersion: '', stat: withAttributes(DIRECTORY, attributes) }
+  }
+
+  // ---- about the store
+
+  get hasLeftovers(): boolean {
+    return this.client.hasLeftovers
+  }
+
+  async removeLeftovers(): Promise<number> {
+    const names: string[] = []
+    for await (const { objects } of listPages(this.client, {
+      prefix: prefixOf(RESERVED_DIRECTORY),
+      isFlat: true,
+    }))
+      for (const { key } of objects) names.push(key.slice(prefixOf(RESERVED_DIRECTORY).length))
+    await this.probe.removeLeft(names)
+    return this.client.removeLeftovers(names)
+  }
+
+  usage(): Promise<StorageUsage> {
+    return Promise.resolve(UNLIMITED_USAGE)
+  }
+
+  conditions(): StoreConditions {
+    return this.probe.conditions
+  }
+
+  /** Names that listings have left out, as no file can have them. */
+  get unlistable(): number {
+    return this.unlistableNames.total
+  }
+
+  reportUnlistable(listener: UnlistableListener): void {
+    this.unlistableNames.listener = listener
+  }
+
+  reportRetries(listener: () => void): void {
+    this.client.reportRetries(listener)
+  }
+}
+
+/** The entries of one directory, as the pages of a listing tell them. */
+class DirectoryListing {
+  readonly entries = new Map<string, DirectoryEntry>()
+  /** Names that no file can have. */
+  unlistable = 0
+  example = ''
+
+  constructor(readonly path: string) {}
+
+  add(key: string, kind: EntryKind, stat: ObjectStat | null): void {
+    const relative = key.slice(prefixOf(this.path).length)
+    // The directory's own marker.
+    if (relative === '') return
+    const name = kind === 'directory' ? relative.slice(0, -1) : relative
+    if (this.path === '' && name === RESERVED_DIRECTORY) return
+    if (!canBeShown(name)) {
+      this.unlistable++
+      this.example = key
+      return
+    }
+    if (kind === 'file' || !this.entries.has(name)) this.entries.set(name, { name, kind, stat })
+  }
+}
+
+function prefixOf(directory: string): string {
+  return directory === '' ? '' : markerKey(directory)
+}
+
+function markerKey(directory: string): string {
+  return `${directory}/`
+}
+
+function putCondition(expected: string | null): 'create' | 'replace' {
+  return expected === null ? 'create' : 'replace'
+}
+
+/** Whether an object has the mark of the write that had this metadata; null where it has none at all. */
+function isMarked(head: ObjectHead, metadata: Metadata): boolean | null {
+  const mark = head.metadata[WRITE_MARK_KEY]
+  return mark === undefined ? null : mark === metadata[WRITE_MARK_KEY]
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof StorageError && (error.errno === 'ESTALE' || error.errno === 'EEXIST')
+}
+
+function isSame(one: Metadata, other: Metadata): boolean {
+  const names = Object.keys(one)
+  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name])
 }

@@ -8,6 +8,9 @@ export const DIRECTORY: ObjectStat = { kind: 'directory', sizeBytes: 0, mtime: n
 /** A directory of fewer entries is small: a page of most servers. */
 export const SMALL_LISTING_ENTRIES = 1000
 
+/** Parts of an upload: large enough that a request's latency is small beside its transfer, small enough that several uploads fit in memory. S3 asks for at least 5 MiB. */
+export const PART_SIZE_BYTES = 8 << 20
+
 /** A store without a limit of its own is shown as this large: 1 PiB in 1 MiB blocks, so that df and free-space checks work. */
 export const UNLIMITED_USAGE: StorageUsage = {
   blockSizeBytes: 1 << 20,

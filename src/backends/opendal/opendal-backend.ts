@@ -1,4 +1,4 @@
-import type { Metadata, Operator, WriteOptions, Writer } from 'opendal'
+import type { Capability, Metadata, Operator, WriteOptions, Writer } from 'opendal'
 import {
   RESERVED_DIRECTORY,
   type AttributeChanges,
@@ -20,12 +20,10 @@ import {
 } from '../backend.js'
 import { forEachConcurrently } from '../concurrency.js'
 import { asDisposable } from '../disposable.js'
-import { UNLIMITED_USAGE } from '../objects/object-store.js'
+import { PART_SIZE_BYTES, UNLIMITED_USAGE } from '../objects/object-store.js'
 import { StorageError, toStorageError } from '../storage-error.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
 
-/** Parts of an upload: large enough that a request's latency is small beside its transfer, small enough that several uploads fit in memory. S3 asks for at least 5 MiB. */
-export const PART_SIZE_BYTES = 8 << 20
 /** What a service that takes no parts is given in one request: a commit has it in memory, so it bounds the files that can be written there. */
 export const ONE_REQUEST_BYTES = 64 << 20
 /** S3's own limit, and that of most stores like it. */
@@ -33,7 +31,22 @@ const MAX_OBJECT_BYTES = 5 * 2 ** 40
 /** Objects moved or copied at once where a store cannot rename; a binding's calls run on its own threads. */
 const TREE_CONCURRENCY = 16
 /** OpenDAL trims white space at a path's end, so a name that ends so would become another name. */
-const TRIMMED_NAME_PATTERN = /\s(?:\/|$)/u
+const TRIMMED_NAME_PATTERN = /[\s\u0085](?:\/|$)/u
+
+/** Whether OpenDAL asks the service for this very path. */
+export function hasExactPath(path: string): boolean {
+  return !TRIMMED_NAME_PATTERN.test(path)
+}
+
+/** What a service takes of one file, and in one piece. */
+export function serviceLimits({ writeCanMulti }: Capability): {
+  readonly maxFileBytes: number
+  readonly partSizeBytes: number
+} {
+  return writeCanMulti
+    ? { maxFileBytes: MAX_OBJECT_BYTES, partSizeBytes: PART_SIZE_BYTES }
+    : { maxFileBytes: ONE_REQUEST_BYTES, partSizeBytes: ONE_REQUEST_BYTES }
+}
 
 /** OpenDAL trims white space at a path's start too, but not behind a "/". */
 export function objectPath(path: string): string {
@@ -78,7 +91,7 @@ export function statOf(metadata: Metadata): ObjectStat {
 }
 
 /** `data` as the binding takes it; the bytes are shared, not copied. */
-function asBuffer(data: Uint8Array): Buffer {
+export function asBuffer(data: Uint8Array): Buffer {
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
 }
 
@@ -130,22 +143,20 @@ export class OpendalBackend implements Backend {
     this.canCopy = capability.copy
     this.canMatch = capability.writeWithIfMatch
     this.canCreateOnly = capability.writeWithIfNotExists
-    const takesParts = capability.writeCanMulti
     this.capabilities = {
       write: capability.write,
       append: capability.writeCanAppend,
       copy: capability.copy,
       setModificationTime: false,
       attributes: false,
-      maxFileBytes: takesParts ? MAX_OBJECT_BYTES : ONE_REQUEST_BYTES,
+      ...serviceLimits(capability),
       maxPathBytes: Number.MAX_SAFE_INTEGER,
-      partSizeBytes: takesParts ? PART_SIZE_BYTES : ONE_REQUEST_BYTES,
       ...extraCapabilities,
     }
   }
 
   accepts(path: string): boolean {
-    return !TRIMMED_NAME_PATTERN.test(path)
+    return hasExactPath(path)
   }
 
   async stat(path: string, _kind?: EntryKind): Promise<ObjectStat | null> {

@@ -1,13 +1,16 @@
-/**
- * The requests to S3 that OpenDAL's binding has none for: copies with other metadata, uploads in parts that can be aborted,
- * objects whose name ends in "/" with metadata. Signed with AWS's version 4, loaded when the first is made.
- */
+/** All requests to S3, one method each, signed with AWS's version 4, which is loaded when the first is made. */
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { copyTimeMs } from '../objects/copy-time.js'
 import { crc32c } from './crc32c.js'
 import type { Headers } from '../objects/file-attributes.js'
-import { HttpConnections, type HttpRequest, type HttpResponse } from '../http/http-connection.js'
+import {
+  HttpConnections,
+  type HttpHead,
+  type HttpRequest,
+  type HttpResponse,
+} from '../http/http-connection.js'
+import type { Repeats } from '../http/http-error.js'
 import { S3CredentialSource, type S3Credentials } from './s3-credentials.js'
 import { s3Error, S3Error } from './s3-errors.js'
 import { parseS3Options, type S3Options } from './s3-options.js'
@@ -20,6 +23,8 @@ const MAX_ANSWER_BYTES = 1 << 20
 const MAX_LIST_BYTES = 8 << 20
 /** As OpenDAL has it too: the connection protects the contents, or nothing does. */
 const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD'
+/** Begins the document of an error. */
+const LATE_ERROR = /<Error[\s>]/
 
 interface S3Request {
   readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE'
@@ -32,6 +37,10 @@ interface S3Request {
   /** Added to the deadline of each try. */
   readonly extraTimeMs?: number
   readonly maxAnswerBytes?: number
+  /** Default: any, for what is asked for and what may be done twice. */
+  readonly repeats?: Repeats
+  /** See `HttpRequest.check`. */
+  readonly check?: (head: HttpHead) => void
 }
 
 /** A part of an upload, as its completion names it. */
@@ -58,10 +67,10 @@ export class S3Client {
   readonly connections = new HttpConnections()
   private readonly credentials: S3CredentialSource
 
-  /** @param timeoutMs of one try of one request */
   /** Uploads of this mount that could not be ended while the server was away. */
   readonly leftovers = new Set<{ abortOnce(): Promise<void> }>()
 
+  /** @param timeoutMs of one try of one request */
   constructor(
     options: Readonly<Record<string, string>>,
     private readonly timeoutMs: number,
@@ -89,6 +98,19 @@ export class S3Client {
     return response.status === 404 ? null : response
   }
 
+  /** Any part of an object. `check` sees the answer's head before a byte of its body is taken. */
+  getRange(
+    key: string,
+    headers: Headers,
+    maxAnswerBytes: number,
+    check: (head: HttpHead) => void,
+  ): Promise<HttpResponse> {
+    return this.request({
+      ...{ method: 'GET', key, expect: [200, 206], maxAnswerBytes, check },
+      headers: { ...this.options.customerKeyHeaders, ...headers },
+    })
+  }
+
   /** The XML of one page of a list; `query` says which. */
   async list(query: Readonly<Record<string, string>>): Promise<string> {
     const response = await this.request({
@@ -97,25 +119,31 @@ export class S3Client {
     return response.body.toString('utf8')
   }
 
-  /** Store a small object. Returns its etag. */
-  async put(key: string, body: Uint8Array, headers: Headers): Promise<string> {
+  /** Store an object of at most 5 GiB. Returns its etag. */
+  async put(key: string, body: Uint8Array, headers: Headers, repeats: Repeats = 'any'): Promise<string> {
     const { storeHeaders, customerKeyHeaders } = this.options
     const response = await this.request({
-      ...{ method: 'PUT', key, body, expect: [200] },
+      ...{ method: 'PUT', key, body, expect: [200], repeats },
       headers: { ...storeHeaders, ...customerKeyHeaders, ...headers },
     })
-    return response.headers.etag ?? ''
+    return quoteEtag(response.headers.etag ?? '')
   }
 
-  async delete(key: string): Promise<void> {
-    await this.request({ method: 'DELETE', key, expect: [200, 204, 404] })
+  async delete(key: string, headers: Headers = {}): Promise<void> {
+    await this.request({ method: 'DELETE', key, headers, expect: [200, 204, 404] })
   }
 
   /** Copy an object of at most 5 GiB within the bucket. Returns the copy's etag. */
-  async copy(from: string, to: string, sizeBytes: number, headers: Headers): Promise<string> {
+  async copy(
+    from: string,
+    to: string,
+    sizeBytes: number,
+    headers: Headers,
+    repeats: Repeats = 'any',
+  ): Promise<string> {
     const { storeHeaders, customerKeyHeaders } = this.options
     const response = await this.request({
-      ...{ method: 'PUT', key: to, expect: [200], extraTimeMs: copyTimeMs(sizeBytes) },
+      ...{ method: 'PUT', key: to, expect: [200], extraTimeMs: copyTimeMs(sizeBytes), repeats },
       headers: { ...storeHeaders, ...customerKeyHeaders, ...this.copySource(from), ...headers },
     })
     return etagOf(response)
@@ -180,6 +208,8 @@ export class S3Client {
     uploadId: string,
     parts: readonly S3Part[],
     sizeBytes: number,
+    headers: Headers = {},
+    repeats: Repeats = 'any',
   ): Promise<string> {
     const list = parts.map(({ number, etag, checksum }) => {
       const crc = checksum['x-amz-checksum-crc32c']
@@ -188,7 +218,7 @@ export class S3Client {
     })
     const response = await this.request({
       ...{ method: 'POST', key, query: { uploadId }, expect: [200], extraTimeMs: copyTimeMs(sizeBytes) },
-      headers: { 'content-type': 'application/xml' },
+      ...{ repeats, headers: { 'content-type': 'application/xml', ...headers } },
       body: Buffer.from(`<CompleteMultipartUpload>${list.join('')}</CompleteMultipartUpload>`),
     })
     return etagOf(response)
@@ -204,7 +234,7 @@ export class S3Client {
    * @throws HttpError
    */
   private request(request: S3Request): Promise<HttpResponse> {
-    return this.connections.retrying(() => this.requestOnce(request))
+    return this.connections.retrying(() => this.requestOnce(request), request.repeats)
   }
 
   private async requestOnce(request: S3Request): Promise<HttpResponse> {
@@ -227,7 +257,8 @@ export class S3Client {
     const payload = body ?? (method === 'PUT' || method === 'POST' ? new Uint8Array(0) : undefined)
     const response = await this.connections.send(call, payload)
     // What takes long is answered with 200 before its end is known, and an error then stands in the body.
-    const isLateError = response.status === 200 && method !== 'GET' && response.body.includes('<Error>')
+    const isLateError =
+      response.status === 200 && method !== 'GET' && LATE_ERROR.test(response.body.toString('utf8'))
     if (expect.includes(response.status) && !isLateError) return response
     throw s3Error(`${method} ${key}`, response)
   }
@@ -248,6 +279,7 @@ export class S3Client {
     const call = {
       ...{ method, origin, target, asksFirst: true },
       maxBodyBytes: request.maxAnswerBytes ?? MAX_ANSWER_BYTES,
+      ...(request.check === undefined ? {} : { check: request.check }),
       timeoutMs: this.timeoutMs + (request.extraTimeMs ?? 0),
     }
     if (credentials === null) return { ...call, headers: unsigned }

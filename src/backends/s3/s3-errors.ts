@@ -1,11 +1,14 @@
 import type { HttpResponse } from '../http/http-connection.js'
-import { HttpError, type Meaning } from '../http/http-error.js'
+import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { elementText } from './s3-xml.js'
 
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 200
 
-const BUSY: Meaning = { errno: 'EIO', retryable: true, again: true }
+/** Nothing was done: asked again, and EIO where that does not help. Never EAGAIN, which programs take for "would block". */
+const BUSY: Meaning = { errno: 'EIO', retryable: true, again: true, outcome: 'refused' }
+/** It went wrong at the server, at any point. */
+const FAILED: Meaning = { errno: 'EIO', retryable: true, again: true, outcome: 'unknown' }
 /** Somebody may repair the account, so nothing is thrown away. */
 const NO_ACCESS: Meaning = { errno: 'EACCES', retryable: true }
 /** The upload was aborted by somebody else: the same data may be sent once more. */
@@ -30,7 +33,7 @@ const MEANING_OF_CODE: Readonly<Record<string, Meaning>> = {
   RequestTimeout: BUSY,
   BadDigest: BUSY,
   SlowDown: BUSY,
-  InternalError: BUSY,
+  InternalError: FAILED,
   ServiceUnavailable: BUSY,
 }
 
@@ -39,14 +42,15 @@ const MEANING_OF_STATUS: Readonly<Record<number, Meaning>> = {
   403: { errno: 'EACCES' },
   404: { errno: 'ENOENT' },
   405: { errno: 'EOPNOTSUPP' },
-  408: { errno: 'ETIMEDOUT', retryable: true, again: true },
+  408: BUSY,
   409: BUSY,
   412: { errno: 'ESTALE' },
   413: { errno: 'EFBIG' },
   416: { errno: 'ESTALE', retryable: true },
   429: BUSY,
   501: { errno: 'EOPNOTSUPP' },
-  504: { errno: 'ETIMEDOUT', retryable: true, again: true },
+  503: BUSY,
+  504: { errno: 'ETIMEDOUT', retryable: true, again: true, outcome: 'unknown' },
   507: { errno: 'ENOSPC', retryable: true },
 }
 
@@ -78,5 +82,5 @@ export function s3Error(what: string, { status, body }: HttpResponse): S3Error {
   const meaning = MEANING_OF_CODE[code] ??
     MEANING_OF_STATUS[status] ?? { errno: 'EIO', retryable: status >= 500, again: status >= 500 }
   const words = [what, `: ${status}`, code === '' ? '' : ` ${code}`, reason === '' ? '' : `: ${reason}`]
-  return new S3Error(code, meaning, words.join(''))
+  return new S3Error(code, { outcome: outcomeOfStatus(status), ...meaning }, words.join(''))
 }

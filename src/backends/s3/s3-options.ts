@@ -1,4 +1,4 @@
-/** What requests that OpenDAL cannot make need to know of a profile; the same options, read as OpenDAL reads them. */
+/** A profile's options for S3, by OpenDAL's names for them. */
 import { createHash } from 'node:crypto'
 import type { Headers } from '../objects/file-attributes.js'
 import { StorageError } from '../storage-error.js'
@@ -6,6 +6,9 @@ import { StorageError } from '../storage-error.js'
 /** Where neither the profile nor the environment names a region: what S3 itself and most servers like it take for "any". */
 export const DEFAULT_S3_REGION = 'us-east-1'
 const AWS_ENDPOINT = 'https://s3.amazonaws.com'
+
+/** An endpoint of AWS, whichever region's. */
+const AWS_BUCKET_HOST = /^https?:\/\/s3[.-][^/]*amazonaws\.com(?:\.cn)?(?:[:/]|$)/
 
 type Options = Readonly<Record<string, string>>
 
@@ -46,6 +49,10 @@ export interface S3Options {
   /** With the customer's key, of what copies an object. */
   readonly copySourceKeyHeaders: Headers
   readonly checksum: 'crc32c' | 'md5' | null
+  /** Lists are asked for by ListObjects, not ListObjectsV2. */
+  readonly listsByVersion1: boolean
+  /** No If-Match and no If-None-Match is sent with what is stored. */
+  readonly sendsNoConditions: boolean
 }
 
 export function hasRegion(options: Options): boolean {
@@ -60,7 +67,8 @@ export function parseS3Options(options: Options): S3Options {
   const endpoint = endpointOf(options['endpoint'], bucket, region)
   const namesBucketInHost = options['enable_virtual_host_style'] === 'true'
   const path = endpoint.pathname.replace(/\/+$/, '')
-  const host = namesBucketInHost ? `${bucket}.${endpoint.host}` : endpoint.host
+  const hasBucket = endpoint.host.startsWith(`${bucket}.`)
+  const host = namesBucketInHost && !hasBucket ? `${bucket}.${endpoint.host}` : endpoint.host
   const root = (options['root'] ?? '')
     .split('/')
     .filter((name) => name !== '')
@@ -77,13 +85,18 @@ export function parseS3Options(options: Options): S3Options {
     customerKeyHeaders: customerKeyHeaders(options, 'x-amz-'),
     copySourceKeyHeaders: customerKeyHeaders(options, 'x-amz-copy-source-'),
     checksum: checksum === 'crc32c' || checksum === 'md5' ? checksum : null,
+    listsByVersion1: options['disable_list_objects_v2'] === 'true',
+    sendsNoConditions: options['disable_write_with_if_match'] === 'true',
   }
 }
 
 function endpointOf(written: string | undefined, bucket: string, region: string): URL {
   const text = written === undefined || written === '' ? AWS_ENDPOINT : written
   const withScheme = text.startsWith('http') ? text : `https://${text}`
-  const named = withScheme.replace(`//${bucket}.`, '//').replace(/\/+$/, '')
+  const plain = withScheme.replace(/\/+$/, '')
+  // Elsewhere a host may begin like the bucket and be the server's own: a bucket "s3" at s3.example.com.
+  const isBucketOfAws = AWS_BUCKET_HOST.test(plain.replace(`//${bucket}.`, '//'))
+  const named = isBucketOfAws ? plain.replace(`//${bucket}.`, '//') : plain
   const regional = named === AWS_ENDPOINT ? `https://s3.${region}.amazonaws.com` : named
   if (!URL.canParse(regional)) throw new StorageError('EINVAL', `endpoint: "${text}" is no URL`)
   return new URL(regional)
