@@ -7,11 +7,11 @@
  *     ovfsd.toml -> ..data/ovfsd.toml
  *     ..data     -> ..2025_11_21     replaced by a rename when the ConfigMap changes
  *
- * so every link on the way to the file counts, with the directory that it is in.
+ * so every link on the way to the file counts, with the directory that it is in. Where a directory is missing, the nearest one above it
+ * is watched until it comes.
  */
-import { lstatSync, readlinkSync } from 'node:fs'
-import { dirname, join, parse, resolve, sep } from 'node:path'
-import type { FSWatcher } from 'chokidar'
+import { lstatSync, readlinkSync, statSync, watch, type FSWatcher } from 'node:fs'
+import { basename, dirname, join, parse, resolve, sep } from 'node:path'
 import type { Logger } from '../observability/logger.js'
 
 /** Saving takes several steps, and so does swapping a ConfigMap: what is read in between is not what was meant. */
@@ -19,74 +19,121 @@ const QUIET_MS = 200
 /** As in the kernel: more links than this are a loop. */
 const LINKS_MAX = 40
 
+/** A directory that is watched, and what of it counts. */
+interface WatchedDirectory {
+  readonly watcher: FSWatcher
+  /** The directory itself: another one by the same name needs a watch of its own. */
+  readonly identity: string
+  names: ReadonlySet<string>
+}
+
 export class ConfigWatcher {
   readonly #logger: Logger
   readonly #changed: () => void
-  readonly #Watcher: typeof FSWatcher
-  #watcher: FSWatcher | undefined
-  /** Every path that counts. */
-  #paths: ReadonlySet<string> = new Set()
+  #files: readonly string[] = []
+  readonly #directories = new Map<string, WatchedDirectory>()
   #timer: NodeJS.Timeout | undefined
-
-  private constructor(Watcher: typeof FSWatcher, logger: Logger, changed: () => void) {
-    this.#Watcher = Watcher
-    this.#logger = logger
-    this.#changed = changed
-  }
+  /** The complaint that was made: one is enough for as long as it holds. */
+  #complaint = ''
 
   /**
    * `changed` is called when nothing was heard for a moment after a change, and once whenever a watch begins: something may
    * have changed before.
    */
-  static async load(logger: Logger, changed: () => void): Promise<ConfigWatcher> {
-    // Loaded when the daemon listens already: it is in nobody's way then.
-    const { FSWatcher: Watcher } = await import('chokidar')
-    return new ConfigWatcher(Watcher, logger, changed)
+  constructor(logger: Logger, changed: () => void) {
+    this.#logger = logger
+    this.#changed = changed
   }
 
-  /** Watch these files from now on, by whatever links they are reached now. */
+  /** Watch these files from now on, by whatever links and directories they are reached now. */
   watch(files: readonly string[]): void {
-    const paths = new Set(files.flatMap(pathsLeadingTo))
-    if (paths.size === this.#paths.size && [...paths].every((path) => this.#paths.has(path))) return
-    this.#paths = paths
-    void this.#watcher?.close()
-    const directories = new Set([...paths].map((path) => dirname(path)))
-    // A watch that is widened overlooks what it has passed over before, so it begins anew.
-    const watcher = new this.#Watcher({
-      depth: 0,
-      followSymlinks: false,
-      ignoreInitial: true,
-      ignored: (path) => !paths.has(path) && !directories.has(path),
-    })
-    this.#watcher = watcher
-    watcher.on('all', () => {
-      this.#schedule()
-    })
-    // What the kernel says, since `all` leaves out what comes quickly one after the other.
-    watcher.on('raw', (_event, name, details: unknown) => {
-      const { watchedPath = '' } = details as { readonly watchedPath?: string }
-      if (paths.has(watchedPath) || paths.has(join(watchedPath, name))) this.#schedule()
-    })
-    watcher.on('ready', () => {
-      this.#schedule()
-    })
-    watcher.on('error', (error) => {
-      this.#logger.warn(
-        { err: error },
-        'the configuration file can not be watched: send SIGHUP to have it loaded again',
-      )
-    })
-    watcher.add([...directories])
+    this.#files = files
+    const wanted = new Map<string, Set<string>>()
+    for (const path of files.flatMap(pathsLeadingTo).map(nearestExisting)) {
+      const names = wanted.get(dirname(path)) ?? new Set()
+      wanted.set(dirname(path), names.add(basename(path)))
+    }
+    for (const [directory, watched] of this.#directories) {
+      if (wanted.has(directory) && identityOf(directory) === watched.identity) continue
+      watched.watcher.close()
+      this.#directories.delete(directory)
+    }
+    for (const [directory, names] of wanted) {
+      const watched = this.#directories.get(directory)
+      if (watched !== undefined) watched.names = names
+      else this.#begin(directory, names)
+    }
   }
 
-  async close(): Promise<void> {
+  close(): void {
     clearTimeout(this.#timer)
-    await this.#watcher?.close()
+    for (const { watcher } of this.#directories.values()) watcher.close()
+    this.#directories.clear()
+  }
+
+  #begin(directory: string, names: ReadonlySet<string>): void {
+    try {
+      const identity = identityOf(directory)
+      const watcher = watch(directory, { persistent: false }, (_event, name) => {
+        // Without a name, or with the directory's own, it may have gone.
+        if (name === null || name === basename(directory) || watched.names.has(name)) this.#schedule()
+      })
+      const watched: WatchedDirectory = { watcher, identity, names }
+      watcher.on('error', (error) => {
+        this.#complain(error)
+      })
+      this.#directories.set(directory, watched)
+      this.#complaint = ''
+      this.#schedule()
+    } catch (error) {
+      // It has gone since it was found: what is left is found in a moment.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') this.#schedule()
+      else this.#complain(error)
+    }
+  }
+
+  #complain(error: unknown): void {
+    const complaint = String(error)
+    if (complaint === this.#complaint) return
+    this.#complaint = complaint
+    this.#logger.warn(
+      { err: error },
+      'the configuration file can not be watched: send SIGHUP to have it loaded again',
+    )
   }
 
   #schedule(): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(this.#changed, QUIET_MS)
+    this.#timer = setTimeout(() => {
+      // What leads to the files may be something else now, and watched anew.
+      this.watch(this.#files)
+      this.#changed()
+    }, QUIET_MS)
+  }
+}
+
+/** Device and inode; '' where there is none. */
+function identityOf(directory: string): string {
+  try {
+    const { dev, ino } = statSync(directory, { bigint: true })
+    return `${dev}:${ino}`
+  } catch {
+    return ''
+  }
+}
+
+/** The path, or, where its directory is missing, what is missing in the nearest directory above it. */
+function nearestExisting(path: string): string {
+  let current = path
+  while (dirname(current) !== current && !isDirectory(dirname(current))) current = dirname(current)
+  return current
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false
   }
 }
 

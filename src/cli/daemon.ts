@@ -3,6 +3,7 @@ import {
   ConfigError,
   formatMountPoint,
   isOpenToOthers,
+  isPipe,
   loadSettings,
   type Settings,
 } from '../config/index.js'
@@ -47,7 +48,7 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
   const { configFile, overrides } = args
   let settings: Settings
   try {
-    settings = loadSettings(configFile, overrides)
+    settings = loadSettings(configFile, overrides, { allowPipe: true })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`${error.message}\n`)
@@ -88,20 +89,21 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
     if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
       keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)
     announce(logger, settings, args)
-    if (configFile === undefined) {
+    if (configFile === undefined || isPipe(configFile)) {
       hangUps.answer(() => {
+        instruments.reopen()
         logger.info('SIGHUP changes nothing: there is no configuration file to load again')
       })
     } else {
       warnOfOpenFile(logger, configFile, secrets)
-      const onReload: ReloaderOptions['onReload'] = (running, outcome) => {
+      const onReload: ReloaderOptions['onReload'] = ({ settings: running, outcome }) => {
         settings = running
         lifecycle.shutdownTimeoutMs = running.settings.shutdownTimeoutMs
         instruments.follow(running.settings, outcome)
         void tracing.apply(running.tracing)
       }
       const options = { configFile, overrides, logger, server, settings, onReload }
-      const reload = await followFile(options, lifecycle)
+      const reload = followFile(options, lifecycle)
       hangUps.answer(() => {
         instruments.reopen()
         reload()
@@ -115,19 +117,19 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
 }
 
 /** Load the file again whenever it changes, and at each call of what is returned. */
-async function followFile(options: ReloaderOptions, lifecycle: Lifecycle): Promise<() => void> {
+function followFile(options: ReloaderOptions, lifecycle: Lifecycle): () => void {
   const { configFile, logger, settings, onReload } = options
   const reloader = new Reloader({
     ...options,
-    onReload: (running, outcome) => {
-      onReload(running, outcome)
-      watcher.watch([configFile, ...running.secretFiles])
+    onReload: (report) => {
+      watcher.watch([configFile, ...report.secretFiles])
+      onReload(report)
     },
   })
   const request = (cause: string, isExplicit: boolean): void => {
     if (!lifecycle.isStopping) reloader.request(cause, isExplicit)
   }
-  const watcher = await ConfigWatcher.load(logger, () => {
+  const watcher = new ConfigWatcher(logger, () => {
     request('the file was changed', false)
   })
   watcher.watch([configFile, ...settings.secretFiles])

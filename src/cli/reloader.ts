@@ -24,8 +24,17 @@ export interface ReloaderOptions {
   readonly server: RunningServer
   /** What the daemon runs with. */
   readonly settings: Settings
-  /** Told after every attempt what the daemon runs with, and what came of it; null: there was nothing new. */
-  readonly onReload: (settings: Settings, outcome: ReloadOutcome | null) => void
+  /** Told after every attempt. */
+  readonly onReload: (report: ReloadReport) => void
+}
+
+export interface ReloadReport {
+  /** What the daemon runs with. */
+  readonly settings: Settings
+  /** What came of the attempt; null: there was nothing new. */
+  readonly outcome: ReloadOutcome | null
+  /** Files besides the configuration whose change may make the next attempt end differently. */
+  readonly secretFiles: readonly string[]
 }
 
 export interface ReloadOutcome {
@@ -35,11 +44,22 @@ export interface ReloadOutcome {
   readonly detail: string | null
 }
 
+interface Request {
+  readonly cause: string
+  readonly isExplicit: boolean
+}
+
+/** A configuration that can't be had, and what it names beside itself. */
+interface Refusal {
+  readonly reason: string
+  readonly secretFiles: readonly string[]
+}
+
 export class Reloader {
   readonly #options: ReloaderOptions
   #settings: Settings
-  #running: Promise<void> | undefined
-  #again: string | undefined
+  #isRunning = false
+  #next: Request | undefined
   /** The last complaint, so that an editor that saves in several steps does not bring it several times. */
   #complaint = ''
 
@@ -51,23 +71,49 @@ export class Reloader {
   /** Load the file again. `cause` is for the log; a signal always gets an answer there, a file event only when there is news. */
   request(cause: string, isExplicit: boolean): void {
     if (isExplicit) this.#complaint = ''
-    if (this.#running !== undefined) {
-      this.#again = cause
-      return
-    }
-    this.#running = this.#reload(cause, isExplicit).finally(() => {
-      this.#running = undefined
-      const again = this.#again
-      this.#again = undefined
-      if (again !== undefined) this.request(again, false)
-    })
+    // A signal is answered, whatever comes behind it.
+    if (this.#next?.isExplicit !== true) this.#next = { cause, isExplicit }
+    if (!this.#isRunning) void this.#run()
   }
 
-  async #reload(cause: string, isExplicit: boolean): Promise<void> {
-    const { configFile, overrides, logger, server, onReload } = this.#options
-    const next = this.#load(configFile, overrides)
-    if (typeof next === 'string') {
-      onReload(this.#settings, { cause, outcome: 'refused', detail: next })
+  /** Never rejects: whatever a configuration brings about, the mounts that are there go on. */
+  async #run(): Promise<void> {
+    this.#isRunning = true
+    for (let request = this.#take(); request !== undefined; request = this.#take()) {
+      try {
+        await this.#reload(request)
+      } catch (error) {
+        this.#options.logger.error(
+          { cause: request.cause, err: error },
+          'configuration not reloaded, or not all of it',
+        )
+        this.#tell({ cause: request.cause, outcome: 'refused', detail: (error as Error).message })
+      }
+    }
+    this.#isRunning = false
+  }
+
+  #take(): Request | undefined {
+    const next = this.#next
+    this.#next = undefined
+    return next
+  }
+
+  #tell(outcome: ReloadOutcome | null, secretFiles = this.#settings.secretFiles): void {
+    const { onReload, logger } = this.#options
+    try {
+      onReload({ settings: this.#settings, outcome, secretFiles })
+    } catch (error) {
+      logger.error({ err: error }, 'what follows from the reloaded configuration could not all be done')
+    }
+  }
+
+  async #reload({ cause, isExplicit }: Request): Promise<void> {
+    const { logger, server } = this.#options
+    const next = this.#load()
+    if ('reason' in next) {
+      const files = [...this.#settings.secretFiles, ...next.secretFiles]
+      this.#tell({ cause, outcome: 'refused', detail: next.reason }, files)
       return
     }
     const before = this.#settings
@@ -80,7 +126,7 @@ export class Reloader {
     const keys = restartNeeded(diff)
     this.#complain(keys)
     const detail = keys.length === 0 ? null : `need a restart: ${keys.join(', ')}`
-    onReload(this.#settings, isApplied ? { cause, outcome: 'applied', detail } : null)
+    this.#tell(isApplied ? { cause, outcome: 'applied', detail } : null)
   }
 
   async #apply(server: RunningServer, next: Settings, diff: SettingsDiff, cause: string): Promise<void> {
@@ -98,21 +144,17 @@ export class Reloader {
     logger.info({ cause, ...names }, 'configuration reloaded')
   }
 
-  /** The reason in place of settings where the file has faults. */
-  #load(configFile: string, overrides: Overrides): Settings | string {
+  #load(): Settings | Refusal {
+    const { configFile, overrides, logger } = this.#options
     try {
       return loadSettings(configFile, overrides)
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
       const reason = error.message.split('\n').join('; ')
-      if (reason !== this.#complaint) {
-        this.#options.logger.error(
-          { reason },
-          'configuration not reloaded: it has faults, and nothing was changed',
-        )
-      }
+      if (reason !== this.#complaint)
+        logger.error({ reason }, 'configuration not reloaded: it has faults, and nothing was changed')
       this.#complaint = reason
-      return reason
+      return { reason, secretFiles: error.secretFiles }
     }
   }
 

@@ -47,7 +47,7 @@ async function check({
 }: RunArguments & { readonly connect: boolean }): Promise<number> {
   const { ConfigError, formatMountPoint, loadSettings } = await import('../config/index.js')
   try {
-    const { mounts } = loadSettings(configFile, overrides)
+    const { mounts } = loadSettings(configFile, overrides, { allowPipe: true })
     const fault = sharedDirectoryFault(overrides)
     if (fault !== undefined) {
       process.stderr.write(`ovfsd: ${fault}\n`)

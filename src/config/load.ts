@@ -1,27 +1,30 @@
 /** Read the configuration file. */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
-import { fileErrorReason } from './file-error.js'
-import { formatSize } from './size.js'
+import { statSync } from 'node:fs'
 import type { Overrides } from './command-line.js'
 import { parseControlSocket, parseSettings } from './parse.js'
 import { ConfigError } from './problem.js'
+import { ReadFileError, readSmallFile } from './read-file.js'
 import type { Settings } from './settings.js'
 
 /** A file with a thousand profiles is a tenth of this; anything larger is another file, given by mistake. */
 const FILE_BYTES_MAX = 1024 * 1024
-const TOO_LARGE = `it is larger than ${formatSize(FILE_BYTES_MAX)}`
 
 /** What messages call a configuration that has no file. */
 const COMMAND_LINE = 'command line'
 
 /**
- * Load, validate and fill in a configuration file; undefined: the command line's values are all there is.
+ * Load, validate and fill in a configuration file; undefined: the command line's values are all there is. `allowPipe`: when the program
+ * starts, and nobody waits for anything else.
  * @throws ConfigError with every problem, each one line
  */
-export function loadSettings(file: string | undefined, overrides: Overrides = {}): Settings {
+export function loadSettings(
+  file: string | undefined,
+  overrides: Overrides = {},
+  { allowPipe = false } = {},
+): Settings {
   return file === undefined
     ? parseSettings('', COMMAND_LINE, overrides)
-    : parseSettings(readText(file), file, overrides)
+    : parseSettings(readText(file, allowPipe), file, overrides)
 }
 
 /**
@@ -29,36 +32,30 @@ export function loadSettings(file: string | undefined, overrides: Overrides = {}
  * @throws ConfigError
  */
 export function loadControlSocket(file: string): string | null {
-  return parseControlSocket(readText(file), file)
+  return parseControlSocket(readText(file, true), file)
 }
 
 /** Whether others than the owner can read or write the file, which matters when it holds credentials. */
 export function isOpenToOthers(file: string): boolean {
   const OTHERS = 0o077
-  const fd = openSync(file, 'r')
-  try {
-    return (fstatSync(fd).mode & OTHERS) !== 0
-  } finally {
-    closeSync(fd)
-  }
+  return (statSync(file).mode & OTHERS) !== 0
 }
 
-function readText(file: string): string {
+/** What comes through a pipe can't be loaded again. */
+export function isPipe(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.isFIFO() ?? false
+}
+
+function readText(file: string, allowPipe: boolean): string {
   const fail = (reason: string): never => {
     throw new ConfigError(file, [{ keyPath: '', message: `can't be read: ${reason}` }])
   }
   let bytes: Buffer
   try {
-    const fd = openSync(file, 'r')
-    try {
-      if (fstatSync(fd).size > FILE_BYTES_MAX) return fail(TOO_LARGE)
-      bytes = readFileSync(fd)
-    } finally {
-      closeSync(fd)
-    }
+    bytes = readSmallFile(file, { maxBytes: FILE_BYTES_MAX, allowPipe })
   } catch (error) {
-    if (error instanceof ConfigError) throw error
-    return fail(fileErrorReason(error))
+    if (!(error instanceof ReadFileError)) throw error
+    return fail(error.message)
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)

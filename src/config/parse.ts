@@ -38,9 +38,11 @@ export function parseSettings(text: string, fileName: string, overrides: Overrid
     if (text !== '') lines ??= new KeyLines(text)
     problems.push(lines === undefined ? problem : { line: lines.find(path), ...problem })
   }
-  const settings = interpret(root, overrides, report)
-  if (settings === undefined || problems.length > 0) throw new ConfigError(fileName, problems)
-  return settings
+  const secretFiles = new Set<string>()
+  const settings = interpret(root, overrides, report, secretFiles)
+  if (settings === undefined || problems.length > 0)
+    throw new ConfigError(fileName, problems, [...secretFiles])
+  return { ...settings, secretFiles: [...secretFiles] }
 }
 
 /**
@@ -72,8 +74,13 @@ function parseText(text: string, fileName: string): Table {
   }
 }
 
-/** Reports all problems; undefined if there is no way to make settings of it. */
-function interpret(root: Table, overrides: Overrides, report: Report): Settings | undefined {
+/** Reports all problems; undefined if there is no way to make settings of it. `secretFiles` gets those that are named. */
+function interpret(
+  root: Table,
+  overrides: Overrides,
+  report: Report,
+  secretFiles: Set<string>,
+): Omit<Settings, 'secretFiles'> | undefined {
   for (const key of Object.keys(root)) {
     if (!TABLES.includes(key)) report([key], unknownTable(key))
   }
@@ -88,8 +95,11 @@ function interpret(root: Table, overrides: Overrides, report: Report): Settings 
     (typeof type === 'string' && enabled.includes(type))
   const profiles = tables
     .map(([name, table]) =>
-      parseProfile(name, table, isEnabled, (path, message) => {
-        report([PROFILES_TABLE, name, ...path], message)
+      parseProfile(name, table, isEnabled, {
+        report: (path, message) => {
+          report([PROFILES_TABLE, name, ...path], message)
+        },
+        secretFiles,
       }),
     )
     .filter((profile) => profile !== undefined)
@@ -107,7 +117,6 @@ function interpret(root: Table, overrides: Overrides, report: Report): Settings 
     settings,
     mounts: mounted.map((profile) => mountSettings(profile, settings, overrides)),
     tracing,
-    secretFiles: [...new Set(mounted.flatMap((profile) => profile.secretFiles))],
   }
 }
 

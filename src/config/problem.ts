@@ -15,7 +15,12 @@ export class ConfigError extends Error {
   readonly problems: readonly Problem[]
   readonly fileName: string
 
-  constructor(fileName: string, problems: readonly Problem[]) {
+  /** `secretFiles`: what the configuration names beside it, whether or not it is there: what comes or changes may cure the fault. */
+  constructor(
+    fileName: string,
+    problems: readonly Problem[],
+    readonly secretFiles: readonly string[] = [],
+  ) {
     const sorted = [...problems].sort((a, b) => (a.line ?? 0) - (b.line ?? 0))
     super(sorted.map((problem) => formatProblem(fileName, problem)).join('\n'))
     this.fileName = fileName

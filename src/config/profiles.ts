@@ -24,8 +24,13 @@ export interface Profile {
   readonly keys: ProfileKeys
   readonly interpose: InterposeRules | null
   readonly options: Readonly<Record<string, string>>
-  /** Files that options were read from. */
-  readonly secretFiles: readonly string[]
+}
+
+/** What is found in a profile beside its meaning. */
+export interface Findings {
+  readonly report: Report
+  /** Gets the files that options are to be read from, those too that are not there. */
+  readonly secretFiles: Set<string>
 }
 
 /** The one key that is a table. */
@@ -48,8 +53,9 @@ export function parseProfile(
   name: string,
   written: Readonly<Record<string, unknown>>,
   isEnabled: (name: string, type: unknown) => boolean,
-  report: Report,
+  findings: Findings,
 ): Profile | undefined {
+  const { report } = findings
   if (!PROFILE_NAME.test(name)) {
     report([], "a profile's name is 1 to 64 letters, digits, dots, dashes or underscores; rename it")
   }
@@ -66,9 +72,9 @@ export function parseProfile(
   if (keys?.keep_attributes === true && found.service.keepsAttributes !== true && !refused) {
     report(['keep_attributes'], `is not possible with the type "${found.type}"; only ${KEEPING_TYPES} can`)
   }
-  const { options, secretFiles } = parseOptions(found.type, found.service, table, enabled, report)
+  const options = parseOptions(found.type, found.service, table, enabled, findings)
   if (enabled) reportMissingOptions(found.type, found.service, table, slips, report)
-  return keys === undefined ? undefined : { name, type: found.type, keys, interpose, options, secretFiles }
+  return keys === undefined ? undefined : { name, type: found.type, keys, interpose, options }
 }
 
 function interposeOf(table: Readonly<Record<string, unknown>>, report: Report): InterposeRules | null {
@@ -144,20 +150,14 @@ function expandTable(
   return { table, broken }
 }
 
-interface ParsedOptions {
-  readonly options: Record<string, string>
-  readonly secretFiles: string[]
-}
-
 function parseOptions(
   type: string,
   service: Service,
   table: Readonly<Record<string, unknown>>,
   enabled: boolean,
-  report: Report,
-): ParsedOptions {
+  { report, secretFiles }: Findings,
+): Record<string, string> {
   const options: Record<string, string> = {}
-  const secretFiles: string[] = []
   const given = new Map<string, string>()
   for (const [key, value] of Object.entries(table)) {
     if (OWN_KEY_NAMES.includes(key)) continue
@@ -173,15 +173,15 @@ function parseOptions(
       try {
         if (fileOption === undefined) options[canonical] = parseOption(type, service, name, value)
         else if (enabled) {
+          if (typeof value === 'string') secretFiles.add(value)
           options[canonical] = parseOption(type, service, name, readSecretFile(value))
-          secretFiles.push(value as string)
         }
       } catch (error) {
         reportValueError(error, [key], report)
       }
     }
   }
-  return { options, secretFiles }
+  return options
 }
 
 /** The value of a profile that is not enabled, and so not known. */

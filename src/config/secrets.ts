@@ -1,9 +1,8 @@
 /** Secrets that stand elsewhere than in the configuration file: in the environment, or in files of their own. */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import { isSecretName } from '../observability/redaction.js'
-import { fileErrorReason } from './file-error.js'
 import { describeValue, ValueError } from './problem.js'
+import { ReadFileError, readSmallFile } from './read-file.js'
 import { optionNameFault, type Service } from './services.js'
 
 /** `token_file = "/path"` is the option `token`, read from a file. */
@@ -58,20 +57,10 @@ export function readSecretFile(path: unknown): string {
 function readText(path: string): string {
   let bytes: Buffer
   try {
-    // A FIFO would block the whole daemon.
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    try {
-      const stats = fstatSync(fd)
-      if (!stats.isFile() && !stats.isDirectory()) throw new ValueError('names something that is not a file')
-      if (stats.size > SECRET_BYTES_MAX)
-        throw new ValueError(`names a file larger than ${SECRET_BYTES_MAX} bytes`)
-      bytes = readFileSync(fd)
-    } finally {
-      closeSync(fd)
-    }
+    bytes = readSmallFile(path, { maxBytes: SECRET_BYTES_MAX })
   } catch (error) {
-    if (error instanceof ValueError) throw error
-    throw new ValueError(`names a file that can't be read: ${fileErrorReason(error)}`)
+    if (!(error instanceof ReadFileError)) throw error
+    throw new ValueError(`names a file that can't be read: ${error.message}`)
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)

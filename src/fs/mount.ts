@@ -92,8 +92,10 @@ export class Mount {
   }
 
   /** `from` has become `to`, unless a reload put something else in its place meanwhile. */
-  replaceBackend(from: Backend, to: Backend): void {
-    if (this.backend === from) this.backend = to
+  replaceBackend(from: Backend, to: Backend, staging: Staging | null = null): void {
+    if (this.backend !== from) return
+    this.backend = to
+    this.account.staging ??= staging
   }
 
   /** The name that the next hidden file gets. */

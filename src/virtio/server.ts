@@ -165,12 +165,9 @@ export class Server {
         options: withCache(mount, settings.enabledCache),
         ...(isPassthrough(mount)
           ? { backend: new EmptyBackend() }
-          : {
-              backend: stores.setUp(mount, (standIn, backend) => {
-                table.find(mount.name)?.replaceBackend(standIn, backend)
-              }),
-              staging: stores.stagingOf(mount),
-            }),
+          : stores.setUp(mount, (standIn, { backend, staging }) => {
+              table.find(mount.name)?.replaceBackend(standIn, backend, staging)
+            })),
       })),
     )
     const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs, guestWriteback } = settings
@@ -274,10 +271,11 @@ export class Server {
   /** False when its place is not free. */
   private add(settings: ServerMount): boolean {
     const { logger, fs } = this
-    const mount = isPassthrough(settings)
-      ? new Mount(withCache(settings, fs.options.cacheEnabled), new EmptyBackend())
-      : this.makeMount(settings)
+    let mount: Mount
     try {
+      mount = isPassthrough(settings)
+        ? new Mount(withCache(settings, fs.options.cacheEnabled), new EmptyBackend())
+        : this.makeMount(settings)
       fs.mounts.attach(mount)
       if (isPassthrough(settings)) this.passthrough.add(mount, hostOptionsOf(settings))
       this.passthrough.warnIfHidden(mount)
@@ -292,11 +290,11 @@ export class Server {
 
   private makeMount(settings: ServerMount): Mount {
     this.stores.forgetCounters(settings.name)
-    const backend = this.stores.setUp(settings, (standIn, made) => {
-      mount.replaceBackend(standIn, made)
+    const store = this.stores.setUp(settings, (standIn, { backend, staging }) => {
+      mount.replaceBackend(standIn, backend, staging)
     })
     const options = withCache(settings, this.fs.options.cacheEnabled)
-    const mount: Mount = new Mount(options, backend, this.stores.stagingOf(settings))
+    const mount: Mount = new Mount(options, store.backend, store.staging)
     return mount
   }
 
@@ -307,9 +305,11 @@ export class Server {
     if (mount === undefined) return false
     try {
       if (isPassthrough(after)) this.passthrough.change(mount, hostOptionsOf(after))
-      const isSame = isPassthrough(after) || isSameBackend(before, after)
-      const backend = isSame ? null : this.stores.create(after)
-      reconfigureMount(mount, withCache(after, fs.options.cacheEnabled), backend)
+      const store = isPassthrough(after) || this.isSameStore(before, after) ? null : this.stores.create(after)
+      reconfigureMount(mount, withCache(after, fs.options.cacheEnabled), store?.backend ?? null)
+      // What is staged of a mount that becomes read-only stays so until it is stored.
+      mount.account.staging ??= store?.staging ?? null
+      if (before.readOnly && !after.readOnly) this.beginToWrite(mount, after)
     } catch (error) {
       logger.error({ mount: after.name, err: error }, 'a mount could not be changed and stays as it was')
       return false
@@ -317,6 +317,22 @@ export class Server {
     this.interposers.install(mount, after.interpose ?? null)
     logger.info(describe(after), 'mount changed')
     return true
+  }
+
+  /** Of a mount that was read-only until now. */
+  private beginToWrite(mount: Mount, settings: ServerMount): void {
+    this.stores.removeLeftovers(mount.backend, settings)
+    // What an earlier daemon had staged changes files that are known here already: whoever asks anew waits for it.
+    void this.control.invalidate(`/${placeOf(settings)}`)
+  }
+
+  /**
+   * The same backend object serves both. The `memory` and `null` services keep their state in it, and have nothing that a deadline could
+   * be for; a read-only mount has nothing staged and recovers nothing.
+   */
+  private isSameStore(before: ServerMount, after: ServerMount): boolean {
+    const staysAsWritable = this.directory === null || before.readOnly === after.readOnly
+    return isVolatileType(before.type) || (staysAsWritable && isSameBackend(before, after))
   }
 
   /** Resolves when the mount has left the tree. */
@@ -419,9 +435,7 @@ function describe(mount: ServerMount): Record<string, unknown> {
   return { mount: mount.name, type: mount.type, mountPoint: `/${placeOf(mount)}` }
 }
 
-/** The `memory` and `null` services keep their state in the backend itself, and have nothing that a deadline could be for. */
 function isSameBackend(before: ServerMount, after: ServerMount): boolean {
-  if (isVolatileType(before.type)) return true
   const what = ({ timeoutMs, circuit, options, keepAttributes }: ServerMount) => ({
     ...{ timeoutMs, circuit, options, keepAttributes },
   })

@@ -27,6 +27,13 @@ interface StoreHealth {
   fault: StoreFault | null
 }
 
+/** What a mount stands on. */
+export interface Store {
+  readonly backend: Backend
+  /** Where what it does not have yet survives the daemon; null: nowhere. */
+  readonly staging: Staging | null
+}
+
 /** Makes the mounts' stores, with what the daemon puts in front of each. */
 export class Stores {
   private readonly recoveries = new Map<string, Recovery>()
@@ -42,7 +49,7 @@ export class Stores {
   ) {}
 
   /** Where what the store does not have yet survives the daemon; null: nowhere. */
-  stagingOf({ type, storeKey, readOnly }: ServerMount): Staging | null {
+  private stagingOf({ type, storeKey, readOnly }: ServerMount): Staging | null {
     // What is in memory ends with the daemon anyway.
     if (this.directory === null || isVolatileType(type) || readOnly) return null
     return this.directory.stagingOf(storeKey)
@@ -63,12 +70,13 @@ export class Stores {
     this.counters.delete(mount)
   }
 
-  /** @throws StorageError when the options make no store */
-  create(mount: ServerMount): Backend {
+  /** @throws Error when the options make no store, or its part of the cache directory can't be had */
+  create(mount: ServerMount): Store {
     const health: StoreHealth = { storeKey: mount.storeKey, fault: null }
-    const backend = inLayers(createBackend(mount), this.layersOf(mount, health))
+    const staging = this.stagingOf(mount)
+    const backend = inLayers(createBackend(mount), this.layersOf(mount, staging, health))
     this.health.set(mount.name, health)
-    return backend
+    return { backend, staging }
   }
 
   /**
@@ -80,7 +88,7 @@ export class Stores {
    *     recovering  nobody but the recovery reaches the store before it has what was staged; its own calls are counted, guarded and traced
    *     disk tier   answers reads in the store's place, so of what it has no call is made, and recovery is not waited for
    */
-  private layersOf(mount: ServerMount, health: StoreHealth): Layer[] {
+  private layersOf(mount: ServerMount, staging: Staging | null, health: StoreHealth): Layer[] {
     const { directory } = this
     const counters = this.countersOf(mount.name)
     const circuit = this.circuitOf(mount, health)
@@ -90,7 +98,6 @@ export class Stores {
     if (circuit !== null) layers.push((store) => new GuardedBackend(store, circuit))
     layers.push((store) => new TracedBackend(store, place))
     if (directory === null) return layers
-    const staging = this.stagingOf(mount)
     if (staging !== null) layers.push((store) => recoverFirst(store, this.recoveryOf(mount, staging)))
     if (!isLocalType(mount.type))
       layers.push((store) => new DiskTierBackend(store, directory.tier, mount.storeKey))
@@ -133,33 +140,48 @@ export class Stores {
     return recovery
   }
 
-  /** The mount's store; when it can't be set up, a stand-in that tries again and tells `succeeded` what to put in its place. */
-  setUp(mount: ServerMount, succeeded: (standIn: Backend, backend: Backend) => void): Backend {
+  /**
+   * The mount's store; when it can't be set up (a directory that is not there, a cache directory that can't be written), a stand-in that
+   * tries again and tells `succeeded` what to put in its place. Never throws.
+   */
+  setUp(mount: ServerMount, succeeded: (standIn: Backend, store: Store) => void): Store {
     const { logger } = this
     try {
-      const backend = this.create(mount)
-      this.removeLeftovers(backend, mount)
-      return backend
+      const store = this.create(mount)
+      this.removeLeftovers(store.backend, mount)
+      return store
     } catch (error) {
       this.isUnavailable(mount, error)
       logger.error(
         { mount: mount.name, err: error },
         'a mount is not available yet; requests to it will try again',
       )
-      const standIn: Backend = new DeferredBackend(
-        () => this.createAgain(mount),
-        error,
-        (backend) => {
-          logger.info({ mount: mount.name }, 'mount available')
-          this.removeLeftovers(backend, mount)
-          succeeded(standIn, backend)
-        },
-      )
-      return standIn
+      return { backend: this.standInFor(mount, error, succeeded), staging: null }
     }
   }
 
-  private createAgain(mount: ServerMount): Backend {
+  private standInFor(
+    mount: ServerMount,
+    firstError: unknown,
+    succeeded: (standIn: Backend, store: Store) => void,
+  ): Backend {
+    let made: Store | null = null
+    const standIn: Backend = new DeferredBackend(
+      () => {
+        made = this.createAgain(mount)
+        return made.backend
+      },
+      firstError,
+      (backend) => {
+        this.logger.info({ mount: mount.name }, 'mount available')
+        this.removeLeftovers(backend, mount)
+        if (made !== null) succeeded(standIn, made)
+      },
+    )
+    return standIn
+  }
+
+  private createAgain(mount: ServerMount): Store {
     try {
       return this.create(mount)
     } catch (error) {
@@ -169,7 +191,7 @@ export class Stores {
   }
 
   /** In the background: a store that is away keeps nobody waiting, and is asked again at the next start. */
-  private removeLeftovers(backend: Backend, { name, readOnly }: ServerMount): void {
+  removeLeftovers(backend: Backend, { name, readOnly }: ServerMount): void {
     const { logger } = this
     if (readOnly) return
     backend.removeLeftovers?.().then(

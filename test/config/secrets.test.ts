@@ -119,9 +119,9 @@ describe('<option>_file', () => {
       ['"relative"', 'expected an absolute path'],
       ['"/nowhere/at/all"', 'there is no such file'],
       [JSON.stringify(directory), 'it is a directory'],
-      [JSON.stringify(fifo), 'not a file'],
+      [JSON.stringify(fifo), 'it is a pipe; name a file'],
       [JSON.stringify(fileWith('empty', '\n')), 'empty'],
-      [JSON.stringify(fileWith('large', `${secret}${'x'.repeat(65_536)}`)), 'larger than 65536 bytes'],
+      [JSON.stringify(fileWith('large', `${secret}${'x'.repeat(65_536)}`)), 'larger than 64KiB'],
       [JSON.stringify(fileWith('binary', Buffer.from([0xff]))), 'not UTF-8'],
       [JSON.stringify(fileWith('nul', `${secret}\0`)), 'NUL'],
     ] as const) {

@@ -1,7 +1,18 @@
 /** The daemon, as a process of its own, follows its configuration file and the files and signals that belong to it. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -24,12 +35,17 @@ class Reloading {
   readonly daemon: Daemon
   #socketPath = ''
 
-  constructor(t: TestContext, start: (reloading: Reloading, text: string) => string, lines?: string) {
+  constructor(
+    t: TestContext,
+    start: (reloading: Reloading, text: string) => string,
+    lines?: string,
+    command = (file: string): string[] => [process.execPath, MAIN, `--config-file=${file}`],
+  ) {
     this.directory = mkdtempSync(join(tmpdir(), 'ovfsd-reload-files-'))
     this.daemon = new Daemon((socketPath) => {
       this.#socketPath = socketPath
       const file = start(this, this.text(profile('m'), lines))
-      return [process.execPath, MAIN, `--config-file=${file}`]
+      return command(file)
     })
     t.after(async () => {
       const code = await this.daemon.stop()
@@ -161,6 +177,156 @@ describe('a configuration file that is saved', () => {
   })
 })
 
+describe('a configuration file that is replaced by something else', () => {
+  for (const [what, replace, reason] of [
+    ['a pipe', (path: string) => execFileSync('mkfifo', [path]), /it is a pipe; name a file/],
+    [
+      'an endless device',
+      (path: string) => {
+        symlinkSync('/dev/zero', path)
+      },
+      /it is a device or socket; name a file/,
+    ],
+    [
+      'a directory',
+      (path: string) => {
+        mkdirSync(path)
+      },
+      /it is a directory; name a file/,
+    ],
+    ['nothing', () => undefined, /there is no such file/],
+    [
+      'a file without end',
+      (path: string) => {
+        writeFileSync(path, '#'.repeat(1024 * 1024 + 1))
+      },
+      /it is larger than 1MiB/,
+    ],
+  ] as const) {
+    it(`is refused in one line, and the daemon goes on: ${what}`, async (t) => {
+      const reloading = new Reloading(t, inPlace)
+      const client = await reloading.daemon.mount()
+      t.after(() => {
+        client.close()
+      })
+      const file = reloading.path('ovfsd.toml')
+      const text = readFileSync(file, 'utf8')
+      unlinkSync(file)
+      replace(file)
+      await reloading.says(FAULTS)
+      assert.match(reloading.daemon.stderr, reason)
+      await new GuestFs(client, { base: 'm' }).writeFile('x', 'y')
+      rmSync(file, { recursive: true, force: true })
+      writeFileSync(file, text + profile('after'))
+      await reloading.says(RELOADED)
+      await new GuestFs(client, { base: 'after' }).writeFile('x', 'y')
+    })
+  }
+
+  it('is seen when its directory was deleted and made again', async (t) => {
+    const reloading = new Reloading(t, (self, text) => {
+      mkdirSync(self.path('etc', 'ovfsd'), { recursive: true })
+      writeFileSync(self.path('etc', 'ovfsd', 'ovfsd.toml'), text)
+      return self.path('etc', 'ovfsd', 'ovfsd.toml')
+    })
+    await reloading.says('Waiting for vhost-user')
+    const file = reloading.path('etc', 'ovfsd', 'ovfsd.toml')
+    for (const round of [1, 2]) {
+      rmSync(reloading.path('etc'), { recursive: true })
+      await reloading.says(FAULTS, round)
+      mkdirSync(reloading.path('etc'))
+      mkdirSync(reloading.path('etc', 'ovfsd'))
+      writeFileSync(file, reloading.text(profile('m') + profile(`again${round}`)))
+      await reloading.says(RELOADED, round)
+    }
+  })
+
+  it('is read from a pipe when the daemon starts, and then left alone', async (t) => {
+    const reloading = new Reloading(
+      t,
+      (self, text) => {
+        writeFileSync(self.path('text'), text)
+        writeFileSync(
+          self.path('start'),
+          `exec ${process.execPath} ${MAIN} --config-file=<(cat ${self.path('text')})\n`,
+        )
+        return self.path('start')
+      },
+      '',
+      (script) => ['bash', script],
+    )
+    const client = await reloading.daemon.mount()
+    t.after(() => {
+      client.close()
+    })
+    reloading.daemon.process.kill('SIGHUP')
+    await reloading.says('SIGHUP changes nothing')
+    await new GuestFs(client, { base: 'm' }).writeFile('x', 'y')
+  })
+})
+
+describe('a mount that becomes writable', () => {
+  it('has what an earlier daemon had staged, and stages what is closed', async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'ovfsd-writable-'))
+    t.after(() => {
+      rmSync(directory, { recursive: true, force: true })
+    })
+    const [root, cacheDir, file] = [
+      join(directory, 'root'),
+      join(directory, 'cache'),
+      join(directory, 'c.toml'),
+    ]
+    mkdirSync(root)
+    writeFileSync(join(root, 'old'), 'old')
+    const save = (socketPath: string, isReadOnly: boolean): void => {
+      const head = `[ovfsd_settings]\nsocket_path = "${socketPath}"\nenabled_cache_write_back = true`
+      const cache = `dirty_expire = "1h"\ncache_dir = "${cacheDir}"\ncache_dir_size = "64MiB"`
+      const mount = `type = "fs"\nroot = "${root}"\nread_only = ${isReadOnly}`
+      writeFileSync(`${file}.new`, `${head}\n${cache}\n${profile('m', mount)}`)
+      renameSync(`${file}.new`, file)
+    }
+    const start = (isReadOnly: boolean): Daemon =>
+      new Daemon((socketPath) => {
+        save(socketPath, isReadOnly)
+        return [process.execPath, MAIN, `--config-file=${file}`]
+      })
+    const killed = start(false)
+    const first = await killed.mount()
+    await new GuestFs(first, { base: 'm' }).writeFile('old', 'newer')
+    killed.process.kill('SIGKILL')
+    await once(killed.process, 'exit')
+    first.close()
+    assert.equal(readFileSync(join(root, 'old'), 'utf8'), 'old')
+
+    const daemon = start(true)
+    t.after(() => daemon.stop())
+    const client = await daemon.mount()
+    t.after(() => {
+      client.close()
+    })
+    const files = new GuestFs(client, { base: 'm' })
+    assert.equal(await files.readText('old'), 'old')
+    assert.equal(await codeOf(files.writeFile('x', 'y')), 'EROFS')
+    const reloaded = new Promise<void>((resolve) => {
+      daemon.process.stderr?.on('data', () => {
+        if (daemon.stderr.includes(RELOADED)) resolve()
+      })
+    })
+    save(daemon.socketPath, false)
+    await reloaded
+    assert.equal(await files.readText('old'), 'newer')
+    const stagedBefore = stagedFiles(cacheDir)
+    await files.writeFile('precious', 'data')
+    assert.ok(stagedFiles(cacheDir) > stagedBefore)
+  })
+})
+
+function stagedFiles(cacheDir: string): number {
+  return readdirSync(join(cacheDir, 'staged'), { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  ).length
+}
+
 describe('secrets from elsewhere', () => {
   it('are followed when their file changes, and never told', async (t) => {
     const s3 = (name: string): string =>
@@ -183,6 +349,21 @@ describe('secrets from elsewhere', () => {
       /secret_access_key_file: names a file that can't be read: there is no such file/,
     )
     assert.doesNotMatch(reloading.daemon.stderr, /of-secrets/)
+  })
+})
+
+describe('a configuration that was refused for a missing secret', () => {
+  it('is taken over when the secret comes, wherever its directory was', async (t) => {
+    const reloading = new Reloading(t, inPlace)
+    await reloading.says('Waiting for vhost-user')
+    const secret = reloading.path('run', 'secrets', 'token')
+    const s3 = `type = "s3"\nbucket = "b"\nsecret_access_key_file = ${JSON.stringify(secret)}`
+    inPlace(reloading, reloading.text(profile('m') + profile('s3', s3)))
+    await reloading.says(FAULTS)
+    mkdirSync(reloading.path('run', 'secrets'), { recursive: true })
+    writeFileSync(secret, 'the-secret\n')
+    await reloading.says(RELOADED)
+    assert.match(reloading.daemon.stderr, /"added":\["s3"\]/)
   })
 })
 

@@ -138,6 +138,23 @@ describe('a mount that is added', () => {
     await isRemoved(served, 'below')
   })
 
+  it('answers with errors until its part of the cache directory can be had', async (t) => {
+    const cacheDir = await directory(t)
+    const served = await busy(t, { settings: { cacheDir, cacheDirSizeBytes: 16 << 20 } })
+    const staged = join(cacheDir, 'staged')
+    await rm(staged, { recursive: true })
+    await writeFile(staged, '')
+    const mount = mountOf('new', 'fs', { options: { root: await directory(t) } })
+    assert.deepEqual(await reload(served, { added: [mount] }), [])
+    assert.equal(await codeOf(served.guestFs('new').writeFile('a', 'b')), 'ENOTDIR')
+    assert.ok(hasLogged(served, 'a mount is not available yet; requests to it will try again', 'new'))
+    await rm(staged)
+    await eventually(
+      'the mount is available',
+      async () => (await codeOf(served.guestFs('new').writeFile('a', 'b'))) === 'OK',
+    )
+  })
+
   it('answers with errors until its storage can be set up', async (t) => {
     const served = await busy(t)
     const path = join(await directory(t), 'file')
