@@ -129,13 +129,13 @@ export class Assembler {
   private take(block: Block, low: number, high: number): void {
     if (!block.dirty.intersects(low, high)) return
     this.taken.add(block)
-    this.content.markFlushing(block, low, high)
+    this.content.blocks.markFlushing(block, low, high)
   }
 
   succeeded(): void {
     for (const block of this.taken) {
       block.flushing.clear()
-      this.content.updateEvictable(block)
+      this.content.blocks.updateEvictable(block)
     }
   }
 

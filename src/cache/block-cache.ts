@@ -9,6 +9,8 @@ import type { StoreAccount } from './store-account.js'
 
 /** Commits of one store that make room at the same time; each holds a part of an upload in memory. */
 const RELIEF_CONCURRENCY = 4
+/** Streams that are compared to find the one with most to upload. */
+const RELIEF_CANDIDATES = 256
 /** Share of the pool that a store's unsaved data may hold before relief starts by itself, if not said otherwise: so that writers seldom have to wait. */
 const DIRTY_SHARE = 0.5
 /** After a failed commit the store is left alone this long, so that one that refuses at once is not hammered. */
@@ -284,12 +286,11 @@ export class BlockCache {
     while (this.waiters.length > 0) this.wakeOne()
   }
 
-  /** Commit the store's files that have been dirty longest, a few at once. */
+  /** Bring the unsaved data of some files to the store, of a few at once. */
   private relieve(account: StoreAccount): void {
-    if (account.isBackingOff) return
-    for (const content of account.dirtyContents) {
-      if (account.reliefs >= RELIEF_CONCURRENCY) return
-      if (content.isBeingRelieved) continue
+    while (!account.isBackingOff && account.reliefs < RELIEF_CONCURRENCY) {
+      const content = nextToRelieve(account)
+      if (content === null) return
       account.reliefs++
       content.relieve().then(
         () => {
@@ -314,4 +315,23 @@ export class BlockCache {
       this.wakeAll()
     }, RELIEF_RETRY_MS).unref()
   }
+}
+
+/**
+ * The file that has been dirty longest. Of open files that are uploaded while they are written, one that has a whole part by now or,
+ * where memory is short before any has, the one with most: the parts stay as long as they can be.
+ */
+function nextToRelieve({ dirtyContents }: StoreAccount): FileContent | null {
+  let most: FileContent | null = null
+  let mostBytes = 0
+  let looked = 0
+  for (const content of dirtyContents) {
+    const bytes = content.committer.relievableBytes
+    if (bytes >= content.source.backend.capabilities.partSizeBytes) return content
+    if (bytes <= mostBytes) continue
+    most = content
+    mostBytes = bytes
+    if (++looked === RELIEF_CANDIDATES) break
+  }
+  return most
 }

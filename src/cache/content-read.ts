@@ -107,7 +107,7 @@ class PinnedRead {
     } catch (error) {
       if (!(error instanceof StorageError) || !OTHER_VERSION.includes(error.errno)) throw error
       // Another version than we knew, ours, just committed, or somebody else's; or none, for a moment or for good.
-      await content.commitsEnded()
+      await content.committer.recognise()
       if (content.version === version) await content.source.revalidate()
     }
   }

@@ -21,6 +21,8 @@ export interface ContentSource {
    * else ESTALE. Nothing happens where the other version is our own.
    */
   revalidate(): Promise<void>
+  /** Somebody else's version is stored, and the contents have come to their end: who opens the file from now on gets new ones. */
+  conflicted(): void
   /** The contents were stored; `stat` is the object's new one. */
   noteStored(stat: ObjectStat): void
   /** What follows a commit; awaited before it is reported as done. The path is not held. */

@@ -36,7 +36,7 @@ function startRequest(content: FileContent, blocks: readonly Block[], window: Wi
   const request = fetching(content, blocks, window)
   for (const block of blocks) {
     block.fetch = request
-    content.updateEvictable(block)
+    content.blocks.updateEvictable(block)
   }
   // Whoever needs the bytes awaits the promise and hears of the error; read-ahead has nobody who does.
   request.catch(() => undefined)
@@ -98,9 +98,9 @@ function fillBlock(content: FileContent, block: Block, start: number, data: Uint
   const dataEnd = Math.min(start + data.byteLength, content.baseLimit)
   const filled = Math.min(block.end, Math.max(block.offset, dataEnd))
   if (filled > block.offset) {
-    content.fillGaps(block, block.offset, filled, data.subarray(block.offset - start))
+    content.blocks.fillGaps(block, block.offset, filled, data.subarray(block.offset - start))
   }
-  if (filled < block.end) content.fillGaps(block, filled, block.end, null)
+  if (filled < block.end) content.blocks.fillGaps(block, filled, block.end, null)
   return filled - block.offset
 }
 
@@ -113,6 +113,6 @@ function endFetch(content: FileContent, block: Block): void {
   block.fetch = null
   if (!block.isAlive) return
   // A failed read leaves nothing behind but what was written meanwhile.
-  if (block.valid.isEmpty && block.pins === 0) content.dropBlock(block)
-  else content.updateEvictable(block)
+  if (block.valid.isEmpty && block.pins === 0) content.blocks.drop(block)
+  else content.blocks.updateEvictable(block)
 }

@@ -1,117 +1,94 @@
-import type { ExpectedVersion, ObjectStat, WriteMark, WriteOptions } from '../backends/backend.js'
-import { CircuitOpenError } from '../backends/layers/circuit.js'
-import { StorageError } from '../backends/storage-error.js'
-import { newWriteMark } from '../backends/write-mark.js'
-import { holding, mayWaitFor } from '../observability/lock-order.js'
-import { traced, tracedApart, type SpanAttributes, type SpanSubject } from '../observability/traced.js'
+import type { ObjectStat, WriteOptions } from '../backends/backend.js'
+import type { StorageError } from '../backends/storage-error.js'
+import type { SpanAttributes, SpanSubject } from '../observability/traced.js'
 import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
 import type { BlockCache } from './block-cache.js'
+import { BlockMap } from './block-map.js'
 import type { CacheCounters } from './cache-counters.js'
-import { commitWhole, StreamingUpload } from './commit.js'
+import { Committer } from './committer.js'
 import { readMissing } from './content-read.js'
 import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
+import { ContentWriter, STREAM_CLASS } from './content-writer.js'
+import { ErrorSequence, type ErrorObserver } from './error-sequence.js'
 import { fetchBlocks, RANDOM_FETCH_CLASS, type Window } from './fetch.js'
-import { PageTable } from './page-table.js'
+import type { PageTable } from './page-table.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
-import { placeOf, stage, type Staged } from './stage.js'
-import type { Staging } from './staging.js'
-
-const NO_BLOCKS: ReadonlySet<Block> = new Set()
-
-/** Slabs of a stream: 1 MiB, the largest request a guest sends. */
-const STREAM_CLASS = 4
-
-/** The largest class whose slab starts at `offset` and is not longer than `runBytes`; class 0 always fits. */
-function classForRun(offset: number, runBytes: number, maxClass: number): number {
-  let sizeClass = 0
-  while (sizeClass < maxClass) {
-    const bytes = slabBytes(sizeClass + 1)
-    if (offset % bytes !== 0 || bytes > runBytes) break
-    sizeClass++
-  }
-  return sizeClass
-}
+import { StagedCopy } from './staged-copy.js'
+import { StoredBase, type Attempt, type StoredObject } from './stored-base.js'
+import { StreamingUpload } from './streaming-upload.js'
+import type { Upload } from './upload.js'
 
 /**
  * The contents of one file: what the store has (the base), overlaid by the blocks in memory.
  *
- *     0 ........ baseLimit ....... size
+ *     0 ........ base.limit ....... size
  *     [ base shows through ][ zeros  ]     where no block is valid
  *
- * baseLimit <= base size: a file cut short and grown again shows zeros, not the old bytes. Everything here is
+ * base.limit <= base size: a file cut short and grown again shows zeros, not the old bytes. Everything here is
  * synchronous except where the store must be asked or a slab waited for.
  */
 export class FileContent {
   /** The file's size as a reader sees it. */
   size: number
-  /** Bytes of the stored object that still show through. */
-  baseLimit: number
-  /** Version of the stored object; null when nothing was stored yet. */
-  version: string | null
-  /** Size of the stored object. */
-  storedSize: number
-  /** Monotonic ms at which the store was last asked for bytes of `version`, and had them. */
+  readonly base: StoredBase
+  readonly blocks: BlockMap
+  /** Of `blocks`: a hit needs nothing else. */
+  readonly pages: PageTable
+  readonly committer: Committer
+  readonly writer: ContentWriter
+  readonly staged: StagedCopy
+  /** What was lost of the file, for those who had it open. */
+  readonly errors = new ErrorSequence()
+  /** Monotonic ms at which the store was last asked for bytes of the base's version, and had them. */
   confirmedMs = -Infinity
-  /** Whatever is stored by the file's name may be overwritten: it was replaced by a rename here, or a commit ended without our knowing how. */
-  mayReplaceAny = false
-  readonly pages = new PageTable()
-  private dirtySet: Set<Block> | null = null
-  blockCount = 0
-  /** An upload that was started before the file was closed, because it is written in a stream. */
-  upload: StreamingUpload | null = null
-  isBeingRelieved = false
   /** Counts replaced bases, so that a late answer of the store for an old one is thrown away. */
   epoch = 0
-  /** Monotonic ms at which the content became dirty; 0 when it is clean. */
-  dirtySinceMs = 0
   /** Of the store. */
   readonly counters: CacheCounters
-  private readonly streamStartBytes: number
-  private committing: Promise<void> | null = null
-  /** The size or the mere existence must be stored, whatever the blocks say. */
-  private mustStore = false
+  readonly streamStartBytes: number
   /** See `retire`. */
   private isRetired = false
-  /** Data that was lost after a write was answered; told by the next `sync`. */
-  private lostError: StorageError | null = null
-  /** Counts writes and changes of size, to know whether `staged` is up to date. */
-  private changes = 0
-  /** The record of what is dirty on the local disk: of the state that the last close acknowledged. */
-  private staged: (Staged & { readonly changes: number; isTaken: boolean }) | null = null
-  /** End of the last write, and how long the run of writes up to there is. */
-  private streamEnd = -1
-  private streamBytes = 0
 
   constructor(
     readonly cache: BlockCache,
     readonly source: ContentSource,
-    stored: { readonly sizeBytes: number; readonly version: string } | null,
+    stored: StoredObject | null,
   ) {
     this.size = stored?.sizeBytes ?? 0
-    this.storedSize = this.size
-    this.baseLimit = this.size
-    this.version = stored?.version ?? null
+    this.base = new StoredBase(stored)
+    this.blocks = new BlockMap(this)
+    this.pages = this.blocks.pages
+    this.committer = new Committer(this)
+    this.writer = new ContentWriter(this)
+    this.staged = new StagedCopy(this)
     this.counters = source.account.counters
     this.streamStartBytes = StreamingUpload.startParts * source.backend.capabilities.partSizeBytes
-    if (stored === null) this.setMustStore()
+    if (stored === null) this.committer.setMustStore()
   }
 
-  /** What a commit may replace: the version that this content is based on, and nothing else that came meanwhile. */
-  get expected(): ExpectedVersion {
-    return this.mayReplaceAny ? undefined : this.version
+  /** Version of the stored object; null when nothing was stored yet. */
+  get version(): string | null {
+    return this.base.version
   }
 
-  /** What a write that begins now takes along. */
-  takeOptions(): WriteOptions {
-    return { attributes: this.source.takeAttributes(), mark: this.takeMark() }
+  /** Bytes of the stored object that still show through. */
+  get baseLimit(): number {
+    return this.base.limit
   }
 
-  /** The first commit after a record has the record's mark: after a kill in the middle of it, it is known whether it was done. */
-  private takeMark(): WriteMark {
-    if (this.staged === null || this.staged.isTaken) return newWriteMark()
-    this.staged.isTaken = true
-    return this.staged.next
+  /** Size of the stored object. */
+  get storedSize(): number {
+    return this.base.sizeBytes
+  }
+
+  get isStored(): boolean {
+    return this.base.isStored
+  }
+
+  /** What a write of the contents takes along. */
+  writeOptions({ mark }: Attempt): WriteOptions {
+    return { attributes: this.source.takeAttributes(), mark }
   }
 
   /** The file, as spans name it. */
@@ -119,51 +96,57 @@ export class FileContent {
     return this.source.account.place.subject(this.source.path, { attributes })
   }
 
-  get dirtyBlocks(): ReadonlySet<Block> {
-    return this.dirtySet ?? NO_BLOCKS
+  get blockCount(): number {
+    return this.blocks.count
   }
 
-  get isStored(): boolean {
-    return this.version !== null
+  /** An upload that has begun and is not visible yet. */
+  get upload(): Upload | null {
+    return this.committer.upload
   }
 
   get isDirty(): boolean {
-    return this.hasUnsavedData || this.source.hasUnsavedAttributes
+    return this.committer.isDirty
   }
 
   /** The contents or the size, or that there is a file at all, are yet to be stored. */
   get hasUnsavedData(): boolean {
-    return this.dirtyBlocks.size > 0 || this.mustStore || this.upload !== null
+    return this.committer.hasUnsavedData
   }
 
   /** A commit runs or something waits for one: the content may not be dropped. */
   get isBusy(): boolean {
-    return this.isDirty || this.committing !== null
+    return this.committer.isDirty || this.committer.isRunning
   }
 
-  private setMustStore(): void {
-    this.mustStore = true
-    this.becameDirty()
+  /** Monotonic ms at which the content became dirty; 0 when it is clean. */
+  get dirtySinceMs(): number {
+    return this.committer.sinceMs
+  }
+
+  get isBeingRelieved(): boolean {
+    return this.committer.isBeingRelieved
+  }
+
+  /** Why nothing can be read or written here any more: a conflict has ended this content. */
+  get failure(): StorageError | null {
+    return this.committer.failure
+  }
+
+  /** ESTALE after a conflict. */
+  requireAlive(): void {
+    const { failure } = this
+    if (failure !== null) throw failure
   }
 
   /** The source has unsaved attributes: the next commit stores them, with the contents or alone. */
   attributesChanged(): void {
-    this.becameDirty()
+    this.committer.becameDirty()
   }
 
   /** The source's unsaved attributes were taken back. */
   attributesReverted(): void {
-    if (!this.isDirty) this.becameClean()
-  }
-
-  private becameDirty(): void {
-    if (this.dirtySinceMs === 0) this.dirtySinceMs = performance.now()
-    this.cache.becameDirty(this)
-  }
-
-  private becameClean(): void {
-    this.dirtySinceMs = 0
-    this.cache.becameClean(this)
+    this.committer.reverted()
   }
 
   // ---- reading
@@ -210,27 +193,16 @@ export class FileContent {
 
   /** No byte of [start, end) is in the store: all zeros unless a block says otherwise. */
   isHole(start: number, end: number): boolean {
-    return start >= this.baseLimit && (this.upload === null || start >= this.upload.position) && end > start
+    return start >= this.base.limit && start >= (this.upload?.position ?? 0) && end > start
   }
 
   private isPieceValid(block: Block, start: number, end: number): boolean {
     if (block.isValid(start, end)) return true
-    const holeStart = Math.max(start, this.baseLimit)
+    const holeStart = Math.max(start, this.base.limit)
     if (!this.isHole(holeStart, end) || !block.isValid(start, holeStart)) return false
     // What the store does not have is zero: make it so, and keep what was written.
-    this.fillGaps(block, holeStart, end, null)
+    this.blocks.fillGaps(block, holeStart, end, null)
     return true
-  }
-
-  /** Give the invalid bytes of [start, end) their contents: from `data`, whose first byte is file offset `start`, or zeros. */
-  fillGaps(block: Block, start: number, end: number, data: Uint8Array | null): void {
-    const { pool } = this.cache
-    block.valid.forEachPiece(start, end, (low, high, isValid) => {
-      if (isValid) return
-      if (data === null) pool.zero(block.slabOffsetOf(low), high - low)
-      else pool.view(block.slabOffsetOf(low), high - low).set(data.subarray(low - start, high - start))
-    })
-    block.markValid(start, end)
   }
 
   /** Push one piece that is in memory; returns its end. */
@@ -262,15 +234,15 @@ export class FileContent {
     const from = alignDown(start, Math.min(slabBytes(maxClass), slabBytes(RANDOM_FETCH_CLASS)))
     const to = Math.min(
       alignUp(end, slabBytes(Math.min(maxClass, RANDOM_FETCH_CLASS))),
-      alignUp(this.baseLimit, PAGE_BYTES),
+      alignUp(this.base.limit, PAGE_BYTES),
     )
     const missing: Block[] = []
     let position = from
     while (position < to) {
-      const block = this.pages.get(position) ?? this.createBlock(position, to, maxClass)
+      const block = this.pages.get(position) ?? this.blocks.create(position, to, maxClass)
       if (block === null) break
       // Behind the base there is nothing to read: a small file that was just written is complete.
-      const isComplete = block.isValid(block.offset, Math.min(block.end, this.baseLimit))
+      const isComplete = block.isValid(block.offset, Math.min(block.end, this.base.limit))
       if (!isComplete && block.fetch === null) missing.push(block)
       position = block.end
     }
@@ -282,86 +254,20 @@ export class FileContent {
     if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS, window)
   }
 
-  // ---- blocks
-
-  /** A new block at page-aligned `offset`, not past the next block or page-aligned `limit`; null when the pool gives none. */
-  private createBlock(offset: number, limit: number, maxClass: number): Block | null {
-    const span = Math.min(limit, offset + slabBytes(maxClass))
-    const run = this.pages.nextBlockAfter(offset, span) - offset
-    const block = this.cache.createBlock(this, offset, classForRun(offset, run, maxClass))
-    if (block === null) return null
-    this.pages.set(block)
-    this.blockCount++
-    return block
-  }
-
-  /** Take the block out; what it holds is gone. */
-  dropBlock(block: Block): void {
-    if (!block.isAlive) return
-    this.removeDirtyBlock(block)
-    this.cache.setHeld(block, false)
-    this.pages.delete(block)
-    this.blockCount--
-    this.cache.free(block)
+  /** A read has ended. What it has brought after `retire` is of no use to anybody. */
+  readEnded(): void {
+    if (!this.isRetired) return
+    for (const block of this.pages.blocksFrom(0)) if (block.pins === 0) this.blocks.drop(block)
   }
 
   /** The cache took the block's slab for somebody else. */
   evicted(block: Block): void {
-    if (!block.flushing.isEmpty && this.upload !== null) this.upload.hasEvictedData = true
-    this.dropBlock(block)
-    if (this.blockCount > 0) return
+    const { upload } = this
+    if (!block.flushing.isEmpty && upload !== null) upload.hasEvictedData = true
+    this.blocks.drop(block)
+    if (this.blocks.count > 0) return
     this.pages.clear()
     this.source.settled()
-  }
-
-  /** Put the block on or off the evictable list, by what it holds now. */
-  updateEvictable(block: Block): void {
-    if (!block.isAlive) return
-    // What a stream has handed over may go; what another commit has taken must stay, in case it fails.
-    const isHeld = !block.dirty.isEmpty || (!block.flushing.isEmpty && this.upload === null)
-    this.cache.setHeld(block, isHeld)
-    if (isHeld || block.fetch !== null) this.cache.unlist(block)
-    else this.cache.list(block)
-  }
-
-  markDirty(block: Block, start: number, end: number): void {
-    block.dirty.add(start, end)
-    this.dirtySet ??= new Set()
-    if (this.dirtySet.has(block)) return
-    this.dirtySet.add(block)
-    this.becameDirty()
-    this.updateEvictable(block)
-  }
-
-  /** Bytes [start, end) are no longer dirty. */
-  private removeDirty(block: Block, start: number, end: number): void {
-    block.dirty.remove(start, end)
-    if (block.dirty.isEmpty) this.removeDirtyBlock(block)
-    this.updateEvictable(block)
-  }
-
-  /** A clean file needs no set of none. */
-  private removeDirtyBlock(block: Block): void {
-    this.dirtySet?.delete(block)
-    if (this.dirtySet?.size === 0) this.dirtySet = null
-  }
-
-  /** The block's dirty bytes in [start, end) are on their way to the store. */
-  markFlushing(block: Block, start: number, end: number): void {
-    block.dirty.forEachPiece(start, end, (low, high, isDirty) => {
-      if (isDirty) block.flushing.add(low, high)
-    })
-    this.removeDirty(block, start, end)
-  }
-
-  /** The commit failed: what it had taken is dirty again. */
-  restoreFlushing(block: Block): void {
-    if (!block.isAlive) return
-    for (let i = 0; i < block.flushing.count; i++) {
-      this.markDirty(block, block.flushing.startOf(i), block.flushing.endOf(i))
-    }
-    block.flushing.clear()
-    this.updateEvictable(block)
   }
 
   // ---- writing
@@ -374,283 +280,127 @@ export class FileContent {
     const block = this.pages.get(offset)
     if (block !== undefined && end <= block.end && block.dirty.covers(offset, end)) {
       source.pull(0, block.slabOffsetOf(offset), lengthBytes)
-      this.wrote(offset, end)
+      this.writer.wrote(offset, end)
       return lengthBytes
     }
-    const written = this.writeWithoutWaiting(offset, offset, end, source)
+    const written = this.writer.writeNow(offset, offset, end, source)
     if (written === end) return lengthBytes
-    return this.writeWaiting(offset, written, end, source)
+    return this.writer.writeWaiting(offset, written, end, source)
   }
 
-  /** Write from `position` on until `end` or until no slab is to be had; returns where it stopped. */
-  private writeWithoutWaiting(offset: number, position: number, end: number, source: WriteSource): number {
-    while (position < end) {
-      const block = this.pages.get(position) ?? this.createBlockForWrite(position, end)
-      if (block === null) return position
-      const pieceEnd = Math.min(end, block.end)
-      source.pull(position - offset, block.slabOffsetOf(position), pieceEnd - position)
-      block.isReferenced = true
-      block.markValid(position, pieceEnd)
-      this.markDirty(block, position, pieceEnd)
-      this.wrote(position, pieceEnd)
-      position = pieceEnd
+  markDirty(block: Block, start: number, end: number): void {
+    if (!this.blocks.markDirty(block, start, end)) return
+    this.committer.becameDirty()
+    this.blocks.updateEvictable(block)
+  }
+
+  /** The commit failed: what it had taken is dirty again. */
+  restoreFlushing(block: Block): void {
+    if (!block.isAlive) return
+    for (let i = 0; i < block.flushing.count; i++) {
+      this.markDirty(block, block.flushing.startOf(i), block.flushing.endOf(i))
     }
-    return position
-  }
-
-  private createBlockForWrite(position: number, end: number): Block | null {
-    if (this.cache.isAtLimit(this.source.account)) return null
-    const start = alignDown(position, PAGE_BYTES)
-    // In a stream, slabs grow with what was already written, so that a small file wastes little and a large one has few.
-    const run = Math.max(end - start, position === this.streamEnd ? this.streamBytes : 0)
-    let maxClass = 0
-    while (maxClass < STREAM_CLASS && slabBytes(maxClass + 1) <= run) maxClass++
-    return this.createBlock(start, start + slabBytes(maxClass), maxClass)
-  }
-
-  private async writeWaiting(
-    offset: number,
-    position: number,
-    end: number,
-    source: WriteSource,
-  ): Promise<number> {
-    while (position < end) {
-      try {
-        await this.waitForRoom(position, end)
-      } catch (error) {
-        if (position > offset) return position - offset
-        throw error
-      }
-      // What came before is gone: behind it this would only make a file with a hole. The next `sync` tells too.
-      if (this.lostError !== null) throw this.lostError
-      position = this.writeWithoutWaiting(offset, position, end, source)
-    }
-    return end - offset
-  }
-
-  private waitForRoom(position: number, end: number): Promise<void> {
-    const about = () => this.subject({ 'ovfsd.offset': position, 'ovfsd.size': end - position })
-    return traced('cache.wait', about, () => this.cache.waitForSlab(this.source.account))
-  }
-
-  private wrote(start: number, end: number): void {
-    this.changes++
-    if (start === this.streamEnd) {
-      this.streamBytes += end - start
-    } else {
-      this.streamBytes = end - start
-    }
-    this.streamEnd = end
-    if (end > this.size) this.size = end
-    if (this.streamBytes >= this.streamStartBytes) this.continueStream()
-  }
-
-  /** A long run of appends to a file that the store does not have yet is uploaded while it is written. */
-  private continueStream(): void {
-    if (this.upload === null) {
-      if (!this.isStream()) return
-      this.upload = new StreamingUpload(this)
-    }
-    this.upload.pump()
-  }
-
-  /** Written from front to back, with nothing in the store that would have to be read. */
-  private isStream(): boolean {
-    const { partSizeBytes, maxFileBytes } = this.source.backend.capabilities
-    return (
-      // Of a file that is never longer than a part, all is stored at once.
-      partSizeBytes < maxFileBytes &&
-      this.streamEnd === this.size &&
-      this.streamBytes === this.size &&
-      this.baseLimit === 0 &&
-      this.committing === null
-    )
+    block.flushing.clear()
+    this.blocks.updateEvictable(block)
   }
 
   // ---- size
 
   /** Change the size. Waits for a running commit, whose size is fixed. */
   async truncate(size: number): Promise<void> {
-    while (this.committing !== null || (this.upload !== null && size < this.upload.position)) {
-      if (this.committing !== null) await this.committing.catch(() => undefined)
-      else if (size === 0) await this.abortUpload()
+    await this.untilResizable(size)
+    this.resize(size)
+  }
+
+  /** The size is at least this afterwards: it never gets less. */
+  async extend(size: number): Promise<void> {
+    while (size > this.size && !this.canResizeNow(size)) await this.untilResizable(size)
+    if (size > this.size) this.resize(size)
+  }
+
+  private async untilResizable(size: number): Promise<void> {
+    const { committer } = this
+    while (!this.canResizeNow(size)) {
+      if (committer.isRunning) await committer.ended()
+      else if (size === 0) await committer.abortUpload()
       else await this.commit()
     }
-    this.resize(size)
   }
 
   /** True when `truncate` would not have to wait. */
   canResizeNow(size: number): boolean {
-    return this.committing === null && (this.upload === null || size >= this.upload.position)
+    return !this.committer.isRunning && size >= (this.upload?.position ?? 0)
   }
 
   resize(size: number): void {
-    if (size < this.size) this.cut(size)
-    if (size !== this.size) {
+    this.requireAlive()
+    if (size < this.size) {
+      this.base.cut(size)
+      this.committer.cut(size)
+      this.blocks.cut(size)
+    }
+    // After a loss a new file is there again only when somebody asks for it.
+    if (size !== this.size || (this.committer.isLost && !this.base.isStored)) {
       this.size = size
-      this.setMustStore()
+      this.committer.setMustStore()
     }
-    this.changes++
-    this.streamEnd = -1
-  }
-
-  private cut(size: number): void {
-    this.baseLimit = Math.min(this.baseLimit, size)
-    const kept = this.pages.get(size)
-    if (kept !== undefined && kept.offset < size) {
-      // The tail must read as zeros when the file grows again.
-      this.cache.pool.zero(kept.slabOffsetOf(size), kept.end - size)
-      kept.valid.add(size, kept.end)
-      this.removeDirty(kept, size, kept.end)
-    }
-    for (const block of this.pages.blocksFrom(size)) {
-      if (block.offset >= size) this.dropBlock(block)
-    }
+    this.writer.breakStream()
   }
 
   // ---- committing
 
   /**
    * Store everything that is dirty now. Resolves when the store has it; rejects with the store's error, and then all
-   * is dirty still.
+   * is dirty still, unless it is lost.
    */
   commit(): Promise<void> {
-    if (!this.isBusy) return Promise.resolve()
-    return traced(
-      'cache.commit',
-      () => this.subject({ 'ovfsd.size': this.size }),
-      () => this.commitWhenFree(),
-    )
+    return this.committer.commit()
   }
 
-  private async commitWhenFree(): Promise<void> {
-    // Not `commitsEnded`: its own turn of the loop would let two waiters start a commit each.
-    while (this.committing !== null) await this.committing.catch(() => undefined)
-    if (this.isDirty) await this.runAlone(() => this.runCommit())
+  /** `commit` for a handle that asks how the writes before went, as fsync and close do: what was lost since is told too, once. */
+  async sync(observer: ErrorObserver): Promise<void> {
+    this.requireAlive()
+    try {
+      await this.commit()
+    } catch (error) {
+      // It tells of what was lost by it, too.
+      this.errors.take(observer)
+      throw error
+    }
+    this.requireAlive()
+    const error = this.errors.take(observer)
+    if (error !== null) throw error
   }
 
-  /** `commit` for whoever asks how the writes before it went, as fsync and close do: data that was lost is told too, once. */
-  async sync(): Promise<void> {
-    await this.commit()
-    const error = this.lostError
-    if (error === null) return
-    this.lostError = null
-    throw error
+  /** There is something to be told to the handle, though nothing may be left to be stored. */
+  hasErrorFor(observer: ErrorObserver): boolean {
+    return this.errors.hasNewFor(observer) || this.failure !== null
   }
 
-  /** Run `work` as the commit that is under way; the caller has seen that there is none. */
-  private runAlone(work: () => Promise<void>): Promise<void> {
-    mayWaitFor('commits')
-    this.committing = holding('commits', work).finally(() => {
-      this.committing = null
-      this.source.settled()
-    })
-    return this.committing
+  /** Acknowledged data is gone: whoever has the file open is told once, and so is the operator. */
+  noteLoss(error: StorageError): void {
+    this.errors.add(error)
+    const { account, path } = this.source
+    account.losses.note({ path, kind: 'lost', error, keptAs: null })
   }
 
   /** Run `work`, beside which nothing of the file is stored. */
-  async betweenCommits<T>(work: () => Promise<T>): Promise<T> {
-    while (this.committing !== null) await this.committing.catch(() => undefined)
-    const run = { result: undefined as T | undefined }
-    await this.runAlone(async () => {
-      run.result = await work()
-    })
-    return run.result as T
+  betweenCommits<T>(work: () => Promise<T>): Promise<T> {
+    return this.committer.betweenCommits(work)
   }
 
   /** Resolves when no commit is under way. */
-  async commitsEnded(): Promise<void> {
-    while (this.committing !== null) await this.committing.catch(() => undefined)
+  commitsEnded(): Promise<void> {
+    return this.committer.ended()
   }
 
-  /** An error waits to be told. */
-  get hasLostData(): boolean {
-    return this.lostError !== null
+  /** All that was lost is what there was: a new file that is not stored, not even empty. */
+  get isLost(): boolean {
+    return this.committer.isLost
   }
 
-  private async runCommit(): Promise<void> {
-    if (this.upload !== null) await this.finishUpload(this.upload)
-    if (this.dirtyBlocks.size > 0 || this.mustStore) await this.storeDirty()
-    if (this.source.hasUnsavedAttributes) await this.storeAttributes()
-    if (!this.isDirty) this.becameClean()
-    await this.forgetStaged()
-  }
-
-  private async storeAttributes(): Promise<void> {
-    await this.source.storeAttributes(({ previousVersion, stat }) => {
-      // The contents are as they were, or somebody else's new ones; what was written here meanwhile finds out by itself.
-      if (previousVersion === this.version) this.version = stat.version
-      else if (this.hasUnsavedData) return
-      else this.replaceBase(stat)
-      this.source.noteStored(stat)
-    })
-  }
-
-  private async finishUpload(upload: StreamingUpload): Promise<void> {
-    try {
-      const stat = await upload.finish()
-      this.upload = null
-      this.mustStore = false
-      this.noteStored(stat)
-      await this.source.committed()
-    } catch (error) {
-      this.upload = null
-      this.uploadFailed(upload, error as StorageError)
-      throw error
-    }
-  }
-
-  private uploadFailed(upload: StreamingUpload, error: StorageError): void {
-    this.mustStore = true
-    this.noteFailure(error)
-    if (!upload.hasEvictedData) return
-    // Part of the data was only in the upload, which is gone. What is left would be a file with silent holes.
-    this.lostError = new StorageError(
-      error.errno,
-      `an upload failed and its data is lost: ${error.message}`,
-      {
-        cause: error,
-      },
-    )
-    this.discard()
-    this.size = this.storedSize
-    this.baseLimit = this.storedSize
-    if (!this.isStored) this.setMustStore()
-  }
-
-  private async abortUpload(): Promise<void> {
-    const upload = this.upload
-    this.upload = null
-    this.mustStore = true
-    await upload?.abort()
-  }
-
-  private async storeDirty(): Promise<void> {
-    this.mustStore = false
-    try {
-      await commitWhole(this)
-      await this.source.committed()
-    } catch (error) {
-      this.mustStore = true
-      this.noteFailure(error as StorageError)
-      throw error
-    }
-  }
-
-  /** A store that did not answer may have stored all the same: then the next commit meets its own work. */
-  private noteFailure(error: StorageError): void {
-    if (error instanceof CircuitOpenError) return
-    if (error.retryable && error.errno !== 'ESTALE') this.mayReplaceAny = true
-  }
-
-  /** The store has the first `stat.sizeBytes` bytes as they were committed. Called while the path is held, or `upload` is set. */
-  noteStored(stat: ObjectStat): void {
-    this.version = stat.version
-    this.mayReplaceAny = false
-    this.storedSize = stat.sizeBytes
-    this.baseLimit = Math.min(stat.sizeBytes, this.size)
-    if (this.size !== stat.sizeBytes) this.mustStore = true
-    this.source.noteStored(stat)
+  relieve(): Promise<void> {
+    return this.committer.relieve()
   }
 
   // ---- staging
@@ -660,101 +410,45 @@ export class FileContent {
    * store. Undefined when there is nothing to be done: no local disk, or the record there is up to date.
    */
   secure(): Promise<void> | undefined {
-    const { staging } = this.source.account
-    if (staging === null || this.isSecure) return undefined
-    return this.stageOrCommit(staging)
+    return this.staged.secure()
   }
 
-  /** All that is dirty would survive this process. */
   get isSecure(): boolean {
-    if (this.staged?.changes === this.changes) return true
-    // What a commit has taken is not marked as unsaved any more, and not in the store yet.
-    return !this.hasUnsavedData && this.committing === null
+    return this.staged.isSecure
   }
 
-  private async stageOrCommit(staging: Staging): Promise<void> {
-    await this.commitsEnded()
-    if (this.isSecure) return
-    // An upload has handed over bytes that are not in memory any more.
-    if (this.upload !== null || this.committing !== null) return this.commit()
-    try {
-      await this.runAlone(() => this.source.withPath((path) => this.stageAt(staging, path)))
-    } catch {
-      // The disk is full, or broken.
-      await this.commit()
-    }
+  amendStaged(paths: readonly string[]): Promise<void> {
+    return this.staged.amend(paths)
   }
 
-  private async stageAt(staging: Staging, path: string): Promise<void> {
-    const { changes } = this
-    const before = this.staged
-    this.staged = { ...(await stage(this, staging, path, before?.id ?? null)), changes, isTaken: false }
-    if (before !== null) await staging.forget(before.id)
-  }
-
-  /** The file is at `paths` now, or has another time or other attributes; the caller holds the path. */
-  async amendStaged(paths: readonly string[]): Promise<void> {
-    const { staging } = this.source.account
-    if (staging === null || this.staged === null) return
-    await staging.amend(this.staged.id, placeOf(this, paths, this.staged.next))
-  }
-
-  /** The content comes to its end and its record does not: the next daemon stores that. */
   leaveStaged(): void {
-    if (this.staged !== null) this.source.account.staging?.leave(this.staged.id)
-    this.staged = null
+    this.staged.leave()
   }
 
-  /** The store has what was staged, or nobody wants it any more. Never rejects. */
-  async forgetStaged(): Promise<void> {
-    if (this.staged === null) return
-    const { id } = this.staged
-    this.staged = null
-    await this.source.account.staging?.forget(id)
-  }
-
-  /**
-   * The pool is full, or the data is old: store what can be stored. An open file that is written in a stream goes on
-   * streaming, or each commit would send it again from its beginning; nothing more is to come for a closed one. An upload
-   * that has failed is ended, so that its writer need not wait for room that nobody makes.
-   */
-  relieve(): Promise<void> {
-    return tracedApart(
-      'cache.writeback',
-      () => this.subject({ 'ovfsd.size': this.size }),
-      () => this.makeRoom(),
-    )
-  }
-
-  private async makeRoom(): Promise<void> {
-    this.isBeingRelieved = true
-    try {
-      const progressed = this.source.isOpen && (await this.streamOn())
-      if (!progressed && this.isDirty) await this.commit()
-    } finally {
-      this.isBeingRelieved = false
-    }
-  }
-
-  /** True when a stream has handed something over to its upload. */
-  private async streamOn(): Promise<boolean> {
-    if (this.committing !== null) return false
-    if (this.upload === null && this.isStream()) this.upload = new StreamingUpload(this)
-    return this.upload !== null && (await this.upload.pumpAll())
+  forgetStaged(): Promise<void> {
+    return this.staged.forget()
   }
 
   // ---- the store's side changed
 
+  /** The file is new and was renamed over a stored one: its first commit replaces that version, null for none. */
+  mayReplace(version: string | null): void {
+    this.base.mayReplace(version)
+  }
+
+  /** A call of ours has made another version of the object, and left the contents as they are. False: it was not the one known here. */
+  renewVersion(previous: string, version: string): boolean {
+    return this.base.renew(previous, version)
+  }
+
   /** The store has another version now. Only for a clean content. */
-  replaceBase(stat: { readonly sizeBytes: number; readonly version: string }): void {
-    this.dropAllBlocks()
+  replaceBase(stored: StoredObject): void {
+    this.blocks.dropAll()
     this.epoch++
-    this.size = stat.sizeBytes
-    this.storedSize = stat.sizeBytes
-    this.baseLimit = stat.sizeBytes
-    this.version = stat.version
+    this.size = stored.sizeBytes
+    this.base.replace(stored)
     this.confirmedMs = -Infinity
-    this.streamEnd = -1
+    this.writer.breakStream()
   }
 
   /** The store gave bytes of `version`, which it was asked for at `askedMs`. */
@@ -773,7 +467,7 @@ export class FileContent {
     for (const block of this.pages.blocksFrom(0)) {
       if (!isClean && !this.isSpare(block)) continue
       bytes += block.sizeBytes
-      this.dropBlock(block)
+      this.blocks.drop(block)
     }
     if (isClean) {
       this.pages.clear()
@@ -787,20 +481,12 @@ export class FileContent {
     return block.isListed && block.pins === 0 && block.flushing.isEmpty
   }
 
-  /**
-   * Replace the contents by what `copy` makes the store put at the file's path; no commit runs beside it. `copy` tells
-   * its outcome to `adopt` while it holds the path.
-   */
-  async replaceByCopy(copy: (adopt: (stat: ObjectStat) => void) => Promise<void>): Promise<void> {
-    while (this.committing !== null) await this.committing.catch(() => undefined)
-    await this.runAlone(async () => {
-      await copy((stat) => {
-        this.discardData()
-        this.replaceBase(stat)
-        this.noteStored(stat)
-      })
-      await this.source.committed()
-    })
+  /** Replace the contents by what `copy` makes the store put at the file's path: see `Committer.copyInStore`. */
+  replaceByCopy(
+    sizeBytes: number,
+    copy: (options: WriteOptions, adopt: (stat: ObjectStat) => void) => Promise<void>,
+  ): Promise<void> {
+    return this.committer.copyInStore(sizeBytes, copy)
   }
 
   /** Forget what is not stored and show what is. */
@@ -821,33 +507,23 @@ export class FileContent {
     this.discard()
   }
 
-  /** A read has ended. What it has brought after `retire` is of no use to anybody. */
-  readEnded(): void {
-    if (!this.isRetired) return
-    for (const block of this.pages.blocksFrom(0)) if (block.pins === 0) this.dropBlock(block)
-  }
-
-  private discardData(): void {
-    void this.forgetStaged()
-    this.dropAllBlocks()
+  discardData(): void {
+    void this.staged.forget()
+    this.blocks.dropAll()
     this.epoch++
-    this.mustStore = false
-    if (this.upload !== null) void this.abortUpload()
-    this.mustStore = false
-    if (!this.isDirty) this.becameClean()
+    this.committer.discard()
   }
 
   /** Discard, and wait until nothing of this content is on its way to the store any more. */
   async cancel(): Promise<void> {
     this.discard()
-    while (this.committing !== null) {
-      await this.committing.catch(() => undefined)
+    while (this.committer.isRunning) {
+      await this.committer.ended()
       this.discard()
     }
   }
 
   dropAllBlocks(): void {
-    for (const block of this.pages.blocksFrom(0)) this.dropBlock(block)
-    this.pages.clear()
+    this.blocks.dropAll()
   }
 }

@@ -49,10 +49,9 @@ export function placeOf(content: FileContent, paths: readonly string[], next: Wr
     paths,
     ...content.source.attributesToStage(),
     base: content.version,
-    expected: content.version,
-    marks: [],
+    expected: content.base.expected,
+    marks: content.committer.marks,
     next,
-    replacesAny: content.mayReplaceAny,
   }
 }
 

@@ -2,6 +2,7 @@ import { CacheCounters } from './cache-counters.js'
 import type { FileContent } from './file-content.js'
 import { Semaphore } from '../backends/semaphore.js'
 import { NO_PLACE } from '../observability/traced.js'
+import { Losses } from './losses.js'
 import type { Staging } from './staging.js'
 
 /** Bytes that reads from one store may have in flight outside of the pool: four requests of the largest size. */
@@ -36,6 +37,7 @@ export class StoreAccount {
   /** A commit failed lately: the store is left alone for a moment. */
   isBackingOff = false
   readonly counters = new CacheCounters()
+  readonly losses = new Losses()
 
   /** How long the oldest unsaved data has waited, ms; 0: there is none. Looks at every file with some. */
   dirtyAgeMs(): number {

@@ -19,17 +19,22 @@ export async function copyFileRange(
   const { mount } = from.inode
   if (mount !== to.inode.mount) throw new FsError('EXDEV')
   if (!mount.backend.capabilities.copy || fromOffset !== 0 || toOffset !== 0) throw new FsError('EOPNOTSUPP')
+  from.content.requireAlive()
+  to.content.requireAlive()
   const { size } = from.content
   const isWhole = size >= MIN_COPY_BYTES && lengthBytes >= size && to.content.size === 0
   if (!isWhole || from.inode.isUnlinked || to.inode.isUnlinked) throw new FsError('EOPNOTSUPP')
   await from.content.commit()
   // What is kept of the copy is stored with it.
   to.inode.touch()
-  await to.content.replaceByCopy((adopt) =>
+  const sourceVersion = from.content.version
+  if (sourceVersion === null) throw new FsError('EOPNOTSUPP')
+  await to.content.replaceByCopy(size, (options, adopt) =>
     mount.guard.useAll([from.inode, to.inode], async () => {
-      const { expected } = to.content
-      const options = { ...to.content.takeOptions(), sourceVersion: from.content.version ?? undefined }
-      adopt(await mount.backend.copy(from.inode.path(), to.inode.path(), expected, options))
+      const { expected } = to.content.base
+      adopt(
+        await mount.backend.copy(from.inode.path(), to.inode.path(), expected, { ...options, sourceVersion }),
+      )
     }),
   )
   if (!mount.backend.capabilities.attributes) to.inode.touch()

@@ -78,7 +78,7 @@ export class FileSystem {
     for (const content of this.cache.dirtyContents()) {
       if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingRelieved) continue
       if (!this.options.writeBack && content.source.isOpen) continue
-      content.relieve().catch((error: unknown) => {
+      content.committer.writeBack(this.options.dirtyExpireMs).catch((error: unknown) => {
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')
       })
     }

@@ -51,6 +51,20 @@ export class InodeSource implements ContentSource {
     inode.adopt(stat, askedMs)
   }
 
+  conflicted(): void {
+    const { inode } = this
+    inode.content = null
+    // New contents count their epochs anew; the guest's pages hold what was not stored.
+    inode.openedEpoch = -1
+    inode.unsavedAttributes = null
+    inode.pendingMtime = null
+    inode.mayBeStored = true
+    // Some version is there; reading it finds out which.
+    inode.storedVersion ??= ''
+    inode.expire()
+    this.inodes.freeIfUnused(inode)
+  }
+
   noteStored(stat: ObjectStat): void {
     const { inode } = this
     const nowMs = performance.now()
@@ -164,5 +178,5 @@ function adoptChanged(inode: Inode, { previousVersion, stat }: AttributesChanged
   }
   inode.validatedMs = nowMs
   inode.storedVersion = stat.version
-  if (content !== null) content.version = stat.version
+  content?.renewVersion(previousVersion, stat.version)
 }

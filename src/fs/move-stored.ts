@@ -30,5 +30,5 @@ function adoptVersion(inode: Inode, { previousVersion, stat }: MovedFile): void 
   const { content } = inode
   if (inode.storedVersion === previousVersion) inode.storedVersion = stat.version
   else inode.expire()
-  if (content !== null && content.version === previousVersion) content.version = stat.version
+  content?.renewVersion(previousVersion, stat.version)
 }

@@ -1,4 +1,5 @@
 import { StorageError } from '../backends/storage-error.js'
+import type { ErrorObserver } from '../cache/error-sequence.js'
 import type { FileContent } from '../cache/file-content.js'
 import { ReadAhead } from '../cache/read-ahead.js'
 import { requireMounted, requireWritable } from './access.js'
@@ -24,8 +25,10 @@ const O_DSYNC = 0o10000
 const OPEN_REVALIDATE_MS = 1000
 
 /** An open file of the guest. */
-export class OpenFile {
+export class OpenFile implements ErrorObserver {
   readonly readAhead = new ReadAhead()
+  /** What was lost before it was opened is others' concern. */
+  errorCursor: number
 
   constructor(
     readonly inode: Inode,
@@ -34,7 +37,9 @@ export class OpenFile {
     readonly canWrite: boolean,
     /** O_SYNC or O_DSYNC: every write is committed before it is answered. */
     readonly isSynchronous: boolean,
-  ) {}
+  ) {
+    this.errorCursor = content.errors.sample()
+  }
 }
 
 export interface Opened {
@@ -75,7 +80,8 @@ function isCurrent(inode: Inode): boolean {
 function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
   requireAlive(inode)
   const content = fs.contentOf(inode)
-  if ((flags & O_TRUNC) === 0 || content.size === 0) return addHandle(fs, inode, content, flags)
+  if ((flags & O_TRUNC) === 0 || (content.size === 0 && !content.isLost))
+    return addHandle(fs, inode, content, flags)
   if (content.canResizeNow(0)) {
     truncateNow(inode, content)
     return addHandle(fs, inode, content, flags)
@@ -133,16 +139,16 @@ export function create(
 /** A descriptor is closed: with write-back off the store has the data when this resolves, else the staging directory, if there is one. Undefined when there is nothing to wait for. */
 export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
-  if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
-  if (fs.options.writeBack && !content.hasLostData) return content.secure()
-  return content.sync()
+  if (inode.isDoomed || (!content.isBusy && !content.hasErrorFor(file))) return undefined
+  if (fs.options.writeBack && !content.hasErrorFor(file)) return content.secure()
+  return content.sync(file)
 }
 
 /** The store has the data when this resolves. */
 export function fsync(file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
-  if (inode.isDoomed || (!content.isBusy && !content.hasLostData)) return undefined
-  return content.sync()
+  if (inode.isDoomed || (!content.isBusy && !content.hasErrorFor(file))) return undefined
+  return content.sync(file)
 }
 
 /** The last descriptor of a handle is gone. The guest ignores errors here, so they are logged. */
@@ -152,13 +158,16 @@ export function release(fs: FileSystem, fh: number): Promise<void> | undefined {
 }
 
 export function releaseFile(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
-  const { inode, content } = file
-  file.readAhead.close(content)
+  const { inode } = file
+  file.readAhead.close(file.content)
   inode.handles--
   if (inode.handles > 0) return undefined
   if (inode.isDoomed) return eraseHidden(fs, inode)
+  // After a conflict the file has other contents than the handle.
+  const content = inode.content ?? file.content
   if (content.isDirty && !fs.options.writeBack) return commitOnRelease(fs, inode, content)
-  if (!fs.options.cacheEnabled && !content.isBusy) content.dropAllBlocks()
+  if (content.isLost && !content.isStored) abandon(inode, content)
+  else if (!fs.options.cacheEnabled && !content.isBusy) content.dropAllBlocks()
   fs.inodes.freeIfUnused(inode)
   return undefined
 }
@@ -167,6 +176,8 @@ async function commitOnRelease(fs: FileSystem, inode: Inode, content: FileConten
   try {
     await content.commit()
   } catch (error) {
+    // A conflict and a loss have told of themselves.
+    if (content.failure !== null) return
     const isFinal = !(error instanceof StorageError && error.retryable)
     fs.logger.error({ err: error, path: inode.path(), lost: isFinal }, 'a closed file could not be stored')
     // close() has told the program. What may succeed later is tried again by the cleaner; the rest would only fill the cache.
@@ -177,6 +188,7 @@ async function commitOnRelease(fs: FileSystem, inode: Inode, content: FileConten
 
 /** Forget changes that can never be stored. */
 function abandon(inode: Inode, content: FileContent): void {
+  if (inode.content !== content) return
   content.discard()
   inode.content = null
   // New contents count their epochs anew; the guest's pages hold what was lost.

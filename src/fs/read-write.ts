@@ -17,7 +17,11 @@ export function read(
   const { inode, content } = file
   if (!inode.isFresh(monotonicMs())) return readStale(file, offset, sizeBytes, sink)
   const end = Math.min(offset + sizeBytes, content.size)
-  if (offset >= end) return undefined
+  if (offset >= end) {
+    // A conflict takes the contents away.
+    content.requireAlive()
+    return undefined
+  }
   file.readAhead.onRead(content, offset, end)
   return content.read(offset, end, sink)
 }
@@ -31,6 +35,7 @@ async function readStale(file: OpenFile, offset: number, sizeBytes: number, sink
   }
   const end = Math.min(offset + sizeBytes, file.content.size)
   if (offset < end) await file.content.read(offset, end, sink)
+  else file.content.requireAlive()
 }
 
 /** Take `sizeBytes` from the source. `flags` are the descriptor's present ones. Returns the bytes written. */
@@ -56,7 +61,7 @@ export function write(
 
 async function commitWrite(file: OpenFile, written: number | Promise<number>): Promise<number> {
   const bytes = await written
-  if (!file.inode.isDoomed) await file.content.sync()
+  if (!file.inode.isDoomed) await file.content.sync(file)
   return bytes
 }
 
@@ -92,13 +97,16 @@ export async function fallocate(
     throw new FsError('EOPNOTSUPP')
   if (erase !== 0) {
     const zeroEnd = Math.min(end, content.size)
-    for (let position = offset; position < zeroEnd; position += ZERO_PIECE_BYTES) {
-      await content.write(position, Math.min(ZERO_PIECE_BYTES, zeroEnd - position), zeros)
+    // Where there is room for less, the rest is asked for again, and tells why there is none.
+    for (let position = offset; position < zeroEnd;) {
+      position += await content.write(position, Math.min(ZERO_PIECE_BYTES, zeroEnd - position), zeros)
     }
   }
-  if (!keepSize && end > content.size) await content.truncate(end)
+  // Others may have written behind it meanwhile: that stays.
+  if (!keepSize) await content.extend(end)
   inode.pendingMtime = null
   inode.touch()
+  if (file.isSynchronous && !inode.isDoomed) await content.sync(file)
 }
 
 const SEEK_DATA = 3
@@ -106,7 +114,9 @@ const SEEK_HOLE = 4
 
 /** lseek(2) for SEEK_DATA and SEEK_HOLE: a stored file is all data, with one hole at its end. */
 export function seek(file: OpenFile, offset: number, whence: number): number {
-  const { size } = file.content
+  const { content } = file
+  content.requireAlive()
+  const { size } = content
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) throw new FsError('EINVAL')
   if (offset >= size) throw new FsError('ENXIO')
   return whence === SEEK_DATA ? offset : size

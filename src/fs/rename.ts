@@ -118,7 +118,7 @@ async function moveInStore(
     } else if (replaced?.mayBeStored === true) {
       // The old object stays until the new file's first commit replaces it.
       source.mayBeStored = true
-      if (source.content !== null) source.content.mayReplaceAny = true
+      source.content?.mayReplace(replaced.content?.version ?? replaced.storedVersion)
     }
     if (replaced !== null) removeName(newParent, newName, replaced)
     moveName(source, oldParent, oldName, newParent, newName)

@@ -149,6 +149,10 @@ class TestSource implements ContentSource {
     return Promise.reject(new StorageError('ESTALE', 'not expected'))
   }
 
+  conflicted(): void {
+    // nobody opens it again
+  }
+
   noteStored(): void {
     // nobody asks the source for its size
   }
@@ -378,8 +382,9 @@ describe('FileContent', () => {
     backend.failAfter = 0
     await assert.rejects(content.commit(), { errno: 'ENOSPC' })
     backend.failAfter = Infinity
-    await assert.rejects(content.sync(), /lost/)
-    await content.sync()
+    const handle = { errorCursor: 0 }
+    await assert.rejects(content.sync(handle), /lost/)
+    await content.sync(handle)
     content.discard()
     assert.equal(pool.leasedSlabs, 0)
   })
@@ -396,7 +401,7 @@ describe('FileContent', () => {
     backend.failAfter = (1.5 * POOL_BYTES) / PART_BYTES
     await assert.rejects(writeAll(0), { errno: 'ENOSPC', message: /lost/ })
     backend.failAfter = Infinity
-    await assert.rejects(content.sync(), { errno: 'ENOSPC' })
+    await assert.rejects(content.sync({ errorCursor: 0 }), { errno: 'ENOSPC' })
     content.discard()
     assert.equal(pool.leasedSlabs, 0)
     assert.equal(backend.writers, 0, 'no upload is left open')
