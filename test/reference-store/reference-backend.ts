@@ -51,10 +51,8 @@ interface Late {
   readonly effect: () => unknown
 }
 
-/** Resolves never: the daemon that waits for it is dead. */
-function never(): Promise<never> {
-  return new Promise(() => undefined)
-}
+/** Calls of a dead daemon that end at all: with errors, so that it closes what it has open here. */
+const LAST_CALLS = 20
 
 export class ReferenceBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -68,6 +66,7 @@ export class ReferenceBackend implements Backend {
   /** The contents of an object were told to the daemon. */
   onTold: (path: string, object: StoredVersion) => void = () => undefined
   private isDead = false
+  private lastCalls = 0
   private late: Late[] = []
   readonly #options: ReferenceOptions
   readonly identify?: (path: string) => Promise<IdentifiedObject | null>
@@ -92,11 +91,11 @@ export class ReferenceBackend implements Backend {
 
   /** Carry out `effect` at one moment, or what the script says in its place. */
   async #perform<T>(method: string, path: string, changes: boolean, effect: () => T): Promise<T> {
-    if (this.isKilled()) return never()
+    if (this.isKilled) return this.#dead()
     const call: Call = { index: this.calls.length, method, path, changes }
     this.calls.push(call)
     await new Promise((resolve) => setImmediate(resolve))
-    if (this.isKilled()) return never()
+    if (this.#wasKilled()) return this.#dead()
     this.before(call)
     this.#doLate(call.index)
     const fault = this.script(call)
@@ -114,9 +113,20 @@ export class ReferenceBackend implements Backend {
       case 'killed':
         if (fault.isDone) tryTo(effect)
         this.kill()
-        return never()
+        return this.#dead()
     }
     throw errorOf(fault, call)
+  }
+
+  #wasKilled(): boolean {
+    return this.isDead
+  }
+
+  /** It never hears of the store again. */
+  async #dead(): Promise<never> {
+    if (++this.lastCalls > LAST_CALLS) return new Promise<never>(() => undefined)
+    await new Promise((resolve) => setImmediate(resolve))
+    throw new StorageError('EIO', 'the daemon is dead', { outcome: 'unknown' })
   }
 
   #doLate(index: number): void {
@@ -125,7 +135,7 @@ export class ReferenceBackend implements Backend {
     for (const { effect } of due) tryTo(effect)
   }
 
-  private isKilled(): boolean {
+  get isKilled(): boolean {
     return this.isDead
   }
 

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { chooseSeed, Random } from '../model/random.js'
 import { BUSY, FORBIDDEN, LOST, UNSENT, type Call, type Fault } from '../reference-store/faults.js'
 import { actsOn, runDisturbed, type Disturbance, type DisturbedRun } from './disturbed.js'
 import { SCENARIOS } from './scenarios.js'
@@ -67,15 +68,21 @@ function falseConflicts(run: DisturbedRun, { method }: Call, { kind }: Fault, st
     .map(({ operation, errno }) => `${operation}: ${errno}, though nobody else is there`)
 }
 
-for (const kind of STORE_KINDS) {
+/** On the plain store everything is tried, on others what the seed says. */
+const seed = chooseSeed()
+
+for (const [index, kind] of STORE_KINDS.entries()) {
   describe(`a call that fails, ${kind.name}`, () => {
     for (const scenario of SCENARIOS.filter((each) => suits(each, kind))) {
-      it(scenario.name, optionsOf(UNFINISHED, scenario.name), async () => {
+      it(scenario.name, optionsOf(UNFINISHED, scenario.name), async (t) => {
+        const random = new Random(seed)
+        t.diagnostic(`OVFSD_SEED=${seed}`)
         const undisturbed = await runDisturbed(scenario, kind, null, Infinity)
         const failures: string[] = []
         for (const call of undisturbed.calls.filter(({ changes }) => changes)) {
           for (const fault of FAULTS.filter((each) => isFair(call, each))) {
-            for (const act of [undefined, ...scenario.disturbed.flatMap(actsOn)]) {
+            const acts = scenario.disturbed.flatMap(actsOn)
+            for (const act of [undefined, ...(index === 0 ? acts : [random.pick(acts)])]) {
               const at = call.index
               const disturbance: Disturbance = act === undefined ? { at, fault } : { at, fault, act }
               const run = await runDisturbed(scenario, kind, disturbance, Infinity)
