@@ -26,7 +26,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Device", ovfsd::DeviceWrap::define(env));
   exports.Set("host", ovfsd::define_host_calls(env));
   exports.Set("hostDirectory", ovfsd::define_host_directory(env));
-  exports.Set("storeFile", Napi::Function::New<ovfsd::store_file_async>(env, "storeFile"));
+  exports.Set("hostFile", ovfsd::define_host_file(env));
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   exports.Set("connectDatagram", Napi::Function::New<ovfsd::connect_datagram_call>(env, "connectDatagram"));
   exports.Set("limitOpenFiles", Napi::Function::New<ovfsd::limit_open_files_call>(env, "limitOpenFiles"));

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +20,9 @@ namespace {
 constexpr mode_t kDirectoryMode = 0777;
 // The kernel gives up when names change while it follows a "..", openat2(2); a tree that always changes is somebody's attack.
 constexpr int kTries = 16;
+// A lease of ours is held for one write: milliseconds.
+constexpr int kLeaseTries = 100;
+constexpr useconds_t kLeaseWaitUs = 1000;
 // As many links in a row as the kernel follows (MAXSYMLINKS).
 constexpr int kMaxLinks = 40;
 
@@ -44,13 +48,18 @@ int open_below(int root, const std::string& path, int flags, bool beneath, Uniqu
     if (errno == EXDEV && beneath) return kLeadsOut;
     if (errno == ENOSYS && beneath) return kCannotConfine;
     if (errno == EPERM && beneath) return can_confine(root) ? EPERM : kCannotConfine;
-    if (errno != EINTR && (errno != EAGAIN || tries >= kTries)) return errno;
+    if (errno != EINTR && errno != EAGAIN) return errno;
+    if (tries >= kTries + kLeaseTries) return EAGAIN;
+    // Somebody, or another thread of ours, has a lease of the file.
+    if (tries >= kTries) ::usleep(kLeaseWaitUs);
   }
 }
 
 int open_root(const HostPlace& place, UniqueFd* root) {
   root->reset(::open(place.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  return *root ? 0 : errno;
+  if (*root) return 0;
+  // What is below it is not known to be missing: a disk may not be mounted.
+  return errno == ENOENT || errno == ENOTDIR ? kNoRoot : errno;
 }
 
 int open_place(const HostPlace& place, int flags, UniqueFd* result) {
@@ -119,13 +128,14 @@ int read_link(int parent, const std::string& name, std::string* target) {
 
 }  // namespace
 
-int open_host_target(const HostPlace& place, UniqueFd* parent, std::string* name) {
+int open_host_target(const HostPlace& place, UniqueFd* parent, std::string* name, bool* is_elsewhere) {
   HostPlace at = place;
   for (int links = 0; links < kMaxLinks; ++links) {
     if (const int error = open_host_parent(at, parent, name); error != 0) return error;
     std::string target;
     if (const int error = read_link(parent->get(), *name, &target); error != 0) return error;
     if (target.empty()) return 0;
+    if (is_elsewhere != nullptr) *is_elsewhere = true;
     // Where absolute links lead is the caller's to find out, as with the kernel's own following of links.
     if (target.front() == '/') return kLeadsOut;
     while (target.size() > 1 && target.back() == '/') target.pop_back();
@@ -189,6 +199,17 @@ int link_host_name(const HostPlace& from, const HostPlace& to) {
   if (const int error = open_host_target(from, &from_parent, &from_name); error != 0) return error;
   if (const int error = make_host_parent(to, &to_parent, &to_name); error != 0) return error;
   return ::linkat(from_parent.get(), from_name.c_str(), to_parent.get(), to_name.c_str(), 0) == 0 ? 0 : errno;
+}
+
+int open_host_file(const HostPlace& place, int flags, UniqueFd* fd) { return open_place(place, flags, fd); }
+
+int host_usage(const HostPlace& place, HostUsage* usage) {
+  UniqueFd root;
+  if (const int error = open_root(place, &root); error != 0) return error;
+  struct statvfs stat;
+  if (::fstatvfs(root.get(), &stat) != 0) return errno;
+  *usage = {stat.f_bsize, stat.f_blocks, stat.f_bfree, stat.f_bavail, stat.f_files, stat.f_ffree};
+  return 0;
 }
 
 namespace {

@@ -25,6 +25,9 @@ constexpr int kLeadsOut = -1;
 // There is no openat2: the kernel is older, or somebody keeps us from calling it, which older container engines do with EPERM.
 constexpr int kCannotConfine = -2;
 
+// The root itself is missing.
+constexpr int kNoRoot = -3;
+
 enum class HostKind : uint8_t { kFile, kDirectory, kLink, kOther };
 
 struct HostStat {
@@ -44,13 +47,16 @@ struct HostEntry {
 std::string host_version(const struct stat& stat);
 HostStat host_stat(const struct stat& stat);
 
-// All return 0, an errno, kLeadsOut or kCannotConfine.
+// All return 0, an errno, kLeadsOut, kCannotConfine or kNoRoot.
 
 // The directory that holds the last name of `place.path`, which must not be "", and that name.
 int open_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name);
 
 // As `open_host_parent`, of the name that symbolic links as the last name lead to, if it is below the root; it may be missing.
-int open_host_target(const HostPlace& place, UniqueFd* parent, std::string* name);
+int open_host_target(const HostPlace& place, UniqueFd* parent, std::string* name, bool* is_elsewhere = nullptr);
+
+// open(2), links followed below the root.
+int open_host_file(const HostPlace& place, int flags, UniqueFd* fd);
 
 // As `open_host_parent`, whose directory is made if it is not there.
 int make_host_parent(const HostPlace& place, UniqueFd* parent, std::string* name);
@@ -67,5 +73,16 @@ int link_host_name(const HostPlace& from, const HostPlace& to);
 // Files, directories and links, the latter not followed. With a `limit` at most one entry more than that, and of each its name and kind alone,
 // without a look at it; 0: all, with what a look tells. What goes meanwhile is left out; what can't be looked at is told as a link.
 int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries);
+
+struct HostUsage {
+  uint64_t block_size = 0;
+  uint64_t blocks = 0;
+  uint64_t free_blocks = 0;
+  uint64_t available_blocks = 0;
+  uint64_t files = 0;
+  uint64_t free_files = 0;
+};
+
+int host_usage(const HostPlace& place, HostUsage* usage);
 
 }  // namespace ovfsd

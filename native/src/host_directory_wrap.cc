@@ -1,66 +1,14 @@
 #include "host_directory_wrap.h"
 
-#include <functional>
-#include <utility>
+#include <string>
 #include <vector>
 
 #include "host_directory.h"
-#include "host_error.h"
+#include "host_file.h"
+#include "host_worker.h"
 
 namespace ovfsd {
 namespace {
-
-/// Runs a call on a thread of libuv's pool and hands its result to JavaScript.
-template <typename Result>
-class HostWorker : public Napi::AsyncWorker {
- public:
-  using Call = std::function<int(Result*)>;
-  using Convert = Napi::Value (*)(Napi::Env, const Result&);
-
-  static Napi::Promise start(Napi::Env env, std::string what, Call call, Convert convert) {
-    auto* worker = new HostWorker(env, std::move(what), std::move(call), convert);
-    const Napi::Promise promise = worker->deferred_.Promise();
-    worker->Queue();
-    return promise;
-  }
-
- private:
-  HostWorker(Napi::Env env, std::string what, Call call, Convert convert)
-      : Napi::AsyncWorker(env),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        what_(std::move(what)),
-        call_(std::move(call)),
-        convert_(convert) {}
-
-  void Execute() override { error_ = call_(&result_); }
-
-  void OnOK() override {
-    const Napi::Env env = Env();
-    const Napi::HandleScope scope(env);
-    try {
-      if (error_ == 0)
-        deferred_.Resolve(convert_(env, result_));
-      else
-        deferred_.Reject(host_error(env, error_, what_).Value());
-    } catch (const Napi::Error& error) {
-      deferred_.Reject(error.Value());  // a listing that no string can hold
-    }
-  }
-
-  // Something was thrown, as when there is no memory: whoever waits hears of it.
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
-
-  Napi::Promise::Deferred deferred_;
-  std::string what_;
-  Call call_;
-  Convert convert_;
-  Result result_{};
-  int error_ = 0;
-};
-
-struct Nothing {};
-
-Napi::Value to_undefined(Napi::Env env, const Nothing&) { return env.Undefined(); }
 
 // As src/backends/native-addon.ts has them: of each entry its name and version in one text, each behind the other's NUL, and its numbers.
 constexpr size_t kNumbersPerEntry = 4;
@@ -83,15 +31,6 @@ Napi::Value to_listing(Napi::Env env, const std::vector<HostEntry>& entries) {
   listing.Set("text", Napi::String::New(env, text));
   listing.Set("numbers", numbers);
   return listing;
-}
-
-Napi::Value to_stat(Napi::Env env, const HostStat& stat) { return host_stat_object(env, stat); }
-
-HostPlace place_of(const Napi::CallbackInfo& info, size_t path_index, size_t beneath_index) {
-  if (!info[0].IsString() || !info[path_index].IsString() || !info[beneath_index].IsBoolean()) {
-    throw Napi::TypeError::New(info.Env(), "a call of a host directory got an argument that it can't take");
-  }
-  return {info[0].As<Napi::String>(), info[path_index].As<Napi::String>(), info[beneath_index].As<Napi::Boolean>()};
 }
 
 Napi::Value stat_call(const Napi::CallbackInfo& info) {
@@ -125,6 +64,26 @@ Napi::Value list_call(const Napi::CallbackInfo& info) {
       [place, limit](std::vector<HostEntry>* entries) { return list_host_directory(place, limit, entries); }, to_listing);
 }
 
+Napi::Value to_usage(Napi::Env env, const HostUsage& usage) {
+  Napi::Object result = Napi::Object::New(env);
+  const auto set = [&](const char* name, uint64_t value) {
+    result.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  set("blockSizeBytes", usage.block_size);
+  set("totalBlocks", usage.blocks);
+  set("freeBlocks", usage.free_blocks);
+  set("availableBlocks", usage.available_blocks);
+  set("totalFiles", usage.files);
+  set("freeFiles", usage.free_files);
+  return result;
+}
+
+Napi::Value usage_call(const Napi::CallbackInfo& info) {
+  const HostPlace place = place_of(info, 1, 2);
+  return HostWorker<HostUsage>::start(
+      info.Env(), place.root, [place](HostUsage* usage) { return host_usage(place, usage); }, to_usage);
+}
+
 }  // namespace
 
 Napi::Object define_host_directory(Napi::Env env) {
@@ -135,6 +94,8 @@ Napi::Object define_host_directory(Napi::Env env) {
   calls.Set("makeDirectory", Napi::Function::New<change_call<make_host_directory>>(env, "makeDirectory"));
   calls.Set("rename", Napi::Function::New<change_two_call<rename_host_name>>(env, "rename"));
   calls.Set("link", Napi::Function::New<change_two_call<link_host_name>>(env, "link"));
+  calls.Set("sync", Napi::Function::New<change_call<sync_host_directory>>(env, "sync"));
+  calls.Set("usage", Napi::Function::New<usage_call>(env, "usage"));
   calls.Set("list", Napi::Function::New<list_call>(env, "list"));
   return calls;
 }

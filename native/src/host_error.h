@@ -14,8 +14,9 @@ namespace ovfsd {
 
 /// An error with `code`; with `leadsOut` where a link was met that leads out of the directory, or may, and `cannotConfine` without openat2.
 inline Napi::Error host_error(Napi::Env env, int error, const std::string& what) {
-  const int code = error == kLeadsOut ? EXDEV : error == kCannotConfine ? ENOSYS : error;
-  Napi::Error result = to_js_error(env, std::system_error(code, std::system_category(), what));
+  const int code = error == kLeadsOut ? EXDEV : error == kCannotConfine ? ENOSYS : error == kNoRoot ? EIO : error;
+  const std::string where = error == kNoRoot ? what + ": the mount's root is missing" : what;
+  Napi::Error result = to_js_error(env, std::system_error(code, std::system_category(), where));
   if (error == kLeadsOut) result.Set("leadsOut", Napi::Boolean::New(env, true));
   if (error == kCannotConfine) result.Set("cannotConfine", Napi::Boolean::New(env, true));
   return result;

@@ -1,10 +1,11 @@
-// storeFile(upload, root, path, beneath, data, expected) -> Promise; see src/backends/local/host-directory.ts.
+// `host_data` and `host_file` as JavaScript sees them (HostFileCalls in src/backends/native-addon.ts). Part of the N-API glue.
 #pragma once
 
 #include <napi.h>
 
 namespace ovfsd {
 
-Napi::Value store_file_async(const Napi::CallbackInfo& info);
+/// An object with a function for each call.
+Napi::Object define_host_file(Napi::Env env);
 
 }  // namespace ovfsd

@@ -11,7 +11,17 @@
 namespace ovfsd {
 
 /// The names that libuv has, and one that it lacks.
-inline const char* error_name(int error) { return error == ESTALE ? "ESTALE" : uv_err_name(-error); }
+/// libuv does not know all of Linux's.
+inline const char* error_name(int error) {
+  switch (error) {
+    case ESTALE:
+      return "ESTALE";
+    case EDQUOT:
+      return "EDQUOT";
+    default:
+      return uv_err_name(-error);
+  }
+}
 
 /// An Error with `code` ("EADDRINUSE") and `errno`, as Node's own system errors have.
 inline Napi::Error to_js_error(Napi::Env env, const std::system_error& error) {

@@ -175,6 +175,8 @@ export interface BackendCapabilities {
   readonly setModificationTime: boolean
   /** Mode, owner and time are kept where they are given, and `setAttributes` works. */
   readonly attributes: boolean
+  /** The time among a write's attributes is kept, though nothing else of them is. Absent: no. */
+  readonly keepsWrittenTimes?: boolean
   /** The longest file that the store takes: beyond it, EFBIG. */
   readonly maxFileBytes: number
   /** The longest path that the store takes, UTF-8: beyond it, ENAMETOOLONG. */
@@ -238,6 +240,11 @@ export interface Backend {
    * removal, only the version that was copied is removed.
    */
   rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void>
+  /**
+   * Changes of names in the directory, or in all of them, outlive a crash of the store from now on. Absent where they do when they are
+   * answered.
+   */
+  syncNames?(directory?: string): Promise<void>
   /**
    * Give the file at `path` a second place at `aside`, which is free and in the reserved directory, so that something else may be
    * renamed over `path` while the file is in use: by a link or a copy, of the same version where it is a link. What is at `path` stays.

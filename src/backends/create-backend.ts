@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs'
 import type { Backend } from './backend.js'
 import type { CircuitOptions } from './layers/circuit.js'
 import { DirectoryServiceBackend } from './opendal/directory-service-backend.js'
@@ -65,6 +66,13 @@ function maxPathBytesOf(type: string, { root = '' }: Readonly<Record<string, str
   return maxKeyBytes - Buffer.byteLength(prefix) - 1
 }
 
+/** The directory of the host. One that is missing is not made, if not said otherwise: it may be a disk that is not mounted. */
+function rootOf({ root, create_root: createsRoot }: Readonly<Record<string, string>>): string {
+  if (root === undefined) throw new StorageError('EINVAL', 'type "fs" needs "root", a directory of the host')
+  if (createsRoot === 'true') mkdirSync(root, { recursive: true })
+  return root
+}
+
 /** The one place that knows which backend a profile's type means. */
 export function createBackend({ type, options, timeoutMs, keepAttributes }: BackendOptions): Backend {
   const keepsAttributes = keepAttributes ?? false
@@ -72,6 +80,7 @@ export function createBackend({ type, options, timeoutMs, keepAttributes }: Back
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
   if (type === 'null') return new NullBackend()
   if (type === 'swift') return new SwiftBackend(options, timeoutMs, keepsAttributes)
+  if (type === 'fs') return new LocalDirectoryBackend(rootOf(options))
   const maxPathBytes = maxPathBytesOf(type, options)
   if (type === 's3') {
     const client = new S3ObjectClient(options, { timeoutMs, maxPathBytes })
@@ -79,12 +88,6 @@ export function createBackend({ type, options, timeoutMs, keepAttributes }: Back
   }
   const operator = createOperator({ scheme: type, options, timeoutMs })
   switch (type) {
-    case 'fs': {
-      const root = options['root']
-      if (root === undefined)
-        throw new StorageError('EINVAL', 'type "fs" needs "root", a directory of the host')
-      return new LocalDirectoryBackend(operator, root)
-    }
     case 'memory':
       return new MemoryBackend(operator)
     case 'webdav':

@@ -4,7 +4,7 @@
  */
 import bindings from 'bindings'
 import { fileURLToPath } from 'node:url'
-import type { ExpectedVersion } from './backend.js'
+import type { ExpectedVersion, StorageUsage, Timestamp } from './backend.js'
 
 /** `HostStat` of `native/src/host_directory.h`. */
 export interface HostStat {
@@ -33,22 +33,72 @@ export interface HostDirectoryCalls {
   removeDirectory(root: string, path: string, beneath: boolean): Promise<void>
   makeDirectory(root: string, path: string, beneath: boolean): Promise<void>
   rename(root: string, from: string, to: string, beneath: boolean): Promise<void>
+  /** fsync: what was made, moved and removed in the directory outlives a crash of the host. */
+  sync(root: string, path: string, beneath: boolean): Promise<void>
+  usage(root: string, path: string, beneath: boolean): Promise<StorageUsage>
   link(root: string, from: string, to: string, beneath: boolean): Promise<void>
   /** `limit` + 1 entries at most, without a look at each: kinds alone; 0: all entries, with what a look would tell. */
   list(root: string, path: string, limit: number, beneath: boolean): Promise<HostListing>
 }
 
-export interface StorageAddon {
-  readonly hostDirectory: HostDirectoryCalls
-  /** `native/src/host_file.h`. */
-  storeFile(
-    upload: string,
+/** `PublishRequest` of `native/src/host_file.h`. */
+export interface HostPublish {
+  readonly root: string
+  readonly beneath: boolean
+  /** Where the file is while it is being written; the directory, one below the root, is made if need be. */
+  readonly upload: string
+  readonly path: string
+  readonly expected: ExpectedVersion
+  /** undefined: the time of its last write. */
+  readonly mtime: Timestamp | undefined
+  /** fsync the directory of `path`, too. */
+  readonly syncsDirectory: boolean
+}
+
+export interface HostPublished extends HostStat {
+  /** The file is in its place, and it is not known whether it stays there if the host crashes. */
+  readonly syncError: Error | null
+}
+
+/**
+ * `native/src/host_data.h` and `native/src/host_file.h`; errors as of `HostDirectoryCalls`, and marked by `isTorn` where the file was
+ * changed and it is not known what it is now. Bytes must not change until the promise is settled.
+ */
+export interface HostFileCalls {
+  /** Fills `data`. */
+  read(
     root: string,
     path: string,
     beneath: boolean,
+    version: string,
+    offset: number,
     data: Uint8Array,
-    expected: ExpectedVersion,
+  ): Promise<void>
+  append(
+    root: string,
+    path: string,
+    beneath: boolean,
+    version: string,
+    sizeBytes: number,
+    data: Uint8Array,
   ): Promise<HostStat>
+  setTime(root: string, path: string, beneath: boolean, mtime: Timestamp): Promise<HostTimeChange>
+  store(request: HostPublish, data: Uint8Array): Promise<HostPublished>
+  /** `version`: "" for whichever it is. */
+  copy(request: HostPublish, from: string, version: string): Promise<HostPublished>
+  /** The upload's descriptor, which is the caller's to close. */
+  openUpload(request: HostPublish): Promise<number>
+  publish(request: HostPublish, fd: number): Promise<HostPublished>
+}
+
+export interface HostTimeChange {
+  readonly previousVersion: string
+  readonly stat: HostStat
+}
+
+export interface StorageAddon {
+  readonly hostDirectory: HostDirectoryCalls
+  readonly hostFile: HostFileCalls
   /** Detach the buffer, which gives its memory back at once. Nobody may be reading or writing it. */
   discard(buffer: ArrayBuffer): void
 }

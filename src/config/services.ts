@@ -138,7 +138,7 @@ const NULL: Service = {
 
 /** By `type`. */
 export const SERVICES: ReadonlyMap<string, Service> = new Map<string, Service>([
-  ['fs', { required: [['root']], options: { root: 'string', atomic_write_dir: 'string' } }],
+  ['fs', { required: [['root']], options: { root: 'string', create_root: 'boolean' } }],
   ['memory', { required: [], options: { root: 'string' } }],
   ['null', NULL],
   ['passthrough', PASSTHROUGH],

@@ -4,6 +4,7 @@ import type {
   Backend,
   FileAttributes,
   ObjectStat,
+  Timestamp,
 } from '../backends/backend.js'
 import type { ContentSource } from '../cache/content-source.js'
 import type { StagedAttributes } from '../cache/staged-record.js'
@@ -74,10 +75,21 @@ export class InodeSource implements ContentSource {
     inode.validatedMs = nowMs
     inode.freshUntilMs = nowMs + inode.mount.options.expirationMs
     if (stat.permissions === undefined) {
-      if (inode.pendingMtime === null && stat.mtime !== null) inode.mtime = stat.mtime
+      this.noteStoredTime(stat.mtime)
     } else if (inode.content?.isDirty !== true && stat.mtime !== null) {
       // An upload that ran while the file was written has the time at which it began.
       inode.mtime = stat.mtime
+    }
+  }
+
+  /** Where the store keeps the times of writes, a file's is that of its last one, however late it was stored. */
+  private noteStoredTime(stored: Timestamp | null): void {
+    const { inode } = this
+    if (inode.pendingMtime !== null || stored === null) return
+    if (this.backend.capabilities.keepsWrittenTimes !== true) {
+      inode.mtime = stored
+    } else if (inode.content?.isDirty !== true && !isSameTime(stored, inode.mtime)) {
+      inode.pendingMtime = inode.mtime
     }
   }
 
@@ -92,7 +104,8 @@ export class InodeSource implements ContentSource {
   takeAttributes(): FileAttributes | undefined {
     const { inode } = this
     inode.unsavedAttributes = null
-    return this.backend.capabilities.attributes ? inode.attributes : undefined
+    const { attributes, keepsWrittenTimes } = this.backend.capabilities
+    return attributes || keepsWrittenTimes === true ? inode.attributes : undefined
   }
 
   async storeAttributes(adopt: (changed: AttributesChanged) => void): Promise<void> {
@@ -112,9 +125,10 @@ export class InodeSource implements ContentSource {
 
   attributesToStage(): StagedAttributes {
     const { inode } = this
+    const { attributes, keepsWrittenTimes } = this.backend.capabilities
     return {
-      mtime: inode.pendingMtime,
-      attributes: this.backend.capabilities.attributes ? inode.attributes : undefined,
+      mtime: inode.pendingMtime ?? (keepsWrittenTimes === true ? inode.mtime : null),
+      attributes: attributes ? inode.attributes : undefined,
     }
   }
 
@@ -137,6 +151,10 @@ export class InodeSource implements ContentSource {
   settled(): void {
     this.inodes.freeIfUnused(this.inode)
   }
+}
+
+function isSameTime(one: Timestamp, other: Timestamp): boolean {
+  return one.seconds === other.seconds && one.nanoseconds === other.nanoseconds
 }
 
 /** What the store was asked before does not know what it has of the file now; where the file is new, no listing has it. */

@@ -18,6 +18,7 @@ const OPERATION_OF_METHOD: Readonly<Record<string, string>> = {
   removeDirectory: 'remove_directory',
   removeFile: 'remove_file',
   rename: 'rename',
+  syncNames: 'sync_names',
   keepAside: 'keep_aside',
   setModificationTime: 'set_modification_time',
   setAttributes: 'set_attributes',

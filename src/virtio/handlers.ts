@@ -15,6 +15,7 @@ import { fallocate, read, seek, write } from '../fs/read-write.js'
 import { removeDirectory, unlink } from '../fs/remove.js'
 import { rename } from '../fs/rename.js'
 import { statfs } from '../fs/statfs.js'
+import { syncAllNames, syncNames } from '../fs/sync-names.js'
 import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { requireXattr } from '../passthrough/xattrs.js'
@@ -377,17 +378,19 @@ function handleReleasedir({ fs }: HandlerContext, request: Request): void {
   releaseDirectory(fs, request.u64(0))
 }
 
-/** Changes of names are in the store before they are answered, so there is nothing left to do. */
-function handleFsyncdir({ fs }: HandlerContext, request: Request): void {
+/** Changes of names are in the store before they are answered; some stores have them in memory until then. */
+async function handleFsyncdir({ fs }: HandlerContext, request: Request): Promise<void> {
   const fsyncInBytes = 16
   request.require(fsyncInBytes, 0)
-  fs.directories.get(request.u64(0))
+  await syncNames(fs.directories.get(request.u64(0)).inode)
 }
 
 /** The guest's kernel knows all mounts as one file system. */
 async function handleSyncfs({ fs, passthrough }: HandlerContext): Promise<void> {
   const [failed] = await Promise.all([fs.commitAll(() => undefined), passthrough.sync()])
   if (failed > 0) throw new FsError('EIO', `${failed} files could not be committed`)
+  const unsynced = await syncAllNames(fs)
+  if (unsynced > 0) throw new FsError('EIO', `changes of names in ${unsynced} mounts could not be synced`)
 }
 
 // ---- session

@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { HostDirectory } from '../../src/backends/local/host-directory.js'
+import { fileOf, HostFiles } from '../../src/backends/local/host-files.js'
+import { HostRoot } from '../../src/backends/local/host-root.js'
 
 const refused = (error: unknown): boolean => (error as { errno?: unknown }).errno === 'EACCES'
 
@@ -12,6 +14,8 @@ for (const isOldKernel of [false, true]) {
   describe(`a directory of the host${isOldKernel ? ' without openat2' : ''}`, () => {
     let base = ''
     let directory: HostDirectory
+    let files: HostFiles
+    const upload = { upload: '.ovfsd/upload', mtime: undefined, syncsDirectory: true }
     before(() => {
       base = mkdtempSync(join(tmpdir(), 'ovfsd-host-directory-'))
       mkdirSync(join(base, 'root/inside'), { recursive: true })
@@ -23,8 +27,10 @@ for (const isOldKernel of [false, true]) {
       symlinkSync('../outside', join(base, 'root/out'))
       symlinkSync(join(base, 'outside/secret'), join(base, 'root/secret'))
       symlinkSync('missing', join(base, 'root/dangling'))
-      directory = new HostDirectory(join(base, 'root'))
-      if (isOldKernel) Object.assign(directory, { beneath: false })
+      const root = new HostRoot(join(base, 'root'))
+      if (isOldKernel) Object.assign(root, { beneath: false })
+      directory = new HostDirectory(root)
+      files = new HostFiles(root)
     })
     after(() => {
       rmSync(base, { recursive: true, force: true })
@@ -53,7 +59,7 @@ for (const isOldKernel of [false, true]) {
       await assert.rejects(directory.makeDirectory('out/made'), refused)
       await assert.rejects(directory.rename('inside/file', 'out/file'), refused)
       await assert.rejects(
-        directory.store('out/secret', '.ovfsd/upload', Buffer.from('x'), undefined),
+        files.store({ ...upload, path: 'out/secret', expected: undefined }, Buffer.from('x')),
         refused,
       )
       assert.ok(existsSync(join(base, 'outside/secret')))
@@ -68,8 +74,9 @@ for (const isOldKernel of [false, true]) {
 
     it('is changed through links that stay below it', async () => {
       await directory.makeDirectory('absolute/made')
-      const stored = await directory.store('absolute/made/file', '.ovfsd/upload', Buffer.from('stored'), null)
-      assert.deepEqual(await directory.stat('inside/made/file'), stored)
+      const target = { ...upload, path: 'absolute/made/file', expected: null }
+      const stored = await files.store(target, Buffer.from('stored'))
+      assert.deepEqual(await directory.stat('inside/made/file'), fileOf(stored))
       await directory.rename('relative/made/file', 'absolute/moved')
       await directory.removeDirectory('inside/made')
       await directory.removeFile('absolute/moved')

@@ -31,6 +31,7 @@ const CALLS: Readonly<Record<BackendMethod, readonly unknown[]>> = {
   removeDirectory: ['a'],
   removeFile: ['a'],
   rename: ['a', 'b', 'file', { version: 'v1' }],
+  syncNames: ['a'],
   keepAside: ['a', '.ovfsd/b'],
   setModificationTime: ['a', MTIME],
   setAttributes: ['a', 'file', { mode: 1 }],

@@ -62,6 +62,7 @@ export class BackendLayer implements Backend {
   readonly listSmall?: NonNullable<Backend['listSmall']>
   readonly identify?: NonNullable<Backend['identify']>
   readonly keepAside?: NonNullable<Backend['keepAside']>
+  readonly syncNames?: NonNullable<Backend['syncNames']>
   readonly removeLeftovers?: NonNullable<Backend['removeLeftovers']>
   readonly conditions?: () => StoreConditions
   readonly reportRetries?: (listener: () => void) => void
@@ -80,6 +81,9 @@ export class BackendLayer implements Backend {
         this.around(callOf('keepAside', path, 0, 0, aside), (store) =>
           required(store.keepAside?.(path, aside)),
         )
+    if (inner.syncNames !== undefined)
+      this.syncNames = (directory) =>
+        this.around(callOf('syncNames', directory ?? ''), (store) => required(store.syncNames?.(directory)))
     if (inner.removeLeftovers !== undefined)
       this.removeLeftovers = () =>
         this.around(callOf('removeLeftovers', ''), (store) => required(store.removeLeftovers?.()))

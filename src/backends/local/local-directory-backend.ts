@@ -1,6 +1,4 @@
-import { constants, copyFile, link, mkdir, rename, rm, statfs, unlink, utimes } from 'node:fs/promises'
 import { randomUUID } from 'node:crypto'
-import type { Operator } from 'opendal'
 import {
   RESERVED_DIRECTORY,
   type AppendBase,
@@ -8,78 +6,75 @@ import {
   type Backend,
   type BackendCapabilities,
   type BackendWriter,
+  type CopyOptions,
   type DirectoryEntry,
   type EntryKind,
   type ExpectedVersion,
+  type IdentifiedObject,
   type ObjectStat,
   type StorageUsage,
   type Timestamp,
+  type WriteMark,
+  type WriteOptions,
 } from '../backend.js'
-import { HostDirectory } from './host-directory.js'
-import { OpendalBackend, OpendalWriter } from '../opendal/opendal-backend.js'
+import type { HostPublished } from '../native-addon.js'
+import { PART_SIZE_BYTES } from '../objects/object-store.js'
 import { StorageError, toStorageError } from '../storage-error.js'
+import { DirectorySyncs } from './directory-syncs.js'
+import { HostDirectory } from './host-directory.js'
+import { fileOf, HostFiles, type PublishTo } from './host-files.js'
+import { HostRoot } from './host-root.js'
+import { HostUpload } from './host-upload.js'
 
-const NANOSECONDS_PER_MICROSECOND = 1000
 /** A directory of fewer entries is small: it is read in a few calls of the host, in about the time of ten looks. */
 const SMALL_LISTING_ENTRIES = 10_000
-const MICROSECONDS_PER_SECOND = 1e6
 
 /** What link(2) says on file systems that have no hard links. */
-const WITHOUT_HARD_LINKS = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'])
+const WITHOUT_HARD_LINKS = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV'])
 
-/** rename(2) without replacing: EEXIST when the name is taken. */
-async function moveToNewName(source: string, target: string): Promise<void> {
-  try {
-    await link(source, target)
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? ''
-    if (!WITHOUT_HARD_LINKS.has(code)) throw error
-    await rename(source, target)
-    return
-  }
-  await unlink(source)
+/** A file that is stored, where nobody can say whether its name is durable. */
+interface Unsettled {
+  readonly mark: WriteMark | undefined
+  readonly version: string
 }
 
 /**
- * OpenDAL's `fs` service: a directory of the host. Data goes through OpenDAL; names are looked at and changed with
- * the host's own calls, because OpenDAL follows symbolic links out of its root, turns "\" into "/" in listings,
- * trims white space, and overwrites in place. Everything that is written goes to the reserved directory first and is
- * renamed over its name, so a file is seen whole or not at all.
+ * A directory of the host. Everything that is written goes to the reserved directory first and then takes the place of
+ * what is there, so a file is seen whole or not at all, but for appends and for files that have several names: those are changed where
+ * they are (`native/src/host_file.h`). What is answered as stored is durable: its contents, its name and the way to it.
  *
- * Confinement: see `HostDirectory`. What OpenDAL reads, appends to and streams, and what Node copies or gives a time, is looked at right before, in
- * another step: there a process of the HOST that swaps directories for links at the right moment is not kept out; the guest cannot make links and
- * so cannot win this race.
+ * Confinement: see `HostRoot`.
  */
 export class LocalDirectoryBackend implements Backend {
-  readonly capabilities: BackendCapabilities
-  private readonly data: OpendalBackend
+  readonly capabilities: BackendCapabilities = {
+    write: true,
+    append: true,
+    copy: true,
+    setModificationTime: true,
+    attributes: false,
+    keepsWrittenTimes: true,
+    maxFileBytes: Number.MAX_SAFE_INTEGER,
+    maxPathBytes: Number.MAX_SAFE_INTEGER,
+    partSizeBytes: PART_SIZE_BYTES,
+  }
   private readonly host: HostDirectory
+  private readonly files: HostFiles
+  private readonly syncs: DirectorySyncs
+  private readonly unsettled = new Map<string, Unsettled>()
   private nextUpload = 1
   private readonly uploadPrefix: string
 
-  constructor(operator: Operator, root: string) {
-    this.data = new OpendalBackend(operator)
-    this.host = new HostDirectory(root)
+  constructor(root: string) {
+    const hostRoot = new HostRoot(root)
+    this.host = new HostDirectory(hostRoot)
+    this.files = new HostFiles(hostRoot)
+    this.syncs = new DirectorySyncs((directory) => this.host.sync(directory))
     // Two backends may serve one root, in this process and in others.
     this.uploadPrefix = `${RESERVED_DIRECTORY}/upload-${randomUUID()}-`
-    this.capabilities = {
-      write: true,
-      append: true,
-      copy: true,
-      setModificationTime: true,
-      attributes: false,
-      maxFileBytes: Number.MAX_SAFE_INTEGER,
-      maxPathBytes: Number.MAX_SAFE_INTEGER,
-      partSizeBytes: this.data.capabilities.partSizeBytes,
-    }
   }
 
-  accepts(path: string): boolean {
-    return this.data.accepts(path)
-  }
-
-  private hostPath(path: string): string {
-    return this.host.pathOf(path)
+  accepts(): boolean {
+    return true
   }
 
   stat(path: string): Promise<ObjectStat | null> {
@@ -87,124 +82,140 @@ export class LocalDirectoryBackend implements Backend {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    return this.shown(path, await onHost(() => this.host.list(path)))
+    return shown(path, await onHost(() => this.host.list(path)))
   }
 
   async listSmall(path: string): Promise<DirectoryEntry[] | null> {
     const entries = await onHost(() => this.host.listNames(path, SMALL_LISTING_ENTRIES))
-    return entries === null ? null : this.shown(path, entries)
+    return entries === null ? null : shown(path, entries)
   }
 
-  private shown(path: string, entries: readonly DirectoryEntry[]): DirectoryEntry[] {
-    return entries.filter(({ name }) => this.accepts(name) && (path !== '' || name !== RESERVED_DIRECTORY))
+  read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
+    return this.files.read(path, offset, lengthBytes, version)
   }
 
-  async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
-    try {
-      await this.host.confine(path)
-      const data = await this.data.read(path, offset, lengthBytes, version)
-      // After the read: a version that is still the same now was the same while the bytes were read.
-      const now = await this.host.stat(path)
-      if (now === null) throw new StorageError('ENOENT', `${path}: gone while it was read`)
-      if (now.version === version) return data
-    } catch (error) {
-      throw toStorageError(error)
-    }
-    throw new StorageError('ESTALE', `${path}: changed on the host`, { retryable: true })
-  }
-
-  write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
-    return onHost(() => this.host.store(path, this.newUpload(), data, expected))
-  }
-
-  async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
+  write(
+    path: string,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+    options?: WriteOptions,
+  ): Promise<ObjectStat> {
     const upload = this.newUpload()
-    try {
-      await this.host.confineParent(path)
-      const writer = await this.data.createWriterOf(upload, undefined)
-      return new OpendalWriter(
-        writer,
-        () => this.publish(upload, path, expected),
-        () => this.discard(upload),
-      )
-    } catch (error) {
-      throw toStorageError(error)
-    }
+    return this.commit({ path, upload, expected, options }, (to) => this.files.store(to, data))
+  }
+
+  async createWriter(
+    path: string,
+    expected: ExpectedVersion,
+    options?: WriteOptions,
+  ): Promise<BackendWriter> {
+    const upload = this.newUpload()
+    // The time of such a file is that of its last part: later than what the options can know.
+    const target = { path, upload, expected, options: { mark: options?.mark } }
+    const to = { path, upload, expected, mtime: undefined, syncsDirectory: false }
+    const fd = await onHost(() => this.files.openUpload(to))
+    return new HostUpload(fd, {
+      publish: () => this.commit(target, (at) => this.files.publish(fd, at)),
+      discard: () => this.host.removeFile(upload),
+    })
+  }
+
+  append(path: string, data: Uint8Array, base: AppendBase): Promise<ObjectStat> {
+    return onHost(() => this.files.append(path, data, base))
+  }
+
+  /** The host's file system may share the blocks (a reflink) in place of copying them. */
+  copy(from: string, to: string, expected: ExpectedVersion, options?: CopyOptions): Promise<ObjectStat> {
+    const upload = this.newUpload()
+    return this.commit({ path: to, upload, expected, options }, (target) =>
+      this.files.copy(from, options?.sourceVersion, target),
+    )
   }
 
   private newUpload(): string {
     return `${this.uploadPrefix}${this.nextUpload++}`
   }
 
-  /** Put a finished upload in its place. A new name is taken by a link, which fails if somebody else has it. */
-  private async publish(upload: string, path: string, expected: ExpectedVersion): Promise<ObjectStat> {
-    try {
-      const source = this.hostPath(upload)
-      const target = this.hostPath(path)
-      if (expected !== null && expected !== undefined) await this.requireVersion(path, expected)
-      if (expected === null) await moveToNewName(source, target)
-      else await rename(source, target)
-      // After the rename: linking changes nothing of this, but the inode number must be the one that is there now.
-      const stored = await this.host.stat(path)
-      if (stored === null) throw new StorageError('ESTALE', `${path}: gone right after it was written`)
-      return stored
-    } catch (error) {
-      await this.discard(upload)
-      throw toStorageError(error)
-    }
+  private commit(
+    target: Pick<PublishTo, 'path' | 'upload' | 'expected'> & { readonly options: WriteOptions | undefined },
+    publish: (to: PublishTo) => Promise<HostPublished>,
+  ): Promise<ObjectStat> {
+    const { path, upload, expected, options } = target
+    const mtime = options?.attributes?.mtime
+    return onHost(async () => {
+      const { result, syncError } = await this.syncs.commit(path, (syncsDirectory) =>
+        publish({ path, upload, expected, mtime, syncsDirectory }),
+      )
+      const failure = result.syncError ?? syncError
+      if (failure === null) {
+        this.unsettled.delete(path)
+        return fileOf(result)
+      }
+      this.unsettled.set(path, { mark: options?.mark, version: result.version })
+      const { message } = toStorageError(failure)
+      throw new StorageError('EIO', `${path}: ${message}`, {
+        retryable: true,
+        outcome: 'unknown',
+        cause: failure,
+      })
+    })
   }
 
-  /** ESTALE when the host has another version of the file by now. The host may still change it before the rename. */
-  private async requireVersion(path: string, expected: string): Promise<void> {
-    const present = await this.stat(path)
-    if (present?.version !== expected)
-      throw new StorageError('ESTALE', `${path}: changed on the host meanwhile`)
-  }
-
-  private async discard(upload: string): Promise<void> {
-    await rm(this.hostPath(upload), { force: true }).catch(() => undefined)
-  }
-
-  async append(path: string, data: Uint8Array, base: AppendBase): Promise<ObjectStat> {
-    await onHost(() => this.host.confine(path))
-    await this.data.append(path, data, base)
-    const appended = await this.stat(path)
-    if (appended === null) throw new StorageError('ESTALE', `${path}: gone right after it was appended to`)
-    return appended
-  }
-
-  /** The host's file system may share the blocks (a reflink) in place of copying them. */
-  async copy(from: string, to: string, expected: ExpectedVersion): Promise<ObjectStat> {
-    const upload = this.newUpload()
-    try {
-      await Promise.all([this.host.confine(from), this.host.confineParent(to)])
-      await mkdir(this.hostPath(RESERVED_DIRECTORY), { recursive: true })
-      await copyFile(this.hostPath(from), this.hostPath(upload), constants.COPYFILE_FICLONE)
-      return await this.publish(upload, to, expected)
-    } catch (error) {
-      await this.discard(upload)
-      throw toStorageError(error)
-    }
+  /** Files carry no marks; which of them this backend has stored without being able to say that they are durable, it knows itself. */
+  async identify(path: string): Promise<IdentifiedObject | null> {
+    const stat = await this.stat(path)
+    if (stat === null) return null
+    const unsettled = this.unsettled.get(path)
+    const isOurs = unsettled !== undefined && unsettled.version === stat.version
+    return { stat, mark: isOurs ? (unsettled.mark ?? null) : null }
   }
 
   createDirectory(path: string): Promise<void> {
-    return onHost(() => this.host.makeDirectory(path))
+    return onHost(async () => {
+      await this.host.makeDirectory(path)
+      await this.syncs.noteChange(path, true)
+    })
   }
 
   removeDirectory(path: string): Promise<void> {
-    return onHost(() => this.host.removeDirectory(path))
+    return onHost(async () => {
+      await this.host.removeDirectory(path)
+      this.syncs.forget(path)
+      await this.syncs.noteChange(path, false)
+    })
   }
 
   removeFile(path: string): Promise<void> {
-    return onHost(() => this.host.removeFile(path))
+    return onHost(async () => {
+      await this.host.removeFile(path)
+      await this.syncs.noteChange(path, false)
+    })
   }
 
-  rename(from: string, to: string, _kind: EntryKind): Promise<void> {
+  rename(from: string, to: string, kind: EntryKind): Promise<void> {
     return onHost(async () => {
-      if (to.startsWith(`${RESERVED_DIRECTORY}/`))
-        await mkdir(this.hostPath(RESERVED_DIRECTORY), { recursive: true })
-      await this.host.rename(from, to)
+      try {
+        await this.host.rename(from, to)
+      } catch (error) {
+        if (!to.startsWith(`${RESERVED_DIRECTORY}/`) || toStorageError(error).errno !== 'ENOENT') throw error
+        await this.makeReserved()
+        await this.host.rename(from, to)
+      }
+      await this.syncs.noteChange(from, false)
+      await this.syncs.noteChange(to, kind === 'directory')
     })
+  }
+
+  private async makeReserved(): Promise<void> {
+    try {
+      await this.host.makeDirectory(RESERVED_DIRECTORY)
+    } catch (error) {
+      if (toStorageError(error).errno !== 'EEXIST') throw error
+    }
+  }
+
+  syncNames(directory?: string): Promise<void> {
+    return onHost(() => this.syncs.syncChanges(directory))
   }
 
   async keepAside(path: string, aside: string): Promise<ObjectStat> {
@@ -220,41 +231,21 @@ export class LocalDirectoryBackend implements Backend {
     return kept
   }
 
-  async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
-    return onHost(async () => {
-      await this.host.confine(path)
-      const before = await this.host.stat(path)
-      // Node takes seconds as a double and cuts it to whole microseconds: half a microsecond more, and the double's
-      // own error can't cut one off.
-      const microseconds = Math.round(mtime.nanoseconds / NANOSECONDS_PER_MICROSECOND)
-      const fraction = microseconds === 0 ? 0 : (microseconds + 0.5) / MICROSECONDS_PER_SECOND
-      const seconds = mtime.seconds + fraction
-      await utimes(this.hostPath(path), seconds, seconds)
-      const stat = await this.host.stat(path)
-      if (stat === null) throw new StorageError('ENOENT', `${path}: gone`)
-      return { previousVersion: before?.version ?? '', stat }
-    })
+  setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
+    return onHost(() => this.files.setTime(path, mtime))
   }
 
   setAttributes(path: string): Promise<never> {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the host keeps its own attributes`))
   }
 
-  async usage(): Promise<StorageUsage> {
-    try {
-      const usage = await statfs(this.host.root)
-      return {
-        blockSizeBytes: usage.bsize,
-        totalBlocks: usage.blocks,
-        freeBlocks: usage.bfree,
-        availableBlocks: usage.bavail,
-        totalFiles: usage.files,
-        freeFiles: usage.ffree,
-      }
-    } catch (error) {
-      throw toStorageError(error)
-    }
+  usage(): Promise<StorageUsage> {
+    return onHost(() => this.host.usage())
   }
+}
+
+function shown(path: string, entries: DirectoryEntry[]): DirectoryEntry[] {
+  return path === '' ? entries.filter(({ name }) => name !== RESERVED_DIRECTORY) : entries
 }
 
 async function onHost<T>(work: () => Promise<T>): Promise<T> {
