@@ -51,7 +51,8 @@ const ERRNO_OF_KIND: Readonly<Record<string, ErrnoName>> = {
   ConditionNotMatch: 'ESTALE',
   IsSameFile: 'EINVAL',
   Unsupported: 'EOPNOTSUPP',
-  RateLimited: 'EAGAIN',
+  // Never EAGAIN, which programs take for "would block".
+  RateLimited: 'EIO',
   RangeNotSatisfied: 'ESTALE',
   ConfigInvalid: 'EIO',
   Unexpected: 'EIO',
@@ -75,8 +76,13 @@ const SHORT_READ_PATTERN = /too little data|range (?:start|end) out of bounds|Pa
 const TIMEOUT_PATTERN = /timeout|timed out/i
 /** An answer of any status is in the text with its headers, such as `Keep-Alive: timeout=5`. */
 const ANSWER_PATTERN = /response: Parts \{/
+/** An answer after which nobody knows what was done: it failed at the server, or behind it. */
+const UNKNOWN_OUTCOME_PATTERN = /response: Parts \{ status: (?:500|502|504)\b/
 /** OpenDAL's HTTP client without an answer. */
 const CONNECTION_PATTERN = /=> send http request/
+
+/** There was no connection, so nothing was sent. */
+const UNSENT_PATTERN = /Connection refused|dns error|tcp connect error/
 
 const NAME_OF_ERRNO = new Map<number, ErrnoName>(
   Object.entries(constants.errno).map(([name, number]) => [number, name as ErrnoName]),
@@ -103,5 +109,8 @@ export function toStorageError(error: unknown): StorageError {
     return new StorageError('ETIMEDOUT', message, { retryable: true, unanswered: true, cause: error })
   const unanswered = CONNECTION_PATTERN.test(message)
   const errno = (match?.[1] === undefined ? undefined : ERRNO_OF_KIND[match[1]]) ?? 'EIO'
-  return new StorageError(errno, message, { retryable, unanswered, cause: error })
+  const isUnsent = UNSENT_PATTERN.test(message)
+  const isUnknown = UNKNOWN_OUTCOME_PATTERN.test(message) || (unanswered && !isUnsent)
+  const outcome = isUnknown ? 'unknown' : 'refused'
+  return new StorageError(errno, message, { retryable, unanswered, outcome, cause: error })
 }

@@ -10,7 +10,7 @@ for (const [message, errno, retryable] of [
   ['IsADirectory (persistent) at read', 'EISDIR', false],
   ['Unsupported (persistent) at rename', 'EOPNOTSUPP', false],
   ['Unexpected (persistent) at write, context: { status: 503 }', 'EIO', true],
-  ['RateLimited (persistent) at write', 'EAGAIN', true],
+  ['RateLimited (persistent) at write', 'EIO', true],
   ['Unexpected (permanent) at write', 'EIO', false],
   ['Unexpected (persistent) at stat => io operation timeout reached', 'ETIMEDOUT', true],
   // An answer, whatever its headers speak of.
@@ -23,5 +23,24 @@ for (const [message, errno, retryable] of [
   it(message, () => {
     const error = toStorageError(new Error(message))
     assert.deepEqual([error.errno, error.retryable], [errno, retryable])
+  })
+}
+
+for (const [message, outcome] of [
+  [
+    'Unexpected (persistent) at write, context: { response: Parts { status: 500, version: HTTP/1.1 } }',
+    'unknown',
+  ],
+  [
+    'Unexpected (persistent) at write, context: { response: Parts { status: 503, version: HTTP/1.1 } }',
+    'refused',
+  ],
+  ['RateLimited (persistent) at write, context: { response: Parts { status: 429 } }', 'refused'],
+  ['Unexpected (persistent) at write => send http request, source: connection closed before', 'unknown'],
+  ['Unexpected (persistent) at write => send http request: tcp connect error: Connection refused', 'refused'],
+  ['Unexpected (persistent) at write => io operation timeout reached', 'unknown'],
+] as const) {
+  it(`${outcome}: ${message}`, () => {
+    assert.equal(toStorageError(new Error(message)).outcome, outcome)
   })
 }

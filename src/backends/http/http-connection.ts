@@ -13,6 +13,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { trustedContext } from './certificate-authorities.js'
 import { asDisposable } from '../disposable.js'
+import { hostOf, proxyOf, TunnelAgent, type HttpProxy } from './http-proxy.js'
 import { connectionError, timeoutError, withRetries, type Repeats } from './http-error.js'
 import { StorageError } from '../storage-error.js'
 
@@ -59,6 +60,9 @@ export function placeOf({ method, origin, target }: HttpRequest): string {
 export class HttpConnections {
   private readonly http = new HttpAgent({ keepAlive: true, maxSockets: MAX_CONNECTIONS })
   private https: HttpsAgent | null = null
+  private tunnels: TunnelAgent | null = null
+  /** By the server's origin. A mount has one or two, and a client of WebHDFS as many as there are machines. */
+  private readonly proxies = new Map<string, HttpProxy | null>()
   /** Told of each request that is sent again. */
   onRetry: () => void = () => undefined
 
@@ -98,27 +102,40 @@ export class HttpConnections {
     { method, origin, target, headers }: HttpRequest,
     extra: Readonly<Record<string, string>>,
   ): ClientRequest {
-    const { protocol, hostname, port } = new URL(origin)
-    const options = {
-      // Brackets of an IPv6 address belong to the URL only.
-      host: hostname.replace(/^\[|\]$/g, ''),
-      method,
-      path: target,
-      headers: { ...headers, ...extra },
-      ...(port !== '' && { port }),
+    const url = new URL(origin)
+    const proxy = this.proxyFor(url)
+    if (url.protocol === 'https:') {
+      const options = { ...addressOf(url), method, path: target, headers: { ...headers, ...extra } }
+      return httpsRequest({ ...options, agent: this.httpsAgent(proxy) })
     }
-    return protocol === 'https:'
-      ? httpsRequest({ ...options, agent: this.httpsAgent() })
-      : httpRequest({ ...options, agent: this.http })
+    if (proxy === null) {
+      const options = { ...addressOf(url), method, path: target, headers: { ...headers, ...extra } }
+      return httpRequest({ ...options, agent: this.http })
+    }
+    const { host, port } = proxy
+    return httpRequest({
+      ...{ host, port, method, path: origin + target, agent: this.http },
+      headers: { host: url.host, ...headers, ...extra, ...proxy.headers },
+    })
   }
 
-  private httpsAgent(): HttpsAgent {
-    this.https ??= new HttpsAgent({
-      ...{ keepAlive: true, maxSockets: MAX_CONNECTIONS },
-      secureContext: trustedContext(),
-    })
-    return this.https
+  private proxyFor(origin: URL): HttpProxy | null {
+    const known = this.proxies.get(origin.origin)
+    if (known !== undefined) return known
+    const proxy = proxyOf(origin, process.env)
+    this.proxies.set(origin.origin, proxy)
+    return proxy
   }
+
+  private httpsAgent(proxy: HttpProxy | null): HttpsAgent {
+    const options = { keepAlive: true, maxSockets: MAX_CONNECTIONS, secureContext: trustedContext() }
+    if (proxy === null) return (this.https ??= new HttpsAgent(options))
+    return (this.tunnels ??= new TunnelAgent(proxy, trustedContext(), options))
+  }
+}
+
+function addressOf(url: URL): { readonly host: string; readonly port?: string } {
+  return { host: hostOf(url), ...(url.port === '' ? {} : { port: url.port }) }
 }
 
 /** One request and its answer. */

@@ -66,9 +66,9 @@ export function timeoutError(place: string, timeoutMs: number): HttpError {
 
 /**
  * Which failures of a request are answered by sending it again. `any`: it may be done twice. `refused`: only where nothing was
- * done, for it has no condition that would tell what came meanwhile.
+ * done. `none`: whoever sends it looks first, for it has no condition that would tell what came meanwhile.
  */
-export type Repeats = 'any' | 'refused'
+export type Repeats = 'any' | 'refused' | 'none'
 
 /**
  * Run `work` again after a failure that may pass, unless it took all tries. `mayBeDone`: an earlier try may have been done
@@ -88,7 +88,8 @@ export async function withRetries<T>(
       error.isRepeated = mayBeDone
       mayBeDone ||= error.outcome === 'unknown'
       if (mayBeDone) error.outcome = 'unknown'
-      if (!error.again || tries === RETRY_TIMES || (mayBeDone && repeats === 'refused')) throw error
+      const mayRepeat = repeats === 'any' || (repeats === 'refused' && !mayBeDone)
+      if (!error.again || tries === RETRY_TIMES || !mayRepeat) throw error
     }
     await pauseBefore(tries + 1)
     onRetry()

@@ -6,7 +6,8 @@
 import { RESERVED_DIRECTORY, type ConditionKind, type StoreConditions } from '../backend.js'
 import { toStorageError, type StorageError } from '../storage-error.js'
 import { newWriteMark } from '../write-mark.js'
-import type { ObjectClient } from './object-client.js'
+import { isGone, ownIdentity, parseIdentity, type ProcessIdentity } from '../process-identity.js'
+import type { ObjectClient, ObjectHead } from './object-client.js'
 
 export const PROBE_PREFIX = 'probe-'
 
@@ -14,7 +15,9 @@ type Condition = keyof StoreConditions
 
 /** A version that no object has. */
 const NO_VERSION = `"${'0'.repeat(32)}"`
-const CONTENTS = Buffer.from('ovfsd asks which conditions this store honours')
+/** Says whose it is. */
+const CONTENTS = Buffer.from(JSON.stringify(ownIdentity()))
+const MAX_CONTENTS_BYTES = 4096
 const NO_METADATA = {}
 /** By the server's clock and ours, which may differ by hours. */
 const ABANDONED_AFTER_MS = 24 * 60 * 60_000
@@ -55,13 +58,20 @@ export class ConditionProbe {
     return 'unknown'
   }
 
-  /** Objects of probes whose daemon was killed: others last for a few requests only. */
+  /** Remove what probes have left whose daemon was killed: others last for a few requests only. */
   async removeLeft(reservedNames: readonly string[]): Promise<void> {
     for (const name of reservedNames.filter((each) => each.startsWith(PROBE_PREFIX))) {
       const key = `${RESERVED_DIRECTORY}/${name}`
-      const madeMs = ((await this.client.head(key))?.mtime?.seconds ?? Infinity) * MS_PER_SECOND
-      if (Date.now() - madeMs > ABANDONED_AFTER_MS) await this.client.delete(key)
+      const head = await this.client.head(key)
+      if (head !== null && (await this.isLeft(key, head))) await this.client.delete(key)
     }
+  }
+
+  private async isLeft(key: string, { mtime, sizeBytes, version }: ObjectHead): Promise<boolean> {
+    if (Date.now() - (mtime?.seconds ?? Infinity) * MS_PER_SECOND > ABANDONED_AFTER_MS) return true
+    if (sizeBytes === 0 || sizeBytes > MAX_CONTENTS_BYTES) return false
+    const owner = parseContents(await this.client.read(key, 0, sizeBytes, version))
+    return owner !== null && isGone(owner)
   }
 
   /** The server has refused it after all. */
@@ -130,6 +140,14 @@ export class ConditionProbe {
       await upload.abort()
       throw error
     }
+  }
+}
+
+function parseContents(data: Uint8Array): ProcessIdentity | null {
+  try {
+    return parseIdentity(JSON.parse(Buffer.from(data).toString('utf8')))
+  } catch {
+    return null
   }
 }
 

@@ -52,8 +52,8 @@ export interface PageRequest {
 /** How what stands at a key is to be made. */
 export interface StoreRequest {
   /**
-   * What may be replaced: sent as a condition. undefined: sent without one, and never a second time after an unknown outcome,
-   * for somebody may have stored something meanwhile.
+   * What may be replaced: sent as a condition. undefined: sent without one, and only once, for somebody may have stored
+   * something before a second try.
    */
   readonly condition: ExpectedVersion
   readonly metadata: Metadata

@@ -220,7 +220,8 @@ export class ObjectStoreBackend implements Backend {
     const version = await this.change(path, expected, {
       relies: putCondition,
       send: (condition) => this.client.put(path, data, { condition, metadata }),
-      isDone: (head) => isMarked(head, metadata) ?? this.hasContents(path, head, data),
+      isOurs: (head) => isMarked(head, metadata),
+      isSame: (head) => this.hasContents(path, head, data),
     })
     return storedStat(data.byteLength, version, options.attributes)
   }
@@ -250,7 +251,7 @@ export class ObjectStoreBackend implements Backend {
           const version = await this.change(path, expected, {
             relies: () => 'complete',
             send: (condition) => upload.complete(condition),
-            isDone: (head) => isMarked(head, metadata) ?? upload.isResult(head),
+            isOurs: (head) => isMarked(head, metadata) ?? upload.isResult(head),
           })
           await upload.finish()
           return storedStat(sizeBytes, version, options.attributes)
@@ -298,7 +299,7 @@ export class ObjectStoreBackend implements Backend {
     const version = await this.change(to, expected, {
       relies: () => (isLarge ? 'complete' : 'copy'),
       send: (condition) => this.client.copy(source, to, { condition, metadata }),
-      isDone: (present) => metadata !== null && isMarked(present, metadata) === true,
+      isOurs: (present) => metadata !== null && isMarked(present, metadata) === true,
     })
     return storedStat(head.sizeBytes, version, attributes)
   }

@@ -17,8 +17,10 @@ export interface Change {
   /** Sends it. */
   readonly send: (condition: ExpectedVersion) => Promise<string>
   readonly look: () => Promise<ObjectHead | null>
-  /** What is there is what this change stores. */
-  readonly isDone: (head: ObjectHead) => boolean | Promise<boolean>
+  /** What is there was stored by this very change, now or in an earlier call. null: it does not say by whom. */
+  readonly isOurs: (head: ObjectHead) => boolean | null
+  /** What is there is the same, whoever stored it: asked only where it may be ours. */
+  readonly isSame?: (head: ObjectHead) => Promise<boolean>
 }
 
 /** Returns the version that was stored. */
@@ -41,12 +43,25 @@ export async function settle(change: Change, probe: ConditionProbe): Promise<str
         continue
       }
       mayBeDone ||= failure.outcome === 'unknown' || (failure instanceof HttpError && failure.isRepeated)
-      const verdict = await judge(change, failure, mayBeDone)
-      if (verdict !== 'again') return verdict
+      // What has a condition is sent again by the client itself, and nothing was done.
+      const isSettled = kind === 'server' && !isConflict(failure) && !mayBeDone
+      if (isSettled || (!isConflict(failure) && !isWorthAnotherTry(failure) && !mayBeDone)) throw failure
+      if (isConflict(failure) || mayBeDone) {
+        const done = await judge(change, failure, mayBeDone)
+        if (done !== null) return done
+      }
       if (tries >= RETRY_TIMES) throw failure
     }
     await pauseBefore(tries + 1)
   }
+}
+
+function isConflict({ errno }: StorageError): boolean {
+  return errno === 'ESTALE' || errno === 'EEXIST'
+}
+
+function isWorthAnotherTry(failure: StorageError): boolean {
+  return failure instanceof HttpError && failure.again
 }
 
 /** The version, where an earlier try has stored it. @throws StorageError where something else is there than expected */
@@ -54,24 +69,27 @@ async function lookBefore(change: Change, mayBeDone: boolean): Promise<string | 
   const { path, expected } = change
   if (expected === undefined && !mayBeDone) return null
   const head = await looked(change, mayBeDone)
-  if (mayBeDone && head !== null && (await change.isDone(head))) return head.version
+  if (head !== null && (await isDone(change, head, mayBeDone))) return head.version
   if (expected !== undefined && (head?.version ?? null) !== expected) throw conflict(path, expected)
   return null
 }
 
-/** What becomes of a change that failed: the version that it has made after all, or another try. */
-async function judge(change: Change, failure: StorageError, mayBeDone: boolean): Promise<string> {
+/** The version that a change which failed has made after all; null where another try may help. */
+async function judge(change: Change, failure: StorageError, mayBeDone: boolean): Promise<string | null> {
   const { path, expected } = change
-  const isConflict = failure.errno === 'ESTALE' || failure.errno === 'EEXIST'
-  if (!isConflict && !mayBeDone) throw failure
   const head = await looked(change, mayBeDone)
-  if (mayBeDone && head !== null && (await change.isDone(head))) return head.version
+  if (head !== null && (await isDone(change, head, mayBeDone))) return head.version
   if (expected === undefined) throw failure
   if ((head?.version ?? null) !== expected) throw conflict(path, expected)
-  // Nobody has stored anything: two writers at once (409), or a condition that was taken wrong.
-  const mayHelp = isConflict || (failure instanceof HttpError && failure.again)
-  if (!mayHelp) throw failure
-  return 'again'
+  // Nobody has stored anything: two writers at once (409), a condition that was taken wrong, or a request that never arrived.
+  if (isConflict(failure) || isWorthAnotherTry(failure)) return null
+  throw failure
+}
+
+async function isDone(change: Change, head: ObjectHead, mayBeDone: boolean): Promise<boolean> {
+  const isOurs = change.isOurs(head)
+  if (isOurs !== null || !mayBeDone) return isOurs === true
+  return (await change.isSame?.(head)) === true
 }
 
 /** A look that fails leaves an unknown outcome unknown. */

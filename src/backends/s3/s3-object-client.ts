@@ -1,8 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Operator } from 'opendal'
 import type { ConditionKind, ExpectedVersion, StoreConditions } from '../backend.js'
-import { asDisposable } from '../disposable.js'
-import type { HttpHead } from '../http/http-connection.js'
-import { HttpError } from '../http/http-error.js'
+import { HttpError, type Repeats } from '../http/http-error.js'
 import { metadataHeaders, type Headers, type Metadata } from '../objects/file-attributes.js'
 import {
   allConditions,
@@ -18,10 +17,14 @@ import {
   type StoreRequest,
 } from '../objects/object-client.js'
 import { PART_SIZE_BYTES } from '../objects/object-store.js'
+import { hasExactPath } from '../opendal/opendal-backend.js'
+import { createOperator } from '../opendal/operator.js'
 import { StorageError } from '../storage-error.js'
 import { METADATA_PREFIX, S3Client } from './s3-client.js'
 import { contentLengthOf, contentRangeOf, objectHeadOf, STORAGE_CLASS_HEADER } from './s3-head.js'
 import { listPage } from './s3-list.js'
+import { DEFAULT_S3_REGION, hasRegion } from './s3-options.js'
+import { S3Reads } from './s3-reads.js'
 import { MAX_PARTS, MIN_PART_BYTES, S3Multipart } from './s3-upload.js'
 import { isRecordName, sweepUploads } from './s3-upload-records.js'
 
@@ -43,8 +46,6 @@ const COPY_PART_BYTES = 2 ** 30
  * in memory.
  */
 const PARTS_AT_ONCE = 4
-/** An object that a server sends whole, though a part was asked for, is taken if it is no longer than this. */
-const MAX_WHOLE_BYTES = 8 << 20
 /** Every object's head has it in Ceph. */
 const CEPH_HEADER = 'x-rgw-object-type'
 /** As s3fs has it. */
@@ -59,6 +60,7 @@ export class S3ObjectClient implements ObjectClient {
   readonly limits: ObjectClientLimits
   readonly conditions: StoreConditions
   private readonly client: S3Client
+  private readonly reads: S3Reads
   private readonly maxCopyBytes: number
   private quotesEtags = true
   /** Ceph has another name for the condition of a copy and, measured on 16, ignores the usual one. null: not known yet. */
@@ -66,6 +68,7 @@ export class S3ObjectClient implements ObjectClient {
 
   constructor(options: Readonly<Record<string, string>>, settings: S3ObjectClientOptions) {
     this.client = new S3Client(options, settings.timeoutMs)
+    this.reads = new S3Reads(this.client, this.readerOf(options, settings.timeoutMs))
     this.maxCopyBytes = settings.maxCopyBytes ?? MAX_COPY_BYTES
     this.limits = {
       maxObjectBytes: MAX_PARTS * PART_SIZE_BYTES,
@@ -78,6 +81,16 @@ export class S3ObjectClient implements ObjectClient {
     this.conditions = this.client.options.sendsNoConditions
       ? { ...allConditions('look'), remove: 'unknown' satisfies ConditionKind }
       : UNKNOWN_CONDITIONS
+  }
+
+  /** OpenDAL, where it reads the options as they are read here. */
+  private readerOf(options: Readonly<Record<string, string>>, timeoutMs: number): Operator | null {
+    const { bucket, root } = this.client.options
+    // It takes the bucket's name from the beginning of any host.
+    const namesBucket = (options['endpoint'] ?? '').includes(`//${bucket}.`)
+    if (namesBucket || !hasExactPath(root)) return null
+    const withRegion = hasRegion(options) ? options : { ...options, region: DEFAULT_S3_REGION }
+    return createOperator({ scheme: 's3', options: withRegion, timeoutMs })
   }
 
   accepts(): boolean {
@@ -112,20 +125,8 @@ export class S3ObjectClient implements ObjectClient {
     return told
   }
 
-  async read(key: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
-    const lastByte = offset + lengthBytes - 1
-    const headers = {
-      range: `bytes=${offset}-${lastByte}`,
-      ...(version.startsWith('"') ? { 'if-match': version } : {}),
-    }
-    const maxAnswerBytes = Math.max(lengthBytes, MAX_WHOLE_BYTES)
-    const answer = await this.client.getRange(this.client.keyOf(key), headers, maxAnswerBytes, (head) => {
-      requireRange(key, head, { offset, lengthBytes, version })
-    })
-    const body = answer.status === 200 ? answer.body.subarray(offset, offset + lengthBytes) : answer.body
-    if (body.byteLength === lengthBytes) return asDisposable(body)
-    const message = `${key}: ${body.byteLength} bytes where ${lengthBytes} were asked for`
-    throw new HttpError({ errno: 'EIO', retryable: true }, message)
+  read(key: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
+    return this.reads.read({ key, offset, lengthBytes, version })
   }
 
   listPage(request: PageRequest): Promise<ObjectPage> {
@@ -151,8 +152,18 @@ export class S3ObjectClient implements ObjectClient {
     })
   }
 
-  async copy(source: CopySource, to: string, request: CopyRequest): Promise<string> {
-    const { condition, metadata, mayRepeat = false } = request
+  copy(source: CopySource, to: string, request: CopyRequest): Promise<string> {
+    return this.copyWith(source, to, request, request.mayRepeat === true ? 'any' : null)
+  }
+
+  /** `repeats`: null for what the condition allows. */
+  private async copyWith(
+    source: CopySource,
+    to: string,
+    request: CopyRequest,
+    repeats: Repeats | null,
+  ): Promise<string> {
+    const { condition, metadata } = request
     if (source.sizeBytes > this.maxCopyBytes) return this.copyInParts(source, to, request)
     const headers = {
       ...this.sourceCondition(source.version),
@@ -160,21 +171,15 @@ export class S3ObjectClient implements ObjectClient {
       ...this.conditionOf(condition),
     }
     const [from, target] = [this.client.keyOf(source.key), this.client.keyOf(to)]
-    return this.conditional(condition, async (repeats) => {
-      const etag = await this.client.copy(
-        from,
-        target,
-        source.sizeBytes,
-        headers,
-        mayRepeat ? 'any' : repeats,
-      )
+    return this.conditional(condition, async (allowed) => {
+      const etag = await this.client.copy(from, target, source.sizeBytes, headers, repeats ?? allowed)
       return etag === '' ? this.storedVersion(to, source.sizeBytes) : etag
     })
   }
 
   /** The object is copied onto itself, on the condition that it is still what `head` told. */
   setMetadata(key: string, head: ObjectHead, metadata: Metadata): Promise<string> {
-    return this.copy({ key, ...head }, key, { condition: undefined, metadata })
+    return this.copyWith({ key, ...head }, key, { condition: undefined, metadata }, 'refused')
   }
 
   delete(key: string, version?: string): Promise<void> {
@@ -198,10 +203,10 @@ export class S3ObjectClient implements ObjectClient {
   /** An object that is gone is another version, too. */
   private async conditional<T>(
     condition: ExpectedVersion,
-    send: (repeats: 'any' | 'refused') => Promise<T>,
+    send: (repeats: Repeats) => Promise<T>,
   ): Promise<T> {
     try {
-      return await send(condition === undefined ? 'refused' : 'any')
+      return await send(condition === undefined ? 'none' : 'any')
     } catch (error) {
       if (typeof condition !== 'string' || !(error instanceof HttpError) || error.errno !== 'ENOENT')
         throw error
@@ -287,31 +292,4 @@ export class S3ObjectClient implements ObjectClient {
     const names = reservedNames.filter(isRecordName)
     return own.length + (names.length === 0 ? 0 : await sweepUploads(this.client, names))
   }
-}
-
-/** Throws where the answer is not of the bytes and the version that were asked for. */
-function requireRange(
-  key: string,
-  { status, headers }: HttpHead,
-  wanted: { readonly offset: number; readonly lengthBytes: number; readonly version: string },
-): void {
-  const { offset, lengthBytes, version } = wanted
-  // The error of a refusal is read from its body.
-  if (status !== 200 && status !== 206) return
-  const range = contentRangeOf(headers)
-  const totalBytes = status === 206 ? (range?.totalBytes ?? null) : contentLengthOf(headers)
-  if (totalBytes !== null && totalBytes < offset + lengthBytes)
-    throw new StorageError('ESTALE', `${key}: has become shorter`, { retryable: true })
-  // A server that ignores If-Match tells the version all the same.
-  const told = objectHeadOf(headers, totalBytes ?? 0).version
-  if (version.startsWith('"') && told.startsWith('"') && told !== version)
-    throw new StorageError('ESTALE', `${key}: was replaced`)
-  const isWhole =
-    status === 200 && (totalBytes === null || totalBytes <= Math.max(MAX_WHOLE_BYTES, lengthBytes))
-  const isRange = status === 206 && range?.firstByte === offset && range.lastByte === offset + lengthBytes - 1
-  if (isWhole || isRange) return
-  const sent = status === 206 ? String(headers['content-range']) : 'all of it'
-  throw new StorageError('EIO', `${key}: the server sends other bytes than asked for: ${sent}`, {
-    retryable: true,
-  })
 }

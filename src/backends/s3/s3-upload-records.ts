@@ -6,7 +6,13 @@
 import { randomUUID } from 'node:crypto'
 import { RESERVED_DIRECTORY } from '../backend.js'
 import { forEachConcurrently } from '../concurrency.js'
-import { isGone, isSameProcess, ownIdentity, type ProcessIdentity } from './process-identity.js'
+import {
+  isGone,
+  isSameProcess,
+  ownIdentity,
+  parseIdentity,
+  type ProcessIdentity,
+} from '../process-identity.js'
 import type { S3Client } from './s3-client.js'
 
 const RECORD_PREFIX = 'upload-'
@@ -151,17 +157,11 @@ function recordKey(client: S3Client, name: string): string {
 
 function parseNote(body: Buffer): UploadNote | null {
   try {
-    const note = JSON.parse(body.toString('utf8')) as {
-      key?: unknown
-      uploadId?: unknown
-      process?: { bootId?: unknown; pidNamespace?: unknown; pid?: unknown; startTime?: unknown } | null
-    } | null
+    const note = JSON.parse(body.toString('utf8')) as Partial<Record<keyof UploadNote, unknown>> | null
     const { key, uploadId, process: owner } = note ?? {}
-    const { bootId, pidNamespace, pid, startTime } = owner ?? {}
     if (typeof key !== 'string' || typeof uploadId !== 'string' || uploadId === '') return null
-    if (typeof bootId !== 'string' || typeof pidNamespace !== 'string') return null
-    if (typeof startTime !== 'string' || !Number.isSafeInteger(pid) || Number(pid) <= 0) return null
-    return { key, uploadId, process: { bootId, pidNamespace, pid: Number(pid), startTime } }
+    const identity = parseIdentity(owner)
+    return identity === null ? null : { key, uploadId, process: identity }
   } catch {
     return null
   }

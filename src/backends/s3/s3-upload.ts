@@ -77,7 +77,7 @@ export class S3Multipart implements PartsUpload {
   async complete(condition: ExpectedVersion): Promise<string> {
     const { client, key, uploadId, parts, sizeBytes } = this
     const headers = this.support.conditionOf(condition)
-    const repeats = condition === undefined ? 'refused' : 'any'
+    const repeats = condition === undefined ? 'none' : 'any'
     try {
       const etag = await client.completeUpload(key, uploadId, parts, sizeBytes, headers, repeats)
       // Ceph 16 leaves it empty in its first answer.

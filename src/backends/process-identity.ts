@@ -18,6 +18,15 @@ export function ownIdentity(): ProcessIdentity {
   return { ...hereAndNow(), pid: process.pid, startTime: startTimeOf(process.pid) ?? '' }
 }
 
+/** What was written by `ownIdentity` somewhere; null of anything else. */
+export function parseIdentity(value: unknown): ProcessIdentity | null {
+  if (typeof value !== 'object' || value === null) return null
+  const { bootId, pidNamespace, pid, startTime } = value as Partial<Record<keyof ProcessIdentity, unknown>>
+  if (typeof bootId !== 'string' || typeof pidNamespace !== 'string') return null
+  if (typeof startTime !== 'string' || !Number.isSafeInteger(pid) || Number(pid) <= 0) return null
+  return { bootId, pidNamespace, pid: Number(pid), startTime }
+}
+
 /** Known for certain: false also where the process can't be seen from here. */
 export function isGone({ bootId, pidNamespace, pid, startTime }: ProcessIdentity): boolean {
   const here = hereAndNow()
