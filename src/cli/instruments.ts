@@ -100,7 +100,8 @@ export class Instruments {
   around(server: RunningServer): RunningServer {
     return {
       reload: (change) => server.reload(change),
-      ...(server.dirtyBytes === undefined ? {} : { dirtyBytes: () => server.dirtyBytes?.() ?? 0 }),
+      unsaved: () => server.unsaved(),
+      losses: () => server.losses(),
       close: async () => {
         this.isClosing = true
         await this.controlSocket?.close()

@@ -11,7 +11,9 @@
 import { flushLogger, type Logger } from '../observability/logger.js'
 import type { ServerSettings, SettingsDiff } from '../config/index.js'
 import type { ServerControl } from '../virtio/server-control.js'
-import { EXIT_FAILURE, EXIT_OK, EXIT_SOFTWARE } from './exit-code.js'
+import type { LossTotals, UnsavedData } from '../virtio/loss-ledger.js'
+import { EXIT_FAILURE, EXIT_LOST, EXIT_OK, EXIT_SOFTWARE } from './exit-code.js'
+import { bytesText } from './table.js'
 
 export interface ServerChange extends Pick<SettingsDiff, 'added' | 'removed' | 'changed'> {
   readonly settings: ServerSettings
@@ -20,8 +22,10 @@ export interface ServerChange extends Pick<SettingsDiff, 'added' | 'removed' | '
 export interface RunningServer {
   /** Drain: commit dirty data, then close. Rejects if some could not be committed. */
   close(): Promise<void>
-  /** Bytes that the backends do not have yet, if the server can tell. */
-  dirtyBytes?(): number
+  /** What the stores do not have yet, by mount. */
+  unsaved(): readonly UnsavedData[]
+  /** What was lost since the start. */
+  losses(): LossTotals
   /** Go over to other mounts and settings. Returns the names of the mounts that could not be changed and stay as they were. */
   reload(change: ServerChange): Promise<readonly string[]>
   /** What operators may ask and do; absent in tests of the daemon's life. */
@@ -112,17 +116,42 @@ export class Lifecycle {
       this.#giveUp('closing failed')
     }
     clearTimeout(timer)
-    this.#logger.info('stopped: everything is written back')
+    this.#tellEnd(server)
+  }
+
+  /** Of a drain that succeeded: what is true of the data. */
+  #tellEnd(server: RunningServer): never {
+    const { lostFiles, conflicts } = server.losses()
+    const keptFiles = server.unsaved().reduce((sum, data) => sum + data.keptFiles, 0)
+    if (lostFiles + conflicts > 0) {
+      this.#logger.error(
+        { lostFiles, conflicts, keptFiles },
+        'stopped: data of files was lost, or is kept elsewhere, since the start; the log has said which',
+      )
+      this.exit(this.#exitCode === EXIT_OK ? EXIT_LOST : this.#exitCode)
+    }
+    if (keptFiles > 0)
+      this.#logger.warn({ keptFiles }, 'stopped: what the stores did not take is kept in cache_dir')
+    else this.#logger.info('stopped: everything is written back')
     this.exit(this.#exitCode)
   }
 
   #giveUp(cause: string): never {
-    const dirtyBytes = this.#server?.dirtyBytes?.()
-    const lost =
-      dirtyBytes === undefined
-        ? 'what was not yet written back is lost'
-        : `${dirtyBytes} bytes were not yet written back and are lost`
-    this.#logger.error({ cause, dirtyBytes }, `exiting at once: ${lost}`)
+    const unsaved = this.#server?.unsaved() ?? []
+    const lost = unsaved.filter(({ files }) => files > 0)
+    const keptFiles = unsaved.reduce((sum, data) => sum + data.keptFiles, 0)
+    const kept = keptFiles === 0 ? '' : `; ${keptFiles} files are kept in cache_dir`
+    const what =
+      lost.length === 0
+        ? 'nothing that is unsaved is lost'
+        : `not yet written back and lost: ${lost.map(describeUnsaved).join('; ')}`
+    this.#logger.error({ cause, unsaved }, `exiting at once: ${what}${kept}`)
     this.exit(this.#exitCode === EXIT_OK ? EXIT_FAILURE : this.#exitCode)
   }
+}
+
+function describeUnsaved({ mount, files, bytes, paths }: UnsavedData): string {
+  const more = files > paths.length ? ', ...' : ''
+  const names = paths.map((path) => JSON.stringify(path)).join(', ')
+  return `${mount}: ${bytesText(bytes)} of ${files === 1 ? '1 file' : `${files} files`} (${names}${more})`
 }

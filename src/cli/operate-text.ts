@@ -28,12 +28,25 @@ export function statusText(status: StatusView): string[] {
     ['memory', `${bytesText(memory.residentBytes)} resident`],
     ['cache', `${bytesText(cache.usedBytes)} of ${bytesText(cache.sizeBytes)} in use`],
     ['unsaved', `${bytesText(cache.dirtyBytes)} of ${cache.dirtyFiles} files`],
+    ['lost', lossesText(status.losses)],
     ['log level', status.logLevel],
     ['access log', status.accessLog ?? 'none'],
     ['last reload', lastReload === null ? 'none' : reloadText(lastReload)],
   ]
   const width = Math.max(...rows.map(([name]) => name.length))
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`)
+}
+
+function lossesText({ lostFiles, conflicts }: StatusView['losses']): string {
+  const parts = [
+    ...(lostFiles > 0 ? [`data of ${filesText(lostFiles)}`] : []),
+    ...(conflicts > 0 ? [`${filesText(conflicts)} in conflict, kept elsewhere`] : []),
+  ]
+  return parts.length === 0 ? 'nothing' : parts.join(', ')
+}
+
+function filesText(count: number): string {
+  return count === 1 ? '1 file' : `${count} files`
 }
 
 function frontEndText({ connected, mounted }: StatusView['frontEnd']): string {
@@ -73,6 +86,26 @@ export function mountsText(mounts: readonly MountView[]): string[] {
   return [
     ...table(MOUNT_COLUMNS, rows),
     ...faults.map(({ name, error }) => `${name}: ${printable(error ?? '')}`),
+    ...mounts.flatMap(remarksOf),
+  ]
+}
+
+/** What a person should look at. */
+function remarksOf(mount: MountView): string[] {
+  const { name, lostFiles, conflicts, losses, unlistable, conditions } = mount
+  const looks = Object.entries(conditions ?? {}).filter(([, kind]) => kind === 'look')
+  return [
+    ...(lostFiles + conflicts > 0 ? [`${name}: lost ${lossesText(mount)}`] : []),
+    ...losses.map(({ path, kind, error, keptAs }) => {
+      const where = keptAs === null ? '' : `; kept as ${keptAs}`
+      return printable(`${name}:   ${path}: ${kind === 'lost' ? 'lost' : 'conflict'}: ${error}${where}`)
+    }),
+    ...(unlistable > 0 ? [`${name}: ${unlistable} names that no file can have are left out`] : []),
+    ...(looks.length > 0
+      ? [
+          `${name}: the store does not keep conditions itself, so it is looked right before: ${looks.map(([what]) => what).join(', ')}`,
+        ]
+      : []),
   ]
 }
 

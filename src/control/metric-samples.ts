@@ -127,6 +127,24 @@ export function addGauges(samples: Samples, gauges: ServerGauges): void {
     samples.add('diskEvictions', diskTier.evictions)
   }
   for (const mount of gauges.mounts) addMount(samples, mount)
+  addLosses(samples, gauges)
+}
+
+/** A mount that came back under its name goes on counting. */
+function addLosses(samples: Samples, { mounts, gone }: ServerGauges): void {
+  const totals = new Map(gone)
+  for (const { mount, store } of mounts) {
+    if (store === null) continue
+    const { lostFiles, conflicts } = totals.get(mount) ?? { lostFiles: 0, conflicts: 0 }
+    totals.set(mount, {
+      lostFiles: lostFiles + store.losses.lostFiles,
+      conflicts: conflicts + store.losses.conflicts,
+    })
+  }
+  for (const [mount, { lostFiles, conflicts }] of totals) {
+    samples.add('lostFiles', lostFiles, { mount })
+    samples.add('conflicts', conflicts, { mount })
+  }
 }
 
 function addMount(samples: Samples, { mount, type, store }: MountGauges): void {
@@ -141,6 +159,7 @@ function addMount(samples: Samples, { mount, type, store }: MountGauges): void {
   samples.add('dirtyBytes', store.dirtyBytes, { mount })
   samples.add('dirtyFiles', store.dirtyFiles, { mount })
   samples.add('dirtyAge', store.dirtyAgeMs / MS_PER_SECOND, { mount })
+  samples.add('unlistable', store.unlistable, { mount })
   addBackend(samples, mount, store)
 }
 

@@ -1,6 +1,8 @@
 /** The answers of the control socket: the one place that knows what is shown of the daemon, and by which names. Nothing of the daemon is loaded by it. */
 import { formatMountPoint } from '../config/mount-point.js'
 import { movedBytes, type OperationTotals } from '../observability/operation-counters.js'
+import type { Loss } from '../cache/losses.js'
+import type { LossTotals } from '../virtio/loss-ledger.js'
 import type { MountOperations, MountState, ServerControl, ServerGauges } from '../virtio/server-control.js'
 
 /** The last time that the configuration was to be loaded again. */
@@ -38,6 +40,8 @@ export interface StatusView extends DaemonFacts {
   readonly memory: { readonly residentBytes: number; readonly heapBytes: number }
   readonly cache: CacheView
   readonly mounts: number
+  /** Since the daemon started, of mounts that have gone too. */
+  readonly losses: LossTotals
 }
 
 export interface CacheView {
@@ -54,9 +58,14 @@ export interface CacheView {
   readonly misses: number
 }
 
-export interface MountView extends Omit<MountState, 'mountPoint' | 'error'> {
+export interface MountView extends Omit<MountState, 'mountPoint' | 'error' | 'losses'> {
   readonly mountPoint: string
   readonly error: string | null
+  readonly losses: readonly LossView[]
+}
+
+export interface LossView extends Omit<Loss, 'error'> {
+  readonly error: string
 }
 
 /** Calls of stores since the daemon started. */
@@ -91,7 +100,7 @@ export interface StatsView {
 export type Redact = (text: string) => string
 
 export function statusView(server: ServerControl, facts: DaemonFacts): StatusView {
-  const { isConnected, isMounted, sessionsEnded } = server.state()
+  const { isConnected, isMounted, sessionsEnded, losses } = server.state()
   const { rss, heapUsed } = process.memoryUsage()
   return {
     ...facts,
@@ -101,6 +110,7 @@ export function statusView(server: ServerControl, facts: DaemonFacts): StatusVie
     memory: { residentBytes: rss, heapBytes: heapUsed },
     cache: cacheView(server.gauges()),
     mounts: server.mounts().length,
+    losses,
   }
 }
 
@@ -108,11 +118,12 @@ export function mountViews(server: ServerControl, redact: Redact): MountView[] {
   return server.mounts().map((mount) => ({
     ...mount,
     mountPoint: formatMountPoint(mount.mountPoint),
-    error: errorText(mount, redact),
+    error: errorText(mount.error, redact),
+    losses: mount.losses.map((loss) => ({ ...loss, error: errorText(loss.error, redact) ?? '' })),
   }))
 }
 
-function errorText({ error }: MountState, redact: Redact): string | null {
+function errorText(error: unknown, redact: Redact): string | null {
   if (error === null) return null
   const text = error instanceof Error ? error.message : typeof error === 'string' ? error : 'unknown'
   return redact(text).replaceAll(/\s*\n\s*/g, ' ')

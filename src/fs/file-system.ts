@@ -1,4 +1,5 @@
 import type { Logger } from '../observability/logger.js'
+import { StorageError } from '../backends/storage-error.js'
 import type { BlockCache } from '../cache/block-cache.js'
 import { FileContent } from '../cache/file-content.js'
 import { endIdleReadAheads, type DirectoryReadAhead } from './directory-read-ahead.js'
@@ -101,10 +102,13 @@ export class FileSystem {
   async secureRest({ account, options }: Mount): Promise<number> {
     const contents = [...account.dirtyContents]
     await Promise.allSettled(contents.map((content) => content.secure() ?? Promise.resolve()))
-    const lost = contents.filter((content) => !content.isSecure).length
-    const kept = contents.length - lost
+    const lost = contents.filter((content) => !content.isSecure)
+    const kept = contents.length - lost.length
+    const error = new StorageError('EIO', 'its store has not taken it before the mount ended')
+    for (const { source } of lost)
+      account.losses.note({ path: source.path, kind: 'lost', error, keptAs: null })
     if (kept > 0)
       this.logger.warn({ mount: options.name, files: kept }, 'what could not be stored is kept in cache_dir')
-    return lost
+    return lost.length
   }
 }

@@ -10,6 +10,8 @@ import { pino, stdTimeFunctions, type DestinationStream, type Logger } from 'pin
 import type { LogLevel } from './levels.js'
 import { redactOptions, Redactor } from './redaction.js'
 import { DescriptorStream } from './descriptor-stream.js'
+import { describeError } from './error-fields.js'
+import { RepeatedLines, type Fields } from './repeated-lines.js'
 
 export type { Logger } from 'pino'
 
@@ -26,6 +28,7 @@ export interface LoggerOptions {
 interface LoggerState {
   readonly redactor: Redactor
   readonly stream: DestinationStream & { flushSync?: () => void }
+  readonly repeated: RepeatedLines
 }
 
 const states = new WeakMap<Logger, LoggerState>()
@@ -35,6 +38,7 @@ export function createLogger(options: LoggerOptions): Logger {
   const redactor = new Redactor()
   redactor.add(options.secrets ?? [])
   const stream = options.stream ?? standardError()
+  const repeated = new RepeatedLines()
   const logger: Logger = pino(
     {
       level: options.level,
@@ -45,11 +49,22 @@ export function createLogger(options: LoggerOptions): Logger {
         log: redactOptions,
         bindings: redactOptions,
       },
-      hooks: { streamWrite: (line) => redactor.jsonLine(line) },
+      serializers: { err: describeError },
+      hooks: {
+        streamWrite: (line) => redactor.jsonLine(line),
+        logMethod(args, method, level) {
+          const [fields, message] = args as readonly unknown[]
+          const write = (own: Fields, text: string): void => {
+            method.call(this, own, text)
+          }
+          const isPlain = typeof fields === 'object' && fields !== null && typeof message === 'string'
+          if (!isPlain || repeated.admit(level, fields as Fields, message, write)) method.apply(this, args)
+        },
+      },
     },
     stream,
   )
-  states.set(logger, { redactor, stream })
+  states.set(logger, { redactor, stream, repeated })
   return logger
 }
 
@@ -71,6 +86,7 @@ export function redactText(logger: Logger, text: string): string {
 /** Write out what is still buffered, before the process ends. Never throws: at that point nobody could be told. */
 export function flushLogger(logger: Logger): void {
   try {
+    states.get(logger)?.repeated.summarize()
     states.get(logger)?.stream.flushSync?.()
   } catch {
     // A closed or never opened stream has nothing to flush.

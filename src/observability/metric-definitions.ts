@@ -98,6 +98,16 @@ const cache = {
     MOUNT,
     'How long the oldest of them has had it; 0 when there is none.',
   ),
+  lostFiles: counter(
+    'ovfsd_lost_files_total',
+    MOUNT,
+    'Files of which data was lost that the guest had written, since the store refused it for good. Of mounts that have gone, too.',
+  ),
+  conflicts: counter(
+    'ovfsd_conflicts_total',
+    MOUNT,
+    'Files that others had changed meanwhile, so that the version of the guest is kept elsewhere. Of mounts that have gone, too.',
+  ),
   cacheSize: gauge('ovfsd_cache_size_bytes', [], 'The cache: `cache_size`.'),
   cacheUsed: gauge('ovfsd_cache_used_bytes', [], 'Of the cache, what holds blocks.'),
   cacheWaiters: gauge('ovfsd_cache_waiting_requests', [], 'Requests that wait for room in the cache.'),
@@ -138,6 +148,11 @@ const stores = {
     'ovfsd_backend_written_bytes_total',
     MOUNT,
     'Contents of files that the store took.',
+  ),
+  unlistable: gauge(
+    'ovfsd_backend_unlistable_names',
+    MOUNT,
+    'Names of objects that listings left out, since no file can have them.',
   ),
   backendRetries: counter(
     'ovfsd_backend_retries_total',

@@ -3,6 +3,7 @@ import type { FileSystem } from '../fs/file-system.js'
 import { errnoNumber, errnoOf } from '../fs/fs-error.js'
 import { FsError, HostError } from '../fs/fs-error.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
+import { CircuitOpenError } from '../backends/layers/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Arena } from './arena.js'
 import { Opcode } from './fuse-abi.js'
@@ -229,6 +230,9 @@ export class Dispatcher {
       this.fs.logger.trace({ opcode, errno: error.message }, 'the host refused')
     } else if (error instanceof FsError) {
       this.fs.logger.trace({ opcode, errno: error.errno, reason: error.message }, 'refused')
+    } else if (error instanceof CircuitOpenError) {
+      // The log tells of the store as a whole.
+      this.fs.logger.trace({ opcode, errno: error.errno }, 'not asked')
     } else if (error instanceof StorageError) {
       this.fs.logger.warn({ opcode, errno: error.errno, reason: error.message }, 'the store refused')
     } else {

@@ -1,7 +1,9 @@
 /** What those may ask and do who operate a running server. Nothing here takes long, whatever the guest has open and cached. */
+import type { StoreConditions } from '../backends/backend.js'
 import type { CacheCounters } from '../cache/cache-counters.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
+import type { Loss } from '../cache/losses.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { flush, type Flushed } from '../fs/flush.js'
 import { FsError } from '../fs/fs-error.js'
@@ -15,6 +17,7 @@ import type { Passthrough } from '../passthrough/passthrough.js'
 import type { Dispatcher } from './dispatcher.js'
 import type { DeviceStats, NativeDevice } from './native.js'
 import type { Session } from './session.js'
+import { totalsOf, type LossLedger, type LossTotals } from './loss-ledger.js'
 import type { Stores } from './stores.js'
 
 export interface MountOperations {
@@ -26,7 +29,7 @@ export interface MountOperations {
 /** `unavailable`: could not be set up yet; `away`: does not answer, and is left alone for a moment; `removed`: by a reload, while its files are closed. */
 export type MountStateName = 'ready' | 'unavailable' | 'away' | 'removed'
 
-export interface MountState {
+export interface MountState extends LossTotals {
   readonly name: string
   readonly type: string
   readonly mountPoint: readonly string[]
@@ -42,9 +45,17 @@ export interface MountState {
   /** Requests since the mount was made, and how many of them failed; 0 where they are not counted. */
   readonly requests: number
   readonly errors: number
+  /** The last files that were lost or are in conflict, the newest at the end. Errors may hold secrets. */
+  readonly losses: readonly Loss[]
+  /** Which conditions of commits the store keeps; null: it is not asked for any. */
+  readonly conditions: StoreConditions | null
+  /** Names that listings left out, since no file can have them. */
+  readonly unlistable: number
 }
 
 export interface ServerState {
+  /** Since the daemon started, of mounts that have gone too. */
+  readonly losses: LossTotals
   /** A front-end (QEMU...) is connected, and the guest has mounted the file system. */
   readonly isConnected: boolean
   readonly isMounted: boolean
@@ -64,6 +75,8 @@ export interface MountGauges {
     readonly dirtyBytes: number
     readonly dirtyFiles: number
     readonly dirtyAgeMs: number
+    readonly losses: LossTotals
+    readonly unlistable: number
   } | null
 }
 
@@ -81,6 +94,8 @@ export interface ServerGauges {
   /** null: there is no second tier. */
   readonly diskTier: DiskTierStats | null
   readonly mounts: readonly MountGauges[]
+  /** Of mounts that have gone, by name. */
+  readonly gone: readonly (readonly [string, LossTotals])[]
 }
 
 interface Parts {
@@ -91,6 +106,7 @@ interface Parts {
   readonly dispatcher: Dispatcher
   readonly stores: Stores
   readonly directory: CacheDirectory | null
+  readonly ledger: LossLedger
 }
 
 export class ServerControl {
@@ -102,7 +118,8 @@ export class ServerControl {
 
   state(): ServerState {
     const { isInitialized, epoch } = this.parts.session
-    return { isConnected: this.isConnected, isMounted: isInitialized, sessionsEnded: epoch }
+    const losses = this.parts.ledger.totals([...this.parts.fs.mounts.mounts, ...this.leaving])
+    return { isConnected: this.isConnected, isMounted: isInitialized, sessionsEnded: epoch, losses }
   }
 
   /** Those in the tree, and removed ones that have not come to their end. */
@@ -133,7 +150,7 @@ export class ServerControl {
   }
 
   gauges(): ServerGauges {
-    const { fs, passthrough, device, directory } = this.parts
+    const { fs, passthrough, device, directory, ledger } = this.parts
     const { cache } = fs
     const host = passthrough.stats()
     return {
@@ -147,6 +164,7 @@ export class ServerControl {
       cacheWaiters: cache.waiterCount,
       diskTier: directory?.tier.stats() ?? null,
       mounts: fs.mounts.mounts.map((mount) => this.gaugesOf(mount)),
+      gone: ledger.namesOfGone().map((name) => [name, ledger.ofGone(name)]),
     }
   }
 
@@ -162,6 +180,8 @@ export class ServerControl {
         dirtyBytes: account.heldBytes,
         dirtyFiles: account.dirtyContents.size,
         dirtyAgeMs: account.dirtyAgeMs(),
+        losses: totalsOf(account.losses),
+        unlistable: mount.backend.unlistable ?? 0,
       },
     }
   }
@@ -207,12 +227,17 @@ function describe({
   options,
   account,
   operations,
+  backend,
 }: Mount): Omit<MountState, 'state' | 'error' | 'openFiles' | 'openDirectories'> {
   const totals = operations.totals()
   return {
     ...{ name: options.name, type: options.type, mountPoint: options.mountPoint, readOnly: options.readOnly },
     dirtyBytes: account.heldBytes,
     dirtyFiles: account.dirtyContents.size,
+    ...totalsOf(account.losses),
+    losses: [...account.losses.recent],
+    conditions: backend.conditions?.() ?? null,
+    unlistable: backend.unlistable ?? 0,
     requests: totals.reduce((sum, { count }) => sum + count, 0),
     errors: totals.reduce((sum, { errors }) => sum + errors.reduce((part, { count }) => part + count, 0), 0),
   }

@@ -28,6 +28,7 @@ import {
 } from './native.js'
 import { ServerControl } from './server-control.js'
 import { Session } from './session.js'
+import { LossLedger, unsavedOf, type LossTotals, type UnsavedData } from './loss-ledger.js'
 import { Stores } from './stores.js'
 
 /** Requests in flight over all queues: one full queue of the usual size. More wait in the rings. */
@@ -128,6 +129,7 @@ export class Server {
     private readonly interposers: Interposers,
     private readonly directory: CacheDirectory | null,
     private readonly logger: Logger,
+    private readonly ledger: LossLedger,
     /** What those may ask and do who operate the daemon. */
     readonly control: ServerControl,
   ) {
@@ -201,7 +203,11 @@ export class Server {
       ...([fs, passthrough, session, device, new Arena(device, SLOTS), SLOTS] as const),
       settings.requestMetrics,
     )
-    const control = new ServerControl({ fs, passthrough, session, device, dispatcher, stores, directory })
+    const ledger = new LossLedger(logger)
+    for (const mount of table.mounts) ledger.watch(mount)
+    const control = new ServerControl({
+      ...{ fs, passthrough, session, device, dispatcher, stores, directory, ledger },
+    })
     try {
       listen(device, settings, socket)
     } catch (error) {
@@ -215,7 +221,7 @@ export class Server {
     }
     return new Server(
       ...([fs, passthrough, device, dispatcher, pool, stores, interposers] as const),
-      ...([directory, logger, control] as const),
+      ...([directory, logger, ledger, control] as const),
     )
   }
 
@@ -283,6 +289,7 @@ export class Server {
       logger.error({ mount: settings.name, err: error }, 'a mount could not be added')
       return false
     }
+    this.ledger.watch(mount)
     this.interposers.install(mount, settings.interpose ?? null)
     logger.info(describe(settings), 'mount added')
     return true
@@ -358,6 +365,8 @@ export class Server {
         this.retiring.delete(retiring)
         this.leaving.delete(mount)
         this.interposers.remove(mount)
+        this.ledger.close(mount)
+        this.stores.forget(name, mount.backend)
         if (filesLost === 0) logger.info({ mount: name }, 'mount removed')
         else
           logger.error(
@@ -367,6 +376,16 @@ export class Server {
       },
     )
     this.retiring.add(retiring)
+  }
+
+  /** What the stores do not have yet, by mount, those included that are being removed. */
+  unsaved(): UnsavedData[] {
+    return [...this.fs.mounts.mounts, ...this.leaving].map(unsavedOf).filter((data) => data !== null)
+  }
+
+  /** What was lost since the daemon started. */
+  losses(): LossTotals {
+    return this.ledger.totals([...this.fs.mounts.mounts, ...this.leaving])
   }
 
   /**

@@ -5,6 +5,7 @@ import { Circuit, GuardedBackend } from '../backends/layers/circuit.js'
 import { CountedBackend } from '../backends/layers/counted.js'
 import { TracedBackend } from '../backends/layers/traced-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
+import { StoreOutage } from './store-outage.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import { DiskTierBackend } from '../cache/disk-tier.js'
 import { Recovery, recoverFirst } from '../cache/recovery.js'
@@ -24,6 +25,10 @@ export interface StoreFault {
 
 interface StoreHealth {
   readonly storeKey: string
+  /** null: it could not be set up. */
+  backend: Backend | null
+  /** null: it is on this machine, or could not be set up. */
+  outage: StoreOutage | null
   fault: StoreFault | null
 }
 
@@ -72,9 +77,17 @@ export class Stores {
 
   /** @throws Error when the options make no store, or its part of the cache directory can't be had */
   create(mount: ServerMount): Store {
-    const health: StoreHealth = { storeKey: mount.storeKey, fault: null }
+    const health: StoreHealth = { storeKey: mount.storeKey, backend: null, outage: null, fault: null }
     const staging = this.stagingOf(mount)
     const backend = inLayers(createBackend(mount), this.layersOf(mount, staging, health))
+    backend.reportUnlistable?.((directory, count, example) => {
+      this.logger.warn(
+        { mount: mount.name, directory, count, example },
+        'names that no file can have are left out of a directory',
+      )
+    })
+    health.backend = backend
+    this.health.get(mount.name)?.outage?.stop()
     this.health.set(mount.name, health)
     return { backend, staging }
   }
@@ -95,7 +108,10 @@ export class Stores {
     counters.circuit = circuit
     const place = new TracedPlace(mount.name, mount.mountPoint)
     const layers: Layer[] = [(store) => new CountedBackend(store, counters)]
-    if (circuit !== null) layers.push((store) => new GuardedBackend(store, circuit))
+    if (circuit !== null)
+      layers.push(
+        (store) => new GuardedBackend(store, circuit, (method) => health.outage?.countRefusal(method)),
+      )
     layers.push((store) => new TracedBackend(store, place))
     if (directory === null) return layers
     if (staging !== null) layers.push((store) => recoverFirst(store, this.recoveryOf(mount, staging)))
@@ -107,17 +123,26 @@ export class Stores {
   /** null: a store on this machine answers, whatever it is. */
   private circuitOf({ name, type, circuit }: ServerMount, health: StoreHealth): Circuit | null {
     if (circuit === undefined || isLocalType(type)) return null
-    const { logger } = this
+    const outage = new StoreOutage(this.logger, name)
+    health.outage = outage
     return new Circuit(circuit, (error: StorageError | null) => {
       health.fault = error === null ? null : { kind: 'away', error }
-      if (error === null) logger.info({ mount: name }, 'the store answers again')
-      else logger.error({ mount: name, err: error }, 'the store does not answer; requests to it fail at once')
+      if (error === null) outage.end()
+      else outage.begin(error)
     })
   }
 
   /** null: the mount's store can be used, as far as anybody knows. */
   faultOf(name: string): StoreFault | null {
     return this.health.get(name)?.fault ?? null
+  }
+
+  /** The mount that had it is gone, and whether the store answers is nobody's business any more. */
+  forget(name: string, backend: Backend): void {
+    const health = this.health.get(name)
+    if (health?.backend !== backend) return
+    health.outage?.stop()
+    this.health.delete(name)
   }
 
   /** Forget what the second tier has of a part of the mount's store. */
@@ -128,7 +153,7 @@ export class Stores {
   }
 
   private isUnavailable({ name, storeKey }: ServerMount, error: unknown): void {
-    this.health.set(name, { storeKey, fault: { kind: 'unavailable', error } })
+    this.health.set(name, { storeKey, backend: null, outage: null, fault: { kind: 'unavailable', error } })
   }
 
   private recoveryOf({ storeKey, name, mountPoint }: ServerMount, staging: Staging): Recovery {

@@ -26,9 +26,14 @@ secret_access_key = ${JSON.stringify(SECRET)}
 }
 
 /** The log as objects; lines that are not JSON as { msg }. */
-function log({
-  stderr,
-}: Outcome): { level?: string; msg: string; cause?: string; err?: { message: string } }[] {
+function log({ stderr }: Outcome): {
+  level?: string
+  msg: string
+  cause?: string
+  err?: { message: string }
+  lostFiles?: number
+  conflicts?: number
+}[] {
   return stderr
     .trimEnd()
     .split('\n')
@@ -94,7 +99,7 @@ describe('the daemon', () => {
     assert.equal(outcome.code, 1)
     assert.equal(
       messages(outcome).at(-1),
-      'exiting at once: 4096 bytes were not yet written back and are lost',
+      'exiting at once: not yet written back and lost: m: 4.0 KiB of 2 files ("a", "b/c"); 1 files are kept in cache_dir',
     )
     assert.equal(log(outcome).at(-1)?.cause, 'a second signal, SIGINT')
   })
@@ -106,6 +111,26 @@ describe('the daemon', () => {
     const outcome = await program.outcome()
     assert.equal(outcome.code, 1)
     assert.equal(log(outcome).at(-1)?.cause, 'not done within 1000 ms (shutdown_timeout)')
+  })
+
+  it('exits with a code of its own when data was lost since the start', async (test) => {
+    const program = daemon(test, 'lose')
+    await program.says('fake server is running')
+    program.kill('SIGTERM')
+    const outcome = await program.outcome()
+    assert.equal(outcome.code, 3)
+    const last = log(outcome).at(-1)
+    assert.deepEqual([last?.lostFiles, last?.conflicts], [2, 1])
+    assert.ok(!messages(outcome).includes('stopped: everything is written back'))
+  })
+
+  it('says so when what the stores did not take is kept', async (test) => {
+    const program = daemon(test, 'keep')
+    await program.says('fake server is running')
+    program.kill('SIGTERM')
+    const outcome = await program.outcome()
+    assert.equal(outcome.code, 0)
+    assert.equal(messages(outcome).at(-1), 'stopped: what the stores did not take is kept in cache_dir')
   })
 
   it('exits with 1 when closing fails', async (test) => {

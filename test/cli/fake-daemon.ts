@@ -6,17 +6,22 @@
  *   hang        close() never ends              fail-start  start() rejects, its message holding a secret
  *   throw       an exception once running       reject      a rejection that nobody handles once running
  *   throw-late  an exception while close() is under way
+ *   lose        data was lost before            keep        what stores did not take is in cache_dir
  *   front-end   the front-end goes away         log-secret  logs the profile's options and an error with a secret in it
  */
 import { runDaemon, type StartOptions } from '../../src/cli/daemon.js'
+import type { RunningServer } from '../../src/cli/lifecycle.js'
+import type { UnsavedData } from '../../src/virtio/loss-ledger.js'
 
+const DIRTY = { mount: 'm', files: 2, bytes: 4096, paths: ['a', 'b/c'], keptFiles: 1 }
+const UNSAVED: Readonly<Record<string, readonly UnsavedData[]>> = {
+  hang: [DIRTY],
+  'fail-close': [DIRTY],
+  keep: [{ mount: 'm', files: 0, bytes: 0, paths: [], keptFiles: 3 }],
+}
 const behaviour = process.env['FAKE_SERVER'] ?? 'drain'
 
-function start({ logger, mounts, onFrontEndGone }: StartOptions): Promise<{
-  close(): Promise<void>
-  dirtyBytes(): number
-  reload(change: object): Promise<readonly string[]>
-}> {
+function start({ logger, mounts, onFrontEndGone }: StartOptions): Promise<RunningServer> {
   const secret = mounts[0]?.options['secret_access_key'] ?? ''
   if (behaviour === 'fail-start') return Promise.reject(new Error(`bind: no such directory\n with ${secret}`))
   // As the device's handles do in the daemon, this keeps the process alive.
@@ -34,7 +39,8 @@ function start({ logger, mounts, onFrontEndGone }: StartOptions): Promise<{
     logger.info('fake server is running')
   })
   return Promise.resolve({
-    dirtyBytes: () => 4096,
+    unsaved: () => UNSAVED[behaviour] ?? [],
+    losses: () => (behaviour === 'lose' ? { lostFiles: 2, conflicts: 1 } : { lostFiles: 0, conflicts: 0 }),
     reload: () => Promise.resolve([]),
     close: async () => {
       clearInterval(alive)

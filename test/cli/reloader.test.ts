@@ -28,7 +28,12 @@ class Reloading {
       configFile: this.file,
       overrides: {},
       logger: createLogger({ level: 'info', stream: { write: (line: string) => void this.log.push(line) } }),
-      server: { reload, close: () => Promise.resolve() },
+      server: {
+        reload,
+        close: () => Promise.resolve(),
+        unsaved: () => [],
+        losses: () => ({ lostFiles: 0, conflicts: 0 }),
+      },
       settings: loadSettings(this.file),
       onReload: (report) => {
         this.reports.push(report)

@@ -172,6 +172,29 @@ describe('a mount that is added', () => {
 })
 
 describe('a mount that is removed', () => {
+  it('tells of each file that its store did not take before the end', async (t) => {
+    const served = await serve({
+      mounts: [{ store: directoryStore }],
+      settings: { writeBack: true, dirtyExpireMs: LONG_MS },
+    })
+    t.after(() => served.close().catch(() => undefined))
+    const root = await directory(t)
+    const gone = mountOf('gone', 'fs', { options: { root } })
+    const settings = { ...RELOAD_SETTINGS, writeBack: true, dirtyExpireMs: LONG_MS, reloadGraceMs: 0 }
+    await reload(served, { settings, added: [gone] })
+    await served.guestFs('gone').writeFile('precious', 'data')
+    await rm(root, { recursive: true })
+    await writeFile(root, 'in the way of the directory')
+    await reload(served, { settings, removed: [gone] })
+    await eventually('it is on its way out', () => served.server.unsaved().length === 1)
+    assert.deepEqual(served.server.unsaved()[0]?.paths, ['precious'])
+    assert.deepEqual(served.server.losses(), { lostFiles: 0, conflicts: 0 })
+    await served.server.close()
+    assert.deepEqual(served.server.losses(), { lostFiles: 1, conflicts: 0 })
+    const line = served.log.find((text) => text.includes('data of a file that the guest has written is lost'))
+    assert.match(line ?? '', /"mount":"gone","path":"precious"/)
+  })
+
   it('has its dirty data first, serves what is open for the grace, and then gives EIO', async (t) => {
     const served = await busy(t)
     const root = await directory(t)

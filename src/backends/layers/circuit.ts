@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.js'
 import { StorageError } from '../storage-error.js'
-import { BackendLayer, type BackendCall } from './backend-layer.js'
+import { BackendLayer, type BackendCall, type BackendMethod } from './backend-layer.js'
 import type { WriterCall } from './layered-writer.js'
 
 export interface CircuitOptions {
@@ -12,6 +12,7 @@ export interface CircuitOptions {
 
 /** Nothing was sent: the store is being left alone. */
 export class CircuitOpenError extends StorageError {
+  /** `last`: what the store did not answer; never such an error itself, whose message would be in the message. */
   constructor(last: StorageError) {
     super(last.errno, `not asked, since the store does not answer: ${last.message}`, {
       retryable: true,
@@ -77,6 +78,8 @@ export class Circuit {
   }
 
   private unanswered(error: StorageError): void {
+    // Of another circuit: nothing is known of this store.
+    if (error instanceof CircuitOpenError) return
     this.failures++
     if (this.options.failures === 0 || this.failures < this.options.failures) return
     this.retryAtMs = performance.now() + this.options.pauseMs
@@ -88,15 +91,28 @@ export class Circuit {
 
 /** The same store behind a circuit breaker. */
 export class GuardedBackend extends BackendLayer {
+  /** `refused` is told of each call that is not made. */
   constructor(
     inner: Backend,
     private readonly circuit: Circuit,
+    private readonly refused: (method: BackendMethod) => void = () => undefined,
   ) {
     super(inner)
   }
 
-  protected override around<T>(_call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
-    return this.circuit.run(() => run(this.inner))
+  protected override around<T>({ method }: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
+    const { circuit } = this
+    const result = circuit.run(() => run(this.inner))
+    return circuit.isOpen ? this.watchRefusal(method, result) : result
+  }
+
+  private async watchRefusal<T>(method: BackendMethod, result: Promise<T>): Promise<T> {
+    try {
+      return await result
+    } catch (error) {
+      if (error instanceof CircuitOpenError) this.refused(method)
+      throw error
+    }
   }
 
   /** An upload that was begun may end; giving it up never fails, and so tells nothing. */
