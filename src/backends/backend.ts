@@ -150,6 +150,8 @@ export interface StoreConditions {
 export interface BackendWriter {
   /** `data` is the writer's and must not change until `whenSent`; calls must not overlap. A failure may be told by a later call. */
   write(data: Uint8Array): Promise<void>
+  /** After an error of `write` that is retryable, nothing of `data` was taken, and the same call may be made again. Absent: nobody knows. */
+  readonly resumes?: boolean
   /**
    * Of `data` that `write` has taken: resolves when it is not needed any more. Rejects where it may be read still, for it
    * could not be stored. Absent where `write` resolves no sooner.

@@ -14,6 +14,8 @@ interface Range {
 /** A copy of part of a file as it is now, put together from blocks, the stored object and zeros, remembering which dirty bytes it took. */
 export class Assembler {
   private readonly taken = new Set<Block>()
+  /** Of the last part that a writer did not take: its bytes may be nowhere else. */
+  lastPart: Uint8Array | null = null
 
   constructor(private readonly content: FileContent) {}
 
@@ -48,13 +50,23 @@ export class Assembler {
       }
       const part = parts.take(end - start)
       await this.assemble(part, start, path)
-      await writer.write(part)
+      await this.give(writer, part)
       void this.whenSent(writer, part).then((isFree) => {
         if (isFree) parts.giveBack(part)
         commitBudget.give(weight)
       })
     } catch (error) {
       commitBudget.give(weight)
+      throw error
+    }
+  }
+
+  private async give(writer: BackendWriter, part: Uint8Array): Promise<void> {
+    this.lastPart = null
+    try {
+      await writer.write(part)
+    } catch (error) {
+      this.lastPart = part
       throw error
     }
   }

@@ -468,7 +468,7 @@ export class Committer {
   }
 
   private keepUpload(upload: Upload, error: unknown): void {
-    const isUnknown = error instanceof StorageError && error.outcome === 'unknown'
+    const isUnknown = upload.isClosing && error instanceof StorageError && error.outcome === 'unknown'
     const sinceMs = this.sinceNow()
     // An answer that comes later does not tell what became of the call before.
     this.resting =
@@ -566,7 +566,9 @@ export class Committer {
   get relievableBytes(): number {
     if (this.isBeingRelieved || this.isRunning) return 0
     const { content, upload } = this
-    if (!content.source.isOpen || !this.isStreaming) return this.isDirty ? Infinity : 0
+    // A new file that is empty yet holds nothing.
+    if (content.blocks.dirty.size === 0 && upload === null) return 0
+    if (!content.source.isOpen || !this.isStreaming) return Infinity
     return upload instanceof StreamingUpload && upload.hasFailed
       ? Infinity
       : content.size - (upload?.position ?? 0)
@@ -629,6 +631,8 @@ export class Committer {
     const upload = this.upload ?? this.startStream()
     if (!(upload instanceof StreamingUpload)) return false
     await upload.pumpAll()
+    // What was not taken is given to the writer again, by the next try.
+    if (upload.error !== null && upload.canResume) throw upload.error as Error
     return !upload.hasFailed
   }
 }

@@ -31,8 +31,9 @@ export class ContentWriter {
       source.pull(position - offset, block.slabOffsetOf(position), pieceEnd - position)
       block.isReferenced = true
       block.markValid(position, pieceEnd)
-      content.markDirty(block, position, pieceEnd)
+      // First: what is dirty may be relieved at once, and for that must be known as a stream.
       this.wrote(position, pieceEnd)
+      content.markDirty(block, position, pieceEnd)
       position = pieceEnd
     }
     return position

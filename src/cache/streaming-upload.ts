@@ -3,7 +3,7 @@ import { tracedApart } from '../observability/traced.js'
 import { Assembler } from './assembler.js'
 import type { FileContent } from './file-content.js'
 import type { Attempt } from './stored-base.js'
-import { mayCloseAgain, type Upload } from './upload.js'
+import { isRetryable, mayCloseAgain, type Upload } from './upload.js'
 
 /**
  * An upload that runs while its file is being written from front to back. Bytes below `position` have been handed to
@@ -23,7 +23,10 @@ export class StreamingUpload implements Upload {
   /** A writer takes one call at a time: whatever is to be uploaded queues up behind this. */
   private tail: Promise<void> = Promise.resolve()
   private queued = 0
-  private error: unknown = null
+  /** Why a part was not taken. */
+  error: unknown = null
+  /** The part that was not taken, where the writer may be given it again. */
+  private untaken: Uint8Array | null = null
   /** The writer has all that it gets: `finish` has only to close it. */
   private isComplete = false
 
@@ -46,6 +49,11 @@ export class StreamingUpload implements Upload {
   /** A part could not be handed over: only `finish` is left to be called, which tells why. */
   get hasFailed(): boolean {
     return this.error !== null
+  }
+
+  /** Nothing was lost by that: the writer goes on where it was. */
+  get canResume(): boolean {
+    return this.untaken !== null
   }
 
   /** Upload the parts that are complete, in the background. */
@@ -83,15 +91,27 @@ export class StreamingUpload implements Upload {
   private async uploadParts(minimumBytes: number): Promise<void> {
     const { content } = this
     const writer = await this.writer
+    if (this.untaken !== null) {
+      await writer.write(this.untaken)
+      this.untaken = null
+      this.error = null
+    }
     while (this.error === null && content.upload === this && content.size - this.position >= minimumBytes) {
       const mostBytes = Math.min(this.partSizeBytes, content.size - this.position)
       // No base shows through in a stream, so it waits for none, and no byte is evicted before `position` says so.
-      await this.assembler.writePart(writer, '', mostBytes, () => {
-        const start = this.position
-        this.position = Math.min(start + mostBytes, content.size)
-        return { start, end: this.position }
-      })
+      await this.assembler
+        .writePart(writer, '', mostBytes, () => {
+          const start = this.position
+          this.position = Math.min(start + mostBytes, content.size)
+          return { start, end: this.position }
+        })
+        .catch((error: unknown) => this.notTaken(writer, error))
     }
+  }
+
+  private notTaken(writer: BackendWriter, error: unknown): never {
+    if (writer.resumes === true && isRetryable(error)) this.untaken = this.assembler.lastPart
+    throw error
   }
 
   /** Upload the rest and make the object visible. */
@@ -109,8 +129,9 @@ export class StreamingUpload implements Upload {
   private async uploadRest(): Promise<void> {
     await this.enqueue(1)
     if (this.error !== null) {
-      // Nobody knows whether the writer has the part that failed, so there is no going on behind it.
-      this.isOver = true
+      // Where nobody knows whether the writer has the part that failed, there is no going on behind it.
+      this.isOver = !this.canResume
+      this.isClosing = this.isOver
       throw this.error as Error
     }
     this.isComplete = true

@@ -11,7 +11,7 @@ export interface Upload {
   readonly position: number
   /** Something that only this upload has was evicted: it can't be started anew. */
   hasEvictedData: boolean
-  /** It takes nothing more: its end was asked for. */
+  /** It takes nothing more: its end was asked for, and may have come. */
   readonly isClosing: boolean
   /** It can't be finished any more. */
   readonly isOver: boolean
@@ -26,6 +26,11 @@ export interface Upload {
 /** Something else is stored than what the call was to replace. */
 export function isConflict(error: unknown): error is StorageError {
   return error instanceof StorageError && (error.errno === 'ESTALE' || error.errno === 'EEXIST')
+}
+
+/** The same call may succeed later. */
+export function isRetryable(error: unknown): boolean {
+  return error instanceof StorageError && error.retryable && !isConflict(error)
 }
 
 /** The writer keeps what it has, and `close` may be called again. */

@@ -63,6 +63,7 @@ export class FileSystem {
 
   /** The file's contents, made when they are first needed. */
   contentOf(inode: Inode): FileContent {
+    if (inode.content === null) this.tellLosses(inode.mount)
     inode.content ??= new FileContent(
       this.cache,
       new InodeSource(inode, this.inodes),
@@ -73,6 +74,17 @@ export class FileSystem {
     return inode.content
   }
 
+  /** One line for each loss, wherever it is noticed. */
+  private tellLosses({ account, options }: Mount): void {
+    account.losses.listener ??= ({ kind, path, error, keptAs }) => {
+      const about = { mount: options.name, path, keptAs, err: error }
+      if (kind === 'lost') this.logger.error(about, 'data of a file is lost')
+      else if (keptAs === null)
+        this.logger.error(about, "a file was changed by others; the guest's version could not be kept")
+      else this.logger.error(about, "a file was changed by others; the guest's version is kept")
+    }
+  }
+
   /** Commit what has been dirty for too long; with write-back off only what no handle will commit. */
   private commitExpired(): void {
     const before = performance.now() - this.options.dirtyExpireMs
@@ -80,6 +92,8 @@ export class FileSystem {
       if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingRelieved) continue
       if (!this.options.writeBack && content.source.isOpen) continue
       content.committer.writeBack(this.options.dirtyExpireMs).catch((error: unknown) => {
+        // What has come to its end is told as a loss, and is not tried again.
+        if (content.failure !== null || content.isLost) return
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')
       })
     }

@@ -161,7 +161,10 @@ async function handleSetattr({ fs }: HandlerContext, request: Request): Promise<
   request.require(setattrInBytes, ATTR_OUT_BYTES)
   const inode = fs.inodes.get(request.nodeid)
   const valid = request.u32(0)
-  replyAttr(request, await setattr(fs, inode, decodeChanges(request, valid), (valid & SetattrValid.FH) !== 0))
+  const hasHandle = (valid & SetattrValid.FH) !== 0
+  // A handle whose contents a conflict has ended changes nothing of what has come in their place.
+  if (hasHandle && !inode.isDirectory) fs.files.get(request.u64(8)).content.requireAlive()
+  replyAttr(request, await setattr(fs, inode, decodeChanges(request, valid), hasHandle))
 }
 
 function decodeChanges(request: Request, valid: number): SetattrChanges {

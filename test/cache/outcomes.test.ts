@@ -202,6 +202,17 @@ describe('an upload', () => {
     assert.equal(store.text('file'), 'anew')
   })
 
+  it('goes on with the part that was not taken', async () => {
+    const { store, file } = setUp()
+    const data = randomBytes(2 * STREAM_BYTES)
+    await writeAll(file, data.subarray(0, STREAM_BYTES))
+    store.fail('part', 'refused', 'gone')
+    await writeAll(file, data.subarray(STREAM_BYTES), STREAM_BYTES)
+    await file.content.commit()
+    assertStored(store, data)
+    assert.equal(file.account.losses.count, 0)
+  })
+
   it('that was ended by somebody else is lost only if it was not done', async () => {
     const { store, file } = setUp()
     const data = randomBytes(STREAM_BYTES)

@@ -151,6 +151,7 @@ export class VersionedStore implements Backend {
     const parts: Buffer[] = []
     let made: ObjectStat | null = null
     return Promise.resolve({
+      resumes: true,
       write: (part: Uint8Array) => {
         this.putBytes += part.length
         const copy = Buffer.from(part)

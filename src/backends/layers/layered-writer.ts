@@ -14,6 +14,7 @@ export type AroundWriterCall = <T>(call: WriterCall, run: () => Promise<T>) => P
 export class LayeredWriter implements BackendWriter {
   /** Waiting is no call: what it waits for is counted where it was begun. */
   readonly whenSent?: (data: Uint8Array) => Promise<void>
+  readonly resumes?: boolean
 
   constructor(
     private readonly inner: BackendWriter,
@@ -21,6 +22,7 @@ export class LayeredWriter implements BackendWriter {
     private readonly around: AroundWriterCall,
   ) {
     if (inner.whenSent !== undefined) this.whenSent = inner.whenSent.bind(inner)
+    if (inner.resumes !== undefined) this.resumes = inner.resumes
   }
 
   write(data: Uint8Array): Promise<void> {

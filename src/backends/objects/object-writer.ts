@@ -29,6 +29,7 @@ interface Part {
  * sent again by the next call.
  */
 export class ObjectWriter implements BackendWriter {
+  readonly resumes = true
   private upload: PartsUpload | null = null
   private begunParts = 0
   /** Parts that have not arrived, by their numbers. */
@@ -75,7 +76,7 @@ export class ObjectWriter implements BackendWriter {
     return this.sent.get(data) ?? Promise.resolve()
   }
 
-  /** Resolves when the part is under way. */
+  /** Resolves when the part is under way; that it failed is told by the next call, for this one has taken it. */
   private async send(upload: PartsUpload, part: Part): Promise<void> {
     const number = ++this.begunParts
     this.unsent.set(number, part)
@@ -93,7 +94,6 @@ export class ObjectWriter implements BackendWriter {
         .finally(() => this.sending.delete(sending))
       this.sending.add(sending)
     })
-    if (this.error !== null) throw this.error as Error
   }
 
   private async sendPart(upload: PartsUpload, number: number, { data, isOurs }: Part): Promise<void> {
