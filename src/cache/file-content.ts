@@ -116,7 +116,9 @@ export class FileContent {
 
   /** A commit runs or something waits for one: the content may not be dropped. */
   get isBusy(): boolean {
-    return this.committer.isDirty || this.committer.isRunning
+    const { committer } = this
+    // A new file whose data was lost is known to nobody but those who have it open.
+    return committer.isDirty || committer.isRunning || (committer.isLost && !this.base.isStored)
   }
 
   /** Monotonic ms at which the content became dirty; 0 when it is clean. */
