@@ -2,6 +2,7 @@
 import { mkdirSync, openSync, closeSync, rmSync, read as readFile, write as writeFile } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { crc32 } from 'node:zlib'
 import type { Backend } from '../backends/backend.js'
 import { shareDisposable } from '../backends/disposable.js'
 import { BackendLayer } from '../backends/layers/backend-layer.js'
@@ -16,6 +17,12 @@ const SCALE = 16
 /** Bytes on their way to the disk at a time: one that is slower than the store must not fill the memory. What comes beyond is not kept. */
 const MAX_PENDING_BYTES = 32 << 20
 
+/**
+ * What one checksum is over. A shorter read reads so much more: reads of this tier are those of the store, a slab of 64 KiB or more
+ * but for small files.
+ */
+const CHUNK_BYTES = 64 << 10
+
 const readAt = promisify(readFile)
 const writeAt = promisify(writeFile)
 
@@ -25,6 +32,8 @@ interface Extent {
   readonly start: number
   readonly end: number
   readonly slab: number
+  /** CRC-32 of each chunk of its bytes, as they were read from the store. */
+  readonly checksums: Uint32Array
   /** Reads under way: the slab is not given to another meanwhile. */
   pins: number
   isForgotten: boolean
@@ -46,6 +55,8 @@ export interface DiskTierStats {
   readonly misses: number
   /** Pieces that were given up to make room. */
   readonly evictions: number
+  /** Pieces that the disk gave back as other bytes than it was given, or not at all. */
+  readonly errors: number
 }
 
 /**
@@ -62,6 +73,7 @@ export class DiskTier {
   private hits = 0
   private misses = 0
   private evictions = 0
+  private errors = 0
   private isClosed = false
 
   /** `limitBytes` is rounded down to whole largest slabs, 64 MiB. */
@@ -82,10 +94,10 @@ export class DiskTier {
   }
 
   stats(): DiskTierStats {
-    const { hits, misses, evictions } = this
+    const { hits, misses, evictions, errors } = this
     const { sizeBytes, leasedBytes } = this.slabs
     const [limitBytes, bytes] = [sizeBytes * SCALE, leasedBytes * SCALE]
-    return { limitBytes, bytes, objects: this.objects.size, hits, misses, evictions }
+    return { limitBytes, bytes, objects: this.objects.size, hits, misses, evictions, errors }
   }
 
   /** [start, end) of the object's version; null where not all of it is here. Never rejects. */
@@ -102,6 +114,8 @@ export class DiskTier {
       this.hits++
       return data
     } catch {
+      this.errors++
+      this.misses++
       for (const extent of extents) this.forget(extent)
       return null
     } finally {
@@ -128,17 +142,29 @@ export class DiskTier {
     return found
   }
 
+  /** Read whole chunks, or nothing would vouch for the bytes. */
   private async readExtent(extent: Extent, data: Buffer, start: number, end: number): Promise<void> {
     const low = Math.max(start, extent.start)
-    const length = Math.min(end, extent.end) - low
+    const high = Math.min(end, extent.end)
+    const firstChunk = Math.floor((low - extent.start) / CHUNK_BYTES)
+    const from = extent.start + firstChunk * CHUNK_BYTES
+    const to = Math.min(
+      extent.end,
+      extent.start + Math.ceil((high - extent.start) / CHUNK_BYTES) * CHUNK_BYTES,
+    )
+    const isWhole = from === low && to === high
+    const bytes = isWhole ? data.subarray(low - start, high - start) : Buffer.allocUnsafe(to - from)
     const { bytesRead } = await readAt(
       this.file,
-      data,
-      low - start,
-      length,
-      extent.slab * SCALE + low - extent.start,
+      bytes,
+      0,
+      to - from,
+      extent.slab * SCALE + from - extent.start,
     )
-    if (bytesRead !== length) throw new Error('the file of the disk tier is too short')
+    if (bytesRead !== to - from) throw new Error('the file of the disk tier is too short')
+    if (!checksumsOf(bytes).every((checksum, i) => checksum === extent.checksums[firstChunk + i]))
+      throw new Error('the file of the disk tier has other bytes')
+    if (!isWhole) bytes.copy(data, low - start, low - from, high - from)
   }
 
   /** Keep what the store has answered; `data` must not change. Never rejects. */
@@ -172,7 +198,15 @@ export class DiskTier {
     if (this.isClosed || this.pendingBytes + byteLength > MAX_PENDING_BYTES) return
     const slab = this.lease(classHolding(Math.ceil(byteLength / SCALE)))
     if (slab < 0) return
-    const extent = { object, start, end: start + byteLength, slab, pins: 1, isForgotten: true }
+    const extent = {
+      object,
+      start,
+      end: start + byteLength,
+      slab,
+      checksums: checksumsOf(data),
+      pins: 1,
+      isForgotten: true,
+    }
     this.pendingBytes += byteLength
     try {
       const { bytesWritten } = await writeAt(this.file, data, 0, byteLength, slab * SCALE)
@@ -244,6 +278,14 @@ export class DiskTier {
   private closeWhenIdle(): void {
     if (this.slabs.leasedSlabs === 0) closeSync(this.file)
   }
+}
+
+function checksumsOf(data: Uint8Array): Uint32Array {
+  const checksums = new Uint32Array(Math.ceil(data.byteLength / CHUNK_BYTES))
+  for (let i = 0; i < checksums.length; i++) {
+    checksums[i] = crc32(data.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES))
+  }
+  return checksums
 }
 
 /** Index of the first extent that ends behind `position`. */

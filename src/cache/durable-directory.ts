@@ -65,6 +65,8 @@ export class DurableDirectory {
   private syncing: Promise<void> | null = null
   private nextSync: Promise<void> | null = null
   private putCount = 0
+  /** Something was taken away since the last flush began. */
+  private hasRemoved = false
 
   constructor(
     readonly directory: string,
@@ -99,9 +101,15 @@ export class DurableDirectory {
     }
   }
 
-  /** Without waiting for the disk: a file that a crash brings back must do no harm. ENOENT where it is not there. */
-  remove(name: string): Promise<void> {
-    return this.files.remove(this.pathOf(name))
+  /** Without waiting for the disk: a crash may bring the file back, until `flushRemoved`. ENOENT where it is not there. */
+  async remove(name: string): Promise<void> {
+    await this.files.remove(this.pathOf(name))
+    this.hasRemoved = true
+  }
+
+  /** What was taken away so far stays away. */
+  flushRemoved(): Promise<void> {
+    return this.hasRemoved ? this.sync() : Promise.resolve()
   }
 
   /** Move a file to another directory of the same file system. */
@@ -127,9 +135,16 @@ export class DurableDirectory {
   }
 
   private startSync(): Promise<void> {
-    this.syncing = this.files.syncDirectory(this.directory).finally(() => {
-      this.syncing = null
-    })
+    this.hasRemoved = false
+    this.syncing = this.files
+      .syncDirectory(this.directory)
+      .catch((error: unknown) => {
+        this.hasRemoved = true
+        throw error
+      })
+      .finally(() => {
+        this.syncing = null
+      })
     return this.syncing
   }
 }

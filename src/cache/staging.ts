@@ -18,6 +18,7 @@ const PLACE_SUFFIX = '.place'
 export const CONFLICTS = 'conflicts'
 /** Where records go that are not what was written: see `found`. */
 const BROKEN = 'broken'
+const FOLDERS: readonly string[] = [CONFLICTS, BROKEN]
 /** Records written by this process. */
 let recordCount = 0
 
@@ -65,6 +66,8 @@ export class Staging {
   private readonly records: DurableDirectory
   /** Records of this process, which are not to be recovered, and the last place that was written of each, or is being written. */
   private readonly own = new Map<string, WrittenPlace>()
+  /** Records with a place beside them. */
+  private readonly placed = new Set<string>()
 
   constructor(
     readonly directory: string,
@@ -107,6 +110,7 @@ export class Staging {
     const written = before.then(() =>
       this.records.put(id + PLACE_SUFFIX, (file) => file.write(Buffer.from(text))),
     )
+    this.placed.add(id)
     const latest: WrittenPlace = { text, written }
     this.own.set(id, latest)
     return written.catch((error: unknown) => {
@@ -119,9 +123,21 @@ export class Staging {
   /** The store has it, or nobody wants it any more. Never rejects. */
   async forget(id: string): Promise<void> {
     await this.own.get(id)?.written.catch(() => undefined)
-    // The record first: one without its place would be at a wrong one.
-    for (const suffix of ['', PLACE_SUFFIX]) await this.records.remove(id + suffix).catch(() => undefined)
+    await this.records.remove(id).catch(() => undefined)
+    if (this.placed.delete(id)) {
+      // If a crash brought back the record, it must not be without its place.
+      await this.records.flushRemoved().catch(() => undefined)
+      await this.records.remove(id + PLACE_SUFFIX).catch(() => undefined)
+    }
     this.own.delete(id)
+  }
+
+  /**
+   * No record that was forgotten comes back when the power of the host ends. To be awaited before a stored file gets another name or
+   * goes: at the old one, its record would be taken for a new file.
+   */
+  flushForgotten(): Promise<void> {
+    return this.records.flushRemoved()
   }
 
   /** Nobody here has the file any more: whoever recovers what is in the directory stores it. */
@@ -131,7 +147,7 @@ export class Staging {
 
   /** Whether an earlier process has left anything. */
   get isEmpty(): boolean {
-    return !recordsAmong(namesIn(this.directory)).some((id) => !this.own.has(id))
+    return namesIn(this.directory).every((name) => FOLDERS.includes(name) || this.isOwn(name))
   }
 
   /**
@@ -173,7 +189,9 @@ export class Staging {
 
   private async readPlace(id: string): Promise<Partial<StagedPlace>> {
     try {
-      return parsePlace(await readFile(this.pathOf(id) + PLACE_SUFFIX))
+      const bytes = await readFile(this.pathOf(id) + PLACE_SUFFIX)
+      this.placed.add(id)
+      return parsePlace(bytes)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
       throw error
@@ -227,10 +245,6 @@ export function namesIn(directory: string): string[] {
 
 export function recordsAmong(names: readonly string[]): string[] {
   return names.filter(
-    (name) =>
-      name !== CONFLICTS &&
-      name !== BROKEN &&
-      !name.endsWith(PLACE_SUFFIX) &&
-      !name.endsWith(UNFINISHED_SUFFIX),
+    (name) => !FOLDERS.includes(name) && !name.endsWith(PLACE_SUFFIX) && !name.endsWith(UNFINISHED_SUFFIX),
   )
 }

@@ -1,6 +1,16 @@
 /** The cache's second tier against a map of what was read, at random; and what becomes of old versions, of evicted ranges and of a closed tier. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -74,6 +84,32 @@ describe('the disk tier', () => {
     tier.close()
   })
 
+  it('gives nothing that the disk has changed, counts it, and keeps it anew', async (t) => {
+    const seed = Number(process.env['OVFSD_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+    t.diagnostic(`seed ${seed}`)
+    const random = new Random(seed)
+    const folder = join(directory, 'flipped')
+    const tier = new DiskTier(folder, LIMIT_BYTES)
+    const object = randomBytes(3 * MIB + 5, seed)
+    await tier.keep('object', 'v', 0, object)
+    const blocks = openTier(folder)
+    for (let round = 1; round <= 50; round++) {
+      // One slab holds it, from the first byte of the file or another on.
+      const at = findIn(blocks, object.subarray(0, 64)) + random.below(object.length)
+      flip(blocks, at, random.below(8))
+      const start = random.below(object.length)
+      const end = start + 1 + random.below(object.length - start)
+      const data = await tier.read('object', 'v', start, end)
+      if (data !== null) assertSameBytes(data, object.subarray(start, end), `round ${round}`)
+      const whole = await tier.read('object', 'v', 0, object.length)
+      assert.equal(whole, null)
+      assert.equal(tier.stats().errors, round)
+      await tier.keep('object', 'v', 0, object)
+    }
+    closeSync(blocks)
+    tier.close()
+  })
+
   it('puts ranges together, and keeps no byte twice', async () => {
     const tier = new DiskTier(join(directory, 'ranges'), LIMIT_BYTES)
     const object = randomBytes(10 * MIB)
@@ -107,3 +143,34 @@ describe('the disk tier', () => {
     tier.close()
   })
 })
+
+/** The tier's file, which has no name any more: it is one of our own descriptors. */
+function openTier(folder: string): number {
+  const own = '/proc/self/fd'
+  const descriptor = readdirSync(own).find((name) => {
+    try {
+      return readlinkSync(`${own}/${name}`).startsWith(`${folder}/`)
+    } catch {
+      // It was the listing's own.
+      return false
+    }
+  })
+  return openSync(`${own}/${descriptor ?? ''}`, 'r+')
+}
+
+function findIn(file: number, wanted: Buffer): number {
+  const bytes = Buffer.alloc(wanted.length)
+  const { size } = fstatSync(file)
+  for (let position = 0; position < size; position += 4096) {
+    readSync(file, bytes, 0, bytes.length, position)
+    if (bytes.equals(wanted)) return position
+  }
+  return 0
+}
+
+function flip(file: number, position: number, bit: number): void {
+  const byte = Buffer.alloc(1)
+  readSync(file, byte, 0, 1, position)
+  byte[0] = (byte[0] ?? 0) ^ (1 << bit)
+  writeSync(file, byte, 0, 1, position)
+}

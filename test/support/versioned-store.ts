@@ -23,6 +23,8 @@ interface StoredObject {
 }
 
 const DEFAULT_PART_BYTES = 64 << 10
+/** Of all stores, so that a copy of one does not use a version for something else. */
+let versions = 0
 
 function unused(): Promise<never> {
   return Promise.reject(new StorageError('EOPNOTSUPP', 'not used here'))
@@ -36,7 +38,6 @@ export class VersionedStore implements Backend {
   readonly calls: string[] = []
   /** Runs before each call, and may throw in its place. */
   before: (method: string, path: string) => void | Promise<void> = () => undefined
-  private versions = 0
   readonly setModificationTime = unused
   readonly setAttributes = unused
   readonly usage = unused
@@ -67,7 +68,7 @@ export class VersionedStore implements Backend {
 
   /** Somebody else's write, or ours with a mark. */
   put(path: string, data: string | Uint8Array, mark: WriteMark | null = null): string {
-    const version = `v${++this.versions}`
+    const version = `v${++versions}`
     this.objects.set(path, { data: Buffer.from(data), version, mark })
     return version
   }
