@@ -6,6 +6,7 @@
         # Node's glue
         'src/addon.cc',
         'src/allocator.cc',
+        'src/checked_file_wrap.cc',
         'src/device_wrap.cc',
         'src/device_wrap_calls.cc',
         'src/device_wrap_file_calls.cc',
@@ -15,6 +16,7 @@
         'src/host_tree_wrap.cc',
         'src/pool_wrap.cc',
         # the device; test/Makefile compiles these without Node
+        'src/checked_file.cc',
         'src/descriptor_chain.cc',
         'src/device.cc',
         'src/fuse_framing.cc',

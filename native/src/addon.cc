@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "allocator.h"
+#include "checked_file_wrap.h"
 #include "device_wrap.h"
 #include "host_directory_wrap.h"
 #include "host_file_wrap.h"
@@ -27,6 +28,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("host", ovfsd::define_host_calls(env));
   exports.Set("hostDirectory", ovfsd::define_host_directory(env));
   exports.Set("hostFile", ovfsd::define_host_file(env));
+  exports.Set("readChecked", Napi::Function::New<ovfsd::read_checked_async>(env, "readChecked"));
+  exports.Set("writeChecked", Napi::Function::New<ovfsd::write_checked_async>(env, "writeChecked"));
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   exports.Set("connectDatagram", Napi::Function::New<ovfsd::connect_datagram_call>(env, "connectDatagram"));
   exports.Set("limitOpenFiles", Napi::Function::New<ovfsd::limit_open_files_call>(env, "limitOpenFiles"));

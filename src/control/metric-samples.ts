@@ -125,6 +125,7 @@ export function addGauges(samples: Samples, gauges: ServerGauges): void {
     samples.add('diskHits', diskTier.hits)
     samples.add('diskMisses', diskTier.misses)
     samples.add('diskEvictions', diskTier.evictions)
+    samples.add('diskErrors', diskTier.errors)
   }
   for (const mount of gauges.mounts) addMount(samples, mount)
   addLosses(samples, gauges)

@@ -124,6 +124,11 @@ const cache = {
     [],
     'Pieces that were given up there to make room.',
   ),
+  diskErrors: counter(
+    'ovfsd_disk_cache_errors_total',
+    [],
+    'Pieces that the disk gave back as other bytes, or not at all; the store was asked.',
+  ),
 } as const
 
 const stores = {
