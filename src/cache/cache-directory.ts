@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import { DiskTier } from './disk-tier.js'
+import type { Durability } from './durable-directory.js'
+import { describeStaged, noteOwner, type StagedDirectory, type StoreOwner } from './staged-directories.js'
 import { Staging } from './staging.js'
 
 const LOCK = 'lock'
 const STAGED = 'staged'
+const STORES = 'stores'
 const BLOCKS = 'blocks'
 /** Enough of a digest that two stores never share a directory. */
 const KEY_CHARACTERS = 32
@@ -17,6 +20,7 @@ const KEY_CHARACTERS = 32
  *
  *     lock       a socket that the daemon listens on for as long as it lives: one daemon to a directory
  *     staged/    a directory for each store: see `Staging`
+ *     stores/    for each of them, whose it was: see staged-directories.ts
  *     blocks/    see `DiskTier`
  */
 export class CacheDirectory {
@@ -24,32 +28,64 @@ export class CacheDirectory {
 
   private constructor(
     private readonly directory: string,
+    private readonly durability: Durability,
     private readonly lock: net.Server,
     readonly tier: DiskTier,
   ) {}
 
   /** @throws Error when it can't be made or another daemon has it */
-  static async open(directory: string, tierBytes: number): Promise<CacheDirectory> {
+  static async open(
+    directory: string,
+    tierBytes: number,
+    durability: Durability = 'host',
+  ): Promise<CacheDirectory> {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     const lock = await takeLock(path.join(directory, LOCK))
-    return new CacheDirectory(directory, lock, new DiskTier(path.join(directory, BLOCKS), tierBytes))
+    const tier = new DiskTier(path.join(directory, BLOCKS), tierBytes)
+    return new CacheDirectory(directory, durability, lock, tier)
   }
 
-  /** Where a store stages; `storeKey` tells stores apart, whatever the daemon calls them. */
-  stagingOf(storeKey: string): Staging {
-    const name = createHash('sha256').update(storeKey).digest('hex').slice(0, KEY_CHARACTERS)
+  /**
+   * Where a store stages; `storeKey` tells stores apart, whatever the daemon calls them. `formerKey` is what an older daemon told it
+   * apart by, where that was the same store.
+   */
+  stagingOf(storeKey: string, owner: StoreOwner, formerKey: string | null = null): Staging {
+    const name = nameOf(storeKey)
     let staging = this.stagings.get(name)
     if (staging === undefined) {
-      staging = new Staging(path.join(this.directory, STAGED, name))
+      if (formerKey !== null) this.takeOver(nameOf(formerKey), name)
+      staging = new Staging(this.stagedPath(name), this.durability)
+      noteOwner(path.join(this.directory, STORES), name, owner)
       this.stagings.set(name, staging)
     }
     return staging
+  }
+
+  private stagedPath(name: string): string {
+    return path.join(this.directory, STAGED, name)
+  }
+
+  private takeOver(formerName: string, name: string): void {
+    const [former, present] = [this.stagedPath(formerName), this.stagedPath(name)]
+    // Where both have something, the former one is told of as nobody's.
+    if (existsSync(former) && !existsSync(present)) renameSync(former, present)
+  }
+
+  /** Everything that is staged here, whether a mount has it or not; looks at the disk. */
+  staged(): Promise<StagedDirectory[]> {
+    return describeStaged(path.join(this.directory, STAGED), path.join(this.directory, STORES), (name) =>
+      this.stagings.has(name),
+    )
   }
 
   close(): void {
     this.tier.close()
     this.lock.close()
   }
+}
+
+function nameOf(storeKey: string): string {
+  return createHash('sha256').update(storeKey).digest('hex').slice(0, KEY_CHARACTERS)
 }
 
 /** The kernel gives it back when the process ends, however that is; a file with a process id would tell nothing across containers. */

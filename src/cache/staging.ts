@@ -17,7 +17,7 @@ const PLACE_SUFFIX = '.place'
 /** Where records go that their store can't take any more: see `setAside`. */
 export const CONFLICTS = 'conflicts'
 /** Where records go that are not what was written: see `found`. */
-const BROKEN = 'broken'
+export const BROKEN = 'broken'
 const FOLDERS: readonly string[] = [CONFLICTS, BROKEN]
 /** Records written by this process. */
 let recordCount = 0
@@ -37,17 +37,6 @@ interface WrittenPlace {
 export interface BrokenRecord {
   readonly keptAs: string
   readonly error: Error
-}
-
-/** What lies in a directory, as `ovfsd status` tells it. */
-export interface StagedCounts {
-  /** Files that the store does not have yet. */
-  readonly files: number
-  readonly bytes: number
-  /** Files whose versions are kept since others have changed them. */
-  readonly conflicts: number
-  /** Records that can't be read. */
-  readonly broken: number
 }
 
 /**

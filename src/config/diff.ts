@@ -37,6 +37,7 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   cacheSizeBytes: true,
   cacheDir: true,
   cacheDirSizeBytes: true,
+  cacheDirDurability: true,
   dirtyExpireMs: false,
   dirtyMaxBytes: false,
   requestQueues: true,

@@ -234,6 +234,7 @@ function serverSettings(keys: ServerKeys): ServerSettings {
     cacheSizeBytes: keys.cache_size,
     cacheDir: keys.cache_dir ?? null,
     cacheDirSizeBytes: keys.cache_dir_size,
+    cacheDirDurability: keys.cache_dir_durability,
     dirtyExpireMs: keys.dirty_expire,
     dirtyMaxBytes: keys.dirty_max ?? null,
     requestQueues: keys.request_queues,

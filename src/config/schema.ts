@@ -10,11 +10,13 @@ import { LOG_LEVELS } from '../observability/levels.js'
 import { parseSizeWithinBytes, type SizeRange } from './size.js'
 import {
   DIRECTORY_BYTES_MAX,
+  DURABILITIES,
   GUEST_CACHES,
   parseBoolean,
   parseDirectory,
   parseEnabledServices,
   parseFile,
+  parseDurability,
   parseGuestCache,
   parseInteger,
   parseListenAddress,
@@ -90,6 +92,10 @@ export const serverSchema = v.object({
     }),
   ),
   cache_dir_size: v.optional(size(CACHE_DIR_SIZE_RANGE), '10GiB'),
+  cache_dir_durability: v.optional(
+    setting(parseDurability, { kind: 'text', range: choices(DURABILITIES) }),
+    'host',
+  ),
   dirty_expire: v.optional(durationMs(DIRTY_EXPIRE_RANGE), '5s'),
   dirty_max: v.optional(size(DIRTY_MAX_RANGE, 'half of `cache_size`')),
   // Merely an upper limit for what the front-end sets up: a spare queue costs nothing, a missing one fails the start of the machine.

@@ -10,6 +10,7 @@ const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   cacheSizeBytes: 'cache_size',
   cacheDir: 'cache_dir',
   cacheDirSizeBytes: 'cache_dir_size',
+  cacheDirDurability: 'cache_dir_durability',
   dirtyExpireMs: 'dirty_expire',
   dirtyMaxBytes: 'dirty_max',
   requestQueues: 'request_queues',

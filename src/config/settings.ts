@@ -18,6 +18,8 @@ export interface ServerSettings {
   readonly cacheDir: string | null
   /** Of the second tier. */
   readonly cacheDirSizeBytes: number
+  /** What a close with write-back survives in `cacheDir`: the end of the host, or of the daemon alone. */
+  readonly cacheDirDurability: 'host' | 'process'
   /** Write-back: age at which dirty data is committed. */
   readonly dirtyExpireMs: number
   /** Unsaved data of one mount beyond which the oldest is committed; null: half of the cache. */

@@ -123,6 +123,14 @@ export function parseGuestCache(value: unknown): (typeof GUEST_CACHES)[number] {
   throw new ValueError(`expected ${listChoices(GUEST_CACHES)}, found ${describeValue(value)}`)
 }
 
+export const DURABILITIES = ['host', 'process'] as const
+
+export function parseDurability(value: unknown): (typeof DURABILITIES)[number] {
+  const found = DURABILITIES.find((name) => name === value)
+  if (found !== undefined) return found
+  throw new ValueError(`expected ${listChoices(DURABILITIES)}, found ${describeValue(value)}`)
+}
+
 /** The lock is a socket in it. */
 export const DIRECTORY_BYTES_MAX = SOCKET_PATH_BYTES_MAX - '/lock'.length
 

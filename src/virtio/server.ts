@@ -5,6 +5,7 @@ import { isVolatileType, type BackendOptions } from '../backends/create-backend.
 import { EmptyBackend } from '../backends/local/empty-backend.js'
 import { BlockCache, type BlockCacheStats } from '../cache/block-cache.js'
 import { CacheDirectory } from '../cache/cache-directory.js'
+import type { Durability } from '../cache/durable-directory.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
 import { SlabPool } from '../cache/slab-pool.js'
 import { FileSystem } from '../fs/file-system.js'
@@ -46,6 +47,8 @@ export interface ServerSettings {
   /** Local disk for what is not stored yet and for the second tier of the cache; null: none. */
   readonly cacheDir: string | null
   readonly cacheDirSizeBytes: number
+  /** What a staged close survives. Default: host. */
+  readonly cacheDirDurability?: Durability
   readonly dirtyExpireMs: number
   /** Unsaved data of one mount beyond which the oldest is committed; null: half of the cache. */
   readonly dirtyMaxBytes: number | null
@@ -141,8 +144,9 @@ export class Server {
    * not keep the others waiting: it is tried again by the requests that need it.
    */
   static async start(options: ServerOptions): Promise<Server> {
-    const { cacheDir, cacheDirSizeBytes } = options.settings
-    const directory = cacheDir === null ? null : await CacheDirectory.open(cacheDir, cacheDirSizeBytes)
+    const { cacheDir, cacheDirSizeBytes, cacheDirDurability } = options.settings
+    const directory =
+      cacheDir === null ? null : await CacheDirectory.open(cacheDir, cacheDirSizeBytes, cacheDirDurability)
     try {
       const interposers = new Interposers(options.logger)
       await interposers.prepare(options.mounts)
@@ -172,6 +176,7 @@ export class Server {
             })),
       })),
     )
+    stores.tellUnclaimed()
     const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs, guestWriteback } = settings
     const fsOptions = { cacheEnabled, writeBack, dirtyExpireMs, guestWriteback }
     const fs = new FileSystem(table, cache, fsOptions, logger)

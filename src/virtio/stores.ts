@@ -54,10 +54,26 @@ export class Stores {
   ) {}
 
   /** Where what the store does not have yet survives the daemon; null: nowhere. */
-  private stagingOf({ type, storeKey, readOnly }: ServerMount): Staging | null {
+  private stagingOf(mount: ServerMount): Staging | null {
+    const { name, type, mountPoint, storeKey, formerStoreKey, readOnly } = mount
     // What is in memory ends with the daemon anyway.
     if (this.directory === null || isVolatileType(type) || readOnly) return null
-    return this.directory.stagingOf(storeKey)
+    const owner = { profile: name, type, mountPoint: mountPoint.join('/') }
+    return this.directory.stagingOf(storeKey, owner, formerStoreKey ?? null)
+  }
+
+  /** In the background: what is staged that no mount stores, for its profile is gone, read-only or spelt differently. */
+  tellUnclaimed(): void {
+    const told = this.directory?.staged().then((directories) => {
+      for (const { isClaimed, ...staged } of directories) {
+        if (!isClaimed)
+          this.logger.warn(
+            { ...staged },
+            'data of an earlier daemon is staged for a store that no mount writes to now; it is kept',
+          )
+      }
+    })
+    told?.catch(() => undefined)
   }
 
   /** What was asked of the mount's store since the mount was made. */

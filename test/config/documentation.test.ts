@@ -127,6 +127,7 @@ describe('CONFIGURATION.md', () => {
       cache_size: '"1GiB"',
       cache_dir: '"/cache"',
       cache_dir_size: '"1GiB"',
+      cache_dir_durability: '"process"',
       dirty_expire: '"1s"',
       dirty_max: '"2MiB"',
       request_queues: '1',

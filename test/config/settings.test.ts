@@ -163,6 +163,7 @@ name_node = "hdfs://127.0.0.1:9000"
         cacheSizeBytes: 256 * 1024 * 1024,
         cacheDir: null,
         cacheDirSizeBytes: 10 * 2 ** 30,
+        cacheDirDurability: 'host',
         dirtyExpireMs: 5_000,
         dirtyMaxBytes: null,
         requestQueues: 8,
@@ -228,6 +229,7 @@ describe('settings', () => {
        cache_size = "1GiB"
        cache_dir = "/var/cache/ovfsd"
        cache_dir_size = "20GiB"
+       cache_dir_durability = "process"
        guest_writeback = true
        dirty_expire = "1m30s"
        dirty_max = "64MiB"
@@ -253,6 +255,7 @@ describe('settings', () => {
       cacheSizeBytes: 2 ** 30,
       cacheDir: '/var/cache/ovfsd',
       cacheDirSizeBytes: 20 * 2 ** 30,
+      cacheDirDurability: 'process',
       dirtyExpireMs: 90_000,
       dirtyMaxBytes: 64 * 2 ** 20,
       requestQueues: 64,
