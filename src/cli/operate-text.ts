@@ -32,6 +32,7 @@ export function statusText(status: StatusView): string[] {
     ['log level', status.logLevel],
     ['access log', status.accessLog ?? 'none'],
     ['last reload', lastReload === null ? 'none' : reloadText(lastReload)],
+    ...status.staged.map((staged) => ['staged', stagedText(staged)] as const),
   ]
   const width = Math.max(...rows.map(([name]) => name.length))
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`)
@@ -47,6 +48,15 @@ function lossesText({ lostFiles, conflicts }: StatusView['losses']): string {
 
 function filesText(count: number): string {
   return count === 1 ? '1 file' : `${count} files`
+}
+
+function stagedText(staged: StatusView['staged'][number]): string {
+  const { owner, isClaimed, files, bytes, conflicts, broken, directory } = staged
+  const counts = [`${files} files of ${bytesText(bytes)}`]
+  if (conflicts > 0) counts.push(`${conflicts} conflicts`)
+  if (broken > 0) counts.push(`${broken} broken`)
+  const whose = owner === null ? 'of an unknown profile' : `of ${owner.profile} (${owner.type})`
+  return `${counts.join(', ')} ${whose}${isClaimed ? '' : ', which no mount stores'}, in ${directory}`
 }
 
 function frontEndText({ connected, mounted }: StatusView['frontEnd']): string {

@@ -42,8 +42,8 @@ function routesOf({ server, logger, facts }: ControlledDaemon): Map<string, Rout
   return new Map<string, Route>([
     [
       'GET /status',
-      (_url, response) => {
-        sendJson(response, statusView(server, facts()))
+      async (_url, response) => {
+        sendJson(response, await statusView(server, facts()))
       },
     ],
     [

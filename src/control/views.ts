@@ -1,5 +1,6 @@
 /** The answers of the control socket: the one place that knows what is shown of the daemon, and by which names. Nothing of the daemon is loaded by it. */
 import { formatMountPoint } from '../config/mount-point.js'
+import type { StagedDirectory } from '../cache/staged-directories.js'
 import { movedBytes, type OperationTotals } from '../observability/operation-counters.js'
 import type { Loss } from '../cache/losses.js'
 import type { LossTotals } from '../virtio/loss-ledger.js'
@@ -42,6 +43,8 @@ export interface StatusView extends DaemonFacts {
   readonly mounts: number
   /** Since the daemon started, of mounts that have gone too. */
   readonly losses: LossTotals
+  /** What is in `cache_dir` and not in its store, of all stores, whether a mount has them now or not. */
+  readonly staged: readonly StagedDirectory[]
 }
 
 export interface CacheView {
@@ -99,7 +102,7 @@ export interface StatsView {
 /** Hides secrets in what a store's error says. */
 export type Redact = (text: string) => string
 
-export function statusView(server: ServerControl, facts: DaemonFacts): StatusView {
+export async function statusView(server: ServerControl, facts: DaemonFacts): Promise<StatusView> {
   const { isConnected, isMounted, sessionsEnded, losses } = server.state()
   const { rss, heapUsed } = process.memoryUsage()
   return {
@@ -111,6 +114,7 @@ export function statusView(server: ServerControl, facts: DaemonFacts): StatusVie
     cache: cacheView(server.gauges()),
     mounts: server.mounts().length,
     losses,
+    staged: await server.staged(),
   }
 }
 

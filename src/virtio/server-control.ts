@@ -2,6 +2,7 @@
 import type { StoreConditions } from '../backends/backend.js'
 import type { CacheCounters } from '../cache/cache-counters.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
+import type { StagedDirectory } from '../cache/staged-directories.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
 import type { Loss } from '../cache/losses.js'
 import type { FileSystem } from '../fs/file-system.js'
@@ -120,6 +121,11 @@ export class ServerControl {
     const { isInitialized, epoch } = this.parts.session
     const losses = this.parts.ledger.totals([...this.parts.fs.mounts.mounts, ...this.leaving])
     return { isConnected: this.isConnected, isMounted: isInitialized, sessionsEnded: epoch, losses }
+  }
+
+  /** What lies in `cache_dir` and not in its store. */
+  staged(): Promise<StagedDirectory[]> {
+    return this.parts.directory?.staged() ?? Promise.resolve([])
   }
 
   /** Those in the tree, and removed ones that have not come to their end. */
