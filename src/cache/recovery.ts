@@ -1,5 +1,5 @@
 /** Bringing to its store what an earlier process had staged, before anybody sees those files. */
-import type { Backend, DirectoryEntry } from '../backends/backend.js'
+import type { Backend, DirectoryEntry, EntryKind, RenameOptions } from '../backends/backend.js'
 import { forEachConcurrently } from '../backends/concurrency.js'
 import { BackendLayer, type BackendCall } from '../backends/layers/backend-layer.js'
 import type { StorageError } from '../backends/storage-error.js'
@@ -164,6 +164,11 @@ export class Recovery {
     for (const entry of this.pending ?? []) if (entry.isConcernedBy(call)) await entry.stored()
   }
 
+  /** See `Staging`. That the disk does not do it is no reason to refuse what the store can do. */
+  flushForgotten(): Promise<void> {
+    return this.staging.flushForgotten().catch(() => undefined)
+  }
+
   /** Names of files in the directory that the store does not have yet: they are there, if nobody can read them. */
   namesIn(directory: string): string[] {
     const names: string[] = []
@@ -175,9 +180,11 @@ export class Recovery {
   }
 }
 
-/** The same store, in which nobody sees a file that was staged before the store has it. */
+/**
+ * The same store, in which nobody sees a file that was staged before the store has it, and in which no file goes from where it was
+ * stored while the disk may still bring back its record.
+ */
 export function recoverFirst(backend: Backend, recovery: Recovery): Backend {
-  if (recovery.isDone) return backend
   recovery.begin(backend)
   return new RecoveringBackend(backend, recovery)
 }
@@ -200,6 +207,16 @@ class RecoveringBackend extends BackendLayer {
   protected override around<T>(call: BackendCall, run: (store: Backend) => Promise<T>): Promise<T> {
     const { inner, recovery } = this
     return recovery.isDone ? run(inner) : recovery.before(inner, call).then(() => run(inner))
+  }
+
+  override async removeFile(path: string): Promise<void> {
+    await this.recovery.flushForgotten()
+    await super.removeFile(path)
+  }
+
+  override async rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void> {
+    await this.recovery.flushForgotten()
+    await super.rename(from, to, kind, options)
   }
 
   override async list(path: string): Promise<DirectoryEntry[]> {

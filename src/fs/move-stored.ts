@@ -9,8 +9,6 @@ import type { Inode } from './inode.js'
 export async function moveStored(inode: Inode, to: string): Promise<void> {
   const { backend } = inode.mount
   const from = inode.path()
-  // A record that the end of the host's power brought back would be a new file at the old name.
-  await inode.mount.account.staging?.flushForgotten()
   await backend.rename(from, to, inode.kind, {
     version: inode.content?.version ?? inode.storedVersion ?? undefined,
     moved: (file) => {

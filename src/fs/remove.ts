@@ -26,8 +26,6 @@ async function erase(inode: Inode): Promise<void> {
   try {
     await inode.content?.cancel()
     await mount.guard.move([inode], async () => {
-      // As in `moveStored`.
-      await mount.account.staging?.flushForgotten()
       if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
       if (parent !== null) removeName(parent, name, inode)
     })

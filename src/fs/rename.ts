@@ -1,4 +1,3 @@
-import { StorageError } from '../backends/storage-error.js'
 import type { FileContent } from '../cache/file-content.js'
 import { requireNewName, requireNotFixed, requireWritable } from './access.js'
 import { noteChange } from './create.js'
@@ -113,8 +112,9 @@ async function moveInStore(
     if (oldParent === null) throw new FsError('EBUSY')
     const goesOn = mount.unfinishedMoves.has(source.path(), newParent.pathOf(newName))
     if (replaced?.isDirectory === true && !goesOn) await requireEmpty(replaced)
+    await amendStagedBelow(source, newParent.pathOf(newName))
     if (source.isDirectory || source.mayBeStored) {
-      await moveWithStaged(source, newParent, newName)
+      await renameInStore(source, newParent, newName)
     } else if (replaced?.mayBeStored === true) {
       // The old object stays until the new file's first commit replaces it.
       source.mayBeStored = true
@@ -125,20 +125,6 @@ async function moveInStore(
     await amendStagedBelow(source, null)
     return true
   })
-}
-
-/** While the store moves the source, what is staged of it may be at either place. */
-async function moveWithStaged(source: Inode, newParent: Inode, newName: string): Promise<void> {
-  await amendStagedBelow(source, newParent.pathOf(newName))
-  try {
-    await renameInStore(source, newParent, newName)
-  } catch (error) {
-    // Of one whose answer was lost, nobody knows.
-    const isRefused = !(error instanceof StorageError) || error.outcome === 'refused'
-    // A tree may be moved by half.
-    if (isRefused && !source.isDirectory) await amendStagedBelow(source, null).catch(() => undefined)
-    throw error
-  }
 }
 
 /** What is on the local disk follows its file: it may be at either place until the move is done. `to`: the source's new path. */
