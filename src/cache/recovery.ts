@@ -12,6 +12,8 @@ import type { BrokenRecord, Found, Staging } from './staging.js'
 
 /** A file whose store did not take it is tried again at most this often, by the requests that wait for it. */
 const RETRY_MS = 1000
+/** The same failure is told at most this often. */
+const TELL_AGAIN_MS = 60_000
 /** Records on their way at a time: each has a part of its file in memory. */
 const CONCURRENCY = 4
 
@@ -64,6 +66,8 @@ export class Recovery {
   private scanning: Promise<void> | null = null
   private triedMs = -Infinity
   private isTrying = false
+  private toldFailure = ''
+  private toldMs = -Infinity
   isDone: boolean
 
   constructor(
@@ -82,14 +86,23 @@ export class Recovery {
     const about = () => this.place.subject('')
     void tracedApart('cache.recovery', about, () => this.tryAll(backend))
       .catch((error: unknown) => {
-        this.logger.error(
-          { err: error, directory: this.staging.directory },
-          'what an earlier daemon has staged could not be stored yet; until then, those files answer with this error',
-        )
+        this.tellFailure(toStorageError(error))
       })
       .finally(() => {
         this.isTrying = false
       })
+  }
+
+  /** A store that is away fails each try with the same words. */
+  private tellFailure(error: StorageError): void {
+    const nowMs = performance.now()
+    if (error.message === this.toldFailure && nowMs - this.toldMs < TELL_AGAIN_MS) return
+    this.toldFailure = error.message
+    this.toldMs = nowMs
+    this.logger.error(
+      { err: error, directory: this.staging.directory },
+      'what an earlier daemon has staged could not be stored yet; until then, those files answer with this error',
+    )
   }
 
   private async tryAll(backend: Backend): Promise<void> {
