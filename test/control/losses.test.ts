@@ -59,8 +59,8 @@ describe('a file that others have changed before it was written back', () => {
     assert.match(mountsText([view()]).join('\n'), /shared: conflict: .*; kept as .*conflicts/)
   })
 
-  it('is in the status', () => {
-    const status = statusView(served.server.control, FACTS)
+  it('is in the status', async () => {
+    const status = await statusView(served.server.control, FACTS)
     assert.deepEqual(status.losses, { lostFiles: 0, conflicts: 1 })
     assert.match(statusText(status).join('\n'), /lost +1 file in conflict, kept elsewhere/)
   })
