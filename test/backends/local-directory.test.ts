@@ -247,6 +247,25 @@ describe('a host directory', () => {
     assert.deepEqual(uploads(), [])
   })
 
+  it('is told of a file whose name may not be durable, until it is', async () => {
+    const { host } = backend as unknown as { readonly host: { sync: (path: string) => Promise<void> } }
+    const sync = host.sync.bind(host)
+    host.sync = () => Promise.reject(Object.assign(new Error('a broken disk'), { code: 'EIO' }))
+    // The second one leaves the directory to an fsync that all share.
+    const [first, second] = await Promise.allSettled([
+      backend.write('first', Buffer.from('x'), null, { mark: 'm1' }),
+      backend.write('second', Buffer.from('y'), null, { mark: 'm2' }),
+    ])
+    assert.equal(first.status, 'fulfilled')
+    assert.ok(second.status === 'rejected' && second.reason instanceof StorageError)
+    const { errno, outcome, retryable } = second.reason
+    assert.deepEqual([errno, outcome, retryable], ['EIO', 'unknown', true])
+    await assert.rejects(async () => backend.identify?.('second'), { errno: 'EIO' })
+    host.sync = sync
+    assert.equal((await backend.identify?.('second'))?.mark, 'm2')
+    assert.equal((await backend.identify?.('first'))?.mark, null)
+  })
+
   it('takes names that end in white space', async () => {
     await backend.write('name ', Buffer.from('x'), null)
     assert.deepEqual(readdirSync(root).sort(), ['.ovfsd', 'name '])

@@ -20,7 +20,7 @@ import {
 import type { HostPublished } from '../native-addon.js'
 import { PART_SIZE_BYTES } from '../objects/object-store.js'
 import { StorageError, toStorageError } from '../storage-error.js'
-import { DirectorySyncs } from './directory-syncs.js'
+import { DirectorySyncs, parentOf } from './directory-syncs.js'
 import { HostDirectory } from './host-directory.js'
 import { fileOf, HostFiles, type PublishTo } from './host-files.js'
 import { HostRoot } from './host-root.js'
@@ -161,13 +161,18 @@ export class LocalDirectoryBackend implements Backend {
     })
   }
 
-  /** Files carry no marks; which of them this backend has stored without being able to say that they are durable, it knows itself. */
+  /**
+   * Files carry no marks; which of them this backend has stored without being able to say that they are durable, it knows itself. Whoever
+   * hears that such a file is his takes it for stored: it is durable by then.
+   */
   async identify(path: string): Promise<IdentifiedObject | null> {
     const stat = await this.stat(path)
     if (stat === null) return null
     const unsettled = this.unsettled.get(path)
-    const isOurs = unsettled !== undefined && unsettled.version === stat.version
-    return { stat, mark: isOurs ? (unsettled.mark ?? null) : null }
+    if (unsettled?.version !== stat.version) return { stat, mark: null }
+    await onHost(() => this.syncs.sync(parentOf(path)))
+    await this.syncNames(parentOf(path))
+    return { stat, mark: unsettled.mark ?? null }
   }
 
   createDirectory(path: string): Promise<void> {
