@@ -50,7 +50,7 @@ const FAULTS: readonly Fault[] = [
 ]
 /** A name is changed whenever the store gets to it; nothing guards it but what it was asked for. */
 const UNGUARDED = /^(rename|remove|create|set)/
-/** What gives an object another version without a mark, so that nobody can tell whose doing it was. */
+/** What gives an object another version without a mark, so that nobody can tell whose doing it was; where moves do. */
 const UNMARKED = /^(rename|set)/
 
 /** Whether the call can be expected to come to a good end. */
@@ -60,6 +60,7 @@ function isFair({ method }: Call, { kind }: Fault): boolean {
 
 /** Nobody else is there: so nobody else can have stored anything. */
 function falseConflicts(run: DisturbedRun, { method }: Call, { kind }: Fault, store: StoreKind): string[] {
+  if (method === 'append' && (kind === 'lost' || kind === 'late')) return []
   if (kind === 'lost' && UNMARKED.test(method) && store.options.movesChangeVersions === true) return []
   return run.errors
     .filter(

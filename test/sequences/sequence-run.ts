@@ -283,7 +283,11 @@ export class SequenceRun {
       this.files.get(to)?.told(null, this.step)
       return
     }
-    file.underneath = this.files.get(to) ?? null
+    const below = this.files.get(to)
+    if (below !== undefined) {
+      below.underneath ??= file.underneath
+      file.underneath = below
+    }
     this.orphan(to)
     this.files.delete(from)
     this.files.set(to, file)
