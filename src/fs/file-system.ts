@@ -12,7 +12,7 @@ import type { Mount } from './mount.js'
 import type { MountTable } from './mount-table.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
-import { eraseLeftovers, putBackDisplaced } from './hidden.js'
+import { eraseLeftovers } from './hidden.js'
 
 export interface FileSystemOptions {
   /** False: nothing is kept beyond its use; every open asks the store. */
@@ -52,7 +52,6 @@ export class FileSystem {
       this.inodes.sweep(mounts.mounts)
       endIdleReadAheads(this)
       for (const mount of mounts.mounts) {
-        void putBackDisplaced(this, mount)
         const nowMs = performance.now()
         for (const walk of mount.walks) if (walk.forgetOld(nowMs)) mount.walks.delete(walk)
         void eraseLeftovers(mount)

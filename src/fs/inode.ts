@@ -59,12 +59,12 @@ export class Inode {
   isFixed = false
   /** The store may hold an object at this inode's path: false only for a file that was made here and not committed yet. */
   mayBeStored = true
+  /** The first commit ended without an answer: something of it may be stored, and what is, nobody knows. */
+  isUncertain = false
   /** Its data is being deleted: nobody may open it any more. */
   isErasing = false
   /** Its name was unlinked; it lives until its last handle is gone. */
   isUnlinked = false
-  /** It was hidden for a rename that has not succeeded yet, and its contents still belong here: see `hidden.ts`. */
-  displacedFrom: { readonly parent: Inode; readonly name: string } | null = null
   /** As the store keeps them, or will: null for the mount's own. */
   permissions: Permissions = NO_PERMISSIONS
   mtime: Timestamp
@@ -143,9 +143,14 @@ export class Inode {
     return this.content === null ? this.storedSizeBytes : this.content.size
   }
 
+  /** Files only: the version that what the guest sees is based on; null: nothing was stored yet, as far as is known. */
+  get baseVersion(): string | null {
+    return this.content === null ? this.storedVersion : this.content.version
+  }
+
   /** Nobody will find its contents again when its last handle is gone, so they need not be stored. */
   get isDoomed(): boolean {
-    return this.isUnlinked && this.displacedFrom === null
+    return this.isUnlinked
   }
 
   /** Path within the mount, without a leading "/"; "" for the mount's root. */

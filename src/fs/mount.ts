@@ -6,6 +6,7 @@ import type { Interposer } from '../interpose/interposer.js'
 import { holding, mayWaitFor } from '../observability/lock-order.js'
 import { OperationCounters } from '../observability/operation-counters.js'
 import { TracedPlace } from '../observability/traced.js'
+import { HiddenNames } from './hidden-names.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
 import { UnfinishedMoves } from './unfinished-moves.js'
@@ -18,8 +19,8 @@ import type { Walk } from './walk.js'
  */
 export const MOUNT_POINT_EXPIRATION_MS = 1000
 
-/** Mounts made so far: two of one store may be made within one millisecond. */
-let mountCount = 0
+/** Hidden files of a mount that are remembered to be erased; more than a guest has open while a store is away. */
+const MAX_LEFTOVERS = 100_000
 
 /** The `type` of mounts that are directories of the host as they are: nothing of them is here but their place. */
 export const PASSTHROUGH_TYPE = 'passthrough'
@@ -56,12 +57,12 @@ export class Mount {
   readonly unfinishedMoves = new UnfinishedMoves()
   /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
   readonly leftovers = new Set<string>()
-  /** Files whose names a failed rename has to give back: see `putBackDisplaced`. */
-  readonly displaced = new Set<Inode>()
-  isPuttingBack = false
   /** Those that hold a listing. */
   readonly walks = new Set<Walk>()
   isErasingLeftovers = false
+  /** Hidden files that killed daemons left have been looked for. */
+  hasLookedForAbandoned = false
+  readonly hiddenNames = new HiddenNames()
   readonly root: Inode
   /** Where unlinked files that are still open live on; never shown. */
   readonly hiddenDirectory: Inode
@@ -73,10 +74,7 @@ export class Mount {
   invalidatedMs = -Infinity
   /** Inodes that an answer of the store made and that no look-up of the guest has claimed yet: see InodeTable.sweep. */
   unclaimed = new Set<Inode>()
-  private nextHidden = 1
   private renames: Promise<unknown> = Promise.resolve()
-  /** Tells two daemons on one store apart. */
-  private readonly hiddenPrefix = `unlinked-${process.pid}-${Date.now().toString(36)}-${++mountCount}-`
 
   constructor(
     public options: MountOptions,
@@ -98,9 +96,9 @@ export class Mount {
     this.account.staging ??= staging
   }
 
-  /** The name that the next hidden file gets. */
-  newHiddenName(): string {
-    return `${this.hiddenPrefix}${this.nextHidden++}`
+  /** The hidden file at `path` is nobody's any more. */
+  noteLeftover(path: string): void {
+    if (this.leftovers.size < MAX_LEFTOVERS) this.leftovers.add(path)
   }
 
   /** Renames take two directories at once; one at a time, so that two of them can't wait for each other. */

@@ -3,7 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Backend } from '../backends/backend.js'
 import type { FileContent } from '../cache/file-content.js'
 import type { FileSystem } from './file-system.js'
-import { abandonDisplaced } from './hidden.js'
 import type { Inode } from './inode.js'
 import type { Mount, MountOptions } from './mount.js'
 import { closeDirectory } from './open-directory.js'
@@ -107,7 +106,6 @@ async function commitFinally(fs: FileSystem, mount: Mount, hurry: AbortSignal): 
 
 /** Blocks leave the cache; inodes leave the tree, and the table as soon as the guest forgets them. */
 function release(fs: FileSystem, mount: Mount): void {
-  abandonDisplaced(fs, mount)
   const inodes: Inode[] = []
   forEachInode(mount, (inode) => inodes.push(inode))
   const detached = new Set([...inodes, ...fs.inodes.ofMount(mount), ...mount.unclaimed])

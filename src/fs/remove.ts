@@ -5,6 +5,7 @@ import { FsError } from './fs-error.js'
 import { hide, removeName } from './hidden.js'
 import type { Inode } from './inode.js'
 import { lookup, requireDirectory } from './lookup.js'
+import { removeFor } from './removed.js'
 
 /** Remove a file's name. A file that is open lives on, hidden, until its last handle is released. */
 export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<void> {
@@ -19,19 +20,30 @@ export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<voi
   })
 }
 
-/** Delete the file's data wherever it is. */
+/** Delete the file where it is stored, and then all that is here of it: after an error it is what it was. */
 async function erase(inode: Inode): Promise<void> {
-  const { mount, parent, name } = inode
+  const { content } = inode
   inode.isErasing = true
   try {
-    await inode.content?.cancel()
-    await mount.guard.move([inode], async () => {
-      if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
-      if (parent !== null) removeName(parent, name, inode)
-    })
+    // A commit beside the removal would bring the file back.
+    if (content === null) await removeStored(inode)
+    else await content.betweenCommits(() => removeStored(inode))
+    await content?.cancel()
   } finally {
     inode.isErasing = false
   }
+}
+
+async function removeStored(inode: Inode): Promise<void> {
+  const { mount } = inode
+  await mount.guard.move([inode], async () => {
+    const { parent, name, content } = inode
+    const path = inode.path()
+    if (inode.mayBeStored || inode.isUncertain || content?.upload != null) {
+      await removeFor(mount.backend, path, () => mount.backend.removeFile(path))
+    }
+    if (parent !== null) removeName(parent, name, inode)
+  })
 }
 
 /** Remove a directory; ENOTEMPTY unless it is empty. */
@@ -48,7 +60,7 @@ export function removeDirectory(fs: FileSystem, parent: Inode, name: string): Pr
       mount.guard.move([inode], async () => {
         await requireEmpty(inode)
         const path = inode.path()
-        await mount.backend.removeDirectory(path)
+        await removeFor(mount.backend, path, () => mount.backend.removeDirectory(path))
         mount.unfinishedMoves.forget(path)
         removeName(parent, name, inode)
       }),

@@ -3,8 +3,9 @@ import { requireNewName, requireNotFixed, requireWritable } from './access.js'
 import { noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
-import { moveOverOpen, removeName } from './hidden.js'
+import { eraseHidden, loseNameTo, removeName } from './hidden.js'
 import type { Inode } from './inode.js'
+import { dropAside, keepAside } from './keep-aside.js'
 import { lookup, lookupStored, requireDirectory } from './lookup.js'
 import { moveStored } from './move-stored.js'
 import { requireEmpty } from './remove.js'
@@ -76,25 +77,43 @@ async function moveOver(
   newName: string,
 ): Promise<void> {
   if (target === null) return move(source, null, newParent, newName)
-  if (target.isDirectory) {
-    await move(source, target, newParent, newName)
-  } else if (target.handles > 0) {
-    return moveOverOpen(fs, target, () => move(source, null, newParent, newName))
-  } else {
-    target.isErasing = true
-    try {
-      // It may have to stay, if the rename fails: so what is unsaved of it is stored, not thrown away.
-      await target.content?.commit()
-      await move(source, target, newParent, newName)
-    } finally {
-      target.isErasing = false
-    }
+  await fs.inodes.hold([target], async () => {
+    if (target.isDirectory) await move(source, target, newParent, newName)
+    else if (target.handles > 0) await moveOverOpen(fs, source, target, newParent, newName)
+    else await moveOverClosed(source, target, newParent, newName)
+  })
+}
+
+async function moveOverClosed(source: Inode, target: Inode, parent: Inode, name: string): Promise<void> {
+  target.isErasing = true
+  try {
+    // It may have to stay, if the rename fails: so what is unsaved of it is stored, not thrown away.
+    await target.content?.commit()
+    await move(source, target, parent, name)
+  } finally {
+    target.isErasing = false
   }
-  fs.inodes.freeIfUnused(target)
+}
+
+/** What the store has of an open file is kept aside for its handles, and its name stays until the source takes it. */
+async function moveOverOpen(
+  fs: FileSystem,
+  source: Inode,
+  target: Inode,
+  parent: Inode,
+  name: string,
+): Promise<void> {
+  await move(source, target, parent, name)
+  await target.content?.forgetStaged()
+  // Closed meanwhile.
+  if (target.handles === 0) await eraseHidden(fs, target).catch(() => undefined)
 }
 
 async function move(source: Inode, replaced: Inode | null, newParent: Inode, newName: string): Promise<void> {
-  do await finishUploadsBelow(source)
+  const all = replaced === null ? [source] : [source, replaced]
+  // The store may have it or not, and only a commit finds out.
+  if (source.isUncertain) await source.content?.commit()
+  do for (const inode of all) await finishUploadsBelow(inode)
   while (!(await moveInStore(source, replaced, newParent, newName)))
 }
 
@@ -106,25 +125,60 @@ async function moveInStore(
   newName: string,
 ): Promise<boolean> {
   const { mount } = source
-  return mount.guard.move(replaced === null ? [source] : [source, replaced], async () => {
-    if (uploadsBelow(source).length > 0) return false
+  const all = replaced === null ? [source] : [source, replaced]
+  return mount.guard.move(all, async () => {
+    if (all.some((inode) => uploadsBelow(inode).length > 0)) return false
     const { parent: oldParent, name: oldName } = source
     if (oldParent === null) throw new FsError('EBUSY')
     const goesOn = mount.unfinishedMoves.has(source.path(), newParent.pathOf(newName))
     if (replaced?.isDirectory === true && !goesOn) await requireEmpty(replaced)
-    await amendStagedBelow(source, newParent.pathOf(newName))
-    if (source.isDirectory || source.mayBeStored) {
-      await renameInStore(source, newParent, newName)
-    } else if (replaced?.mayBeStored === true) {
-      // The old object stays until the new file's first commit replaces it.
-      source.mayBeStored = true
-      source.content?.mayReplace(replaced.content?.version ?? replaced.storedVersion)
-    }
-    if (replaced !== null) removeName(newParent, newName, replaced)
+    const isOpen = replaced !== null && !replaced.isDirectory && !replaced.isErasing
+    if (isOpen) await replaceOpen(source, replaced, newParent, newName)
+    else await replace(source, replaced, newParent, newName)
+    if (replaced !== null && !isOpen) removeName(newParent, newName, replaced)
     moveName(source, oldParent, oldName, newParent, newName)
     await amendStagedBelow(source, null)
     return true
   })
+}
+
+async function replaceOpen(source: Inode, replaced: Inode, parent: Inode, name: string): Promise<void> {
+  const { hiddenDirectory, hiddenNames } = replaced.mount
+  const hiddenName = hiddenNames.take()
+  const aside = hiddenDirectory.pathOf(hiddenName)
+  const kept = await keepAside(replaced, aside)
+  try {
+    await replace(source, replaced, parent, name)
+  } catch (error) {
+    if (kept !== null) await dropAside(replaced, aside)
+    throw error
+  }
+  loseNameTo(replaced, hiddenName, kept)
+}
+
+/** In the store, as far as that has anything of them. */
+async function replace(
+  source: Inode,
+  replaced: Inode | null,
+  newParent: Inode,
+  newName: string,
+): Promise<void> {
+  const to = newParent.pathOf(newName)
+  await amendStagedBelow(source, to)
+  if (source.isDirectory || source.mayBeStored) {
+    try {
+      await renameInStore(source, newParent, newName)
+    } catch (error) {
+      await amendStagedBelow(source, null)
+      // The rename may have been done, or be done yet.
+      replaced?.expire()
+      throw error
+    }
+  } else if (replaced?.mayBeStored === true) {
+    // The old object stays until the new file's first commit replaces it.
+    source.mayBeStored = true
+    source.content?.mayReplace(replaced.baseVersion)
+  }
 }
 
 /** What is on the local disk follows its file: it may be at either place until the move is done. `to`: the source's new path. */
