@@ -11,6 +11,7 @@ import type { ContentSource } from '../cache/content-source.js'
 import type { StagedAttributes } from '../cache/staged-record.js'
 import type { StoreAccount } from '../cache/store-account.js'
 import { FsError } from './fs-error.js'
+import { requireWholeRead } from './guest-view.js'
 import type { Inode } from './inode.js'
 import type { InodeTable } from './inode-table.js'
 
@@ -53,6 +54,8 @@ export class InodeSource implements ContentSource {
       throw new FsError('ESTALE', 'the object was replaced while it was being changed')
     }
     inode.adopt(stat, askedMs)
+    // Whoever reads on by the size of before would get a part of the new one.
+    requireWholeRead(inode)
   }
 
   conflicted(): void {

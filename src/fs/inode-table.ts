@@ -79,6 +79,7 @@ export class InodeTable {
     let current: Inode | null = inode
     while (current !== null && isUnused(current)) {
       const parent: Inode | null = current.parent
+      if (current.isDirectory) current.mount.directoryTimes.keep(current)
       parent?.removeChild(current.name, current)
       current.forgetWalk()
       current.content?.retire()

@@ -11,6 +11,8 @@ import { wallClock } from '../backends/clock.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import { holding, mayWaitFor } from '../observability/lock-order.js'
+import { noteReplaced, type GuestSize } from './guest-view.js'
+import { ListingIndex } from './listing-index.js'
 import type { Mount } from './mount.js'
 import type { Walk } from './walk.js'
 
@@ -69,6 +71,8 @@ export class Inode {
   permissions: Permissions = NO_PERMISSIONS
   mtime: Timestamp
   ctime: Timestamp
+  /** Directories only: ms of the wall clock until which the store's time for it is of changes that were made here. */
+  ownChangesUntilMs = 0
   /** Set by utimens and still to be handed to the store. */
   pendingMtime: Timestamp | null = null
   /** Files of a store that keeps attributes: what setattr changed and the store does not know yet. */
@@ -81,6 +85,11 @@ export class Inode {
   content: FileContent | null = null
   /** Files only: the content's epoch at the last open; the guest's pages are of that epoch. */
   openedEpoch = -1
+  /**
+   * Files only: the size that the guest's kernel believes, where others have given the file another one since it was told. It reads no
+   * further than that: see `guest-view.ts`. null: it knows.
+   */
+  guestSize: GuestSize | null = null
   /** Files only: size and version as the store last told them; `content` knows better while it exists. */
   storedSizeBytes = 0
   storedVersion: string | null = null
@@ -93,6 +102,7 @@ export class Inode {
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
   /** Directories only: what the store listed last, unless a name was changed here since. */
   listing: Listing | null = null
+  private listingIndex: ListingIndex | null = null
   /** Directories only: looks for names that are asked for one by one, once there was one. */
   walk: Walk | null = null
   /** Directories only: the listing that the guest read last, and may have kept. */
@@ -180,8 +190,11 @@ export class Inode {
     if (stat.permissions !== undefined) this.adoptKept(stat.permissions, stat.mtime, isKnown)
     else if (!this.isKnownVersion(stat)) {
       this.pendingMtime = null
-      if (stat.mtime !== null) this.setMtime(stat.mtime)
+      if (stat.mtime !== null && !this.isOwnTime(stat.mtime)) this.setMtime(stat.mtime)
+      else if (stat.mtime === null && this.isDirectory && !isKnown && this.ownChangesUntilMs === 0)
+        this.setMtime(this.mount.beganAt)
     }
+    if (!this.isDirectory && this.nlookup > 0) noteReplaced(this, stat.sizeBytes)
     this.storedSizeBytes = stat.sizeBytes
     this.storedVersion = stat.version
     const content = this.content
@@ -193,8 +206,23 @@ export class Inode {
   /** What the store keeps. Changes of names here are not stored as a directory's time, which does not go back for that. */
   private adoptKept(permissions: Permissions, mtime: Timestamp | null, isKnown: boolean): void {
     this.permissions = permissions
-    if (mtime === null || (this.isDirectory && isKnown && isBefore(mtime, this.mtime))) return
+    if (
+      mtime === null ||
+      this.isOwnTime(mtime) ||
+      (this.isDirectory && isKnown && isBefore(mtime, this.mtime))
+    )
+      return
     this.setMtime(mtime)
+  }
+
+  /** A directory keeps the time that it has here until others change it: the store's is of our own changes, a little earlier or later. */
+  private isOwnTime({ seconds, nanoseconds }: Timestamp): boolean {
+    return this.isDirectory && seconds * 1000 + nanoseconds / 1e6 <= this.ownChangesUntilMs
+  }
+
+  /** Names in the directory, or what they lead to, were changed here just now. */
+  private noteOwnChange(): void {
+    if (this.isDirectory) this.ownChangesUntilMs = Date.now()
   }
 
   /** Attributes mean something else from now on: they are asked for again. */
@@ -237,6 +265,7 @@ export class Inode {
     this.guestListing = null
     this.mtime = wallClock()
     this.ctime = this.mtime
+    this.noteOwnChange()
   }
 
   // ---- names of a directory
@@ -251,6 +280,14 @@ export class Inode {
     if (this.walk === null) return
     this.mount.walks.delete(this.walk)
     this.walk = null
+  }
+
+  /** What the listing that is kept tells of a name; undefined: nothing, or nothing that may be believed still. */
+  findListed(name: string): DirectoryEntry | undefined {
+    const { listing } = this
+    if (listing === null || !this.isListingFresh(listing)) return undefined
+    if (this.listingIndex?.listing !== listing) this.listingIndex = new ListingIndex(listing)
+    return this.listingIndex.find(name)
   }
 
   /** What was listed then may be believed still. */
@@ -310,6 +347,7 @@ export class Inode {
 
   /** The file `name` was stored from here at `nowMs`: what the store was asked before does not know of it. */
   noteStored(name: string, nowMs: number): void {
+    this.noteOwnChange()
     this.walk?.nameChanged(name)
     this.storedMs ??= new Map()
     if (this.storedMs.size >= MAX_STORED_NAMES) {

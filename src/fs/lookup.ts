@@ -39,9 +39,19 @@ export function lookup(
   if (kind !== undefined) return lookupStored(fs, parent, name, kind)
   const listed = lookupListed(parent, name, nowMs)
   if (listed !== undefined) return listed
+  const told = lookupTold(parent, name, nowMs)
+  if (told !== undefined) return told
   return parent.walk?.isListingDue(nowMs) === true && canListSmall(parent)
     ? lookupWalking(fs, parent, name)
     : lookupStored(fs, parent, name)
+}
+
+/** What a READDIR of the guest has told of the name; undefined when the store is to be asked. */
+function lookupTold(parent: Inode, name: string, nowMs: number): Inode | null | undefined {
+  const { listing } = parent
+  const entry = listing === null ? undefined : parent.findListed(name)
+  if (listing === null || entry === undefined || entry.stat === null) return undefined
+  return resolveListed(parent, entry, listing, nowMs)
 }
 
 /** A listing that outlives what the mount may believe would be made for one name each. */
@@ -182,6 +192,7 @@ export function adoptEntry(
   const inode = new Inode(parent.mount, parent, name, stat.kind)
   parent.addChild(name, inode, 0)
   parent.mount.unclaimed.add(inode)
+  if (inode.isDirectory) inode.mount.directoryTimes.restore(inode)
   inode.adopt(stat, askedMs)
   return inode
 }

@@ -1,11 +1,13 @@
 import type { Backend } from '../backends/backend.js'
 import { RESERVED_DIRECTORY } from '../backends/backend.js'
+import { timestampNow } from '../backends/timestamp.js'
 import type { Staging } from '../cache/staging.js'
 import { StoreAccount } from '../cache/store-account.js'
 import type { Interposer } from '../interpose/interposer.js'
 import { holding, mayWaitFor } from '../observability/lock-order.js'
 import { OperationCounters } from '../observability/operation-counters.js'
 import { TracedPlace } from '../observability/traced.js'
+import { DirectoryTimes } from './directory-times.js'
 import { HiddenNames } from './hidden-names.js'
 import { Inode } from './inode.js'
 import { PathGuard } from './path-guard.js'
@@ -54,6 +56,9 @@ export class Mount {
   readonly operations = new OperationCounters()
   /** What makes it slow or faulty on purpose. */
   interposer: Interposer | null = null
+  readonly directoryTimes = new DirectoryTimes()
+  /** The time of directories of which the store tells none. */
+  readonly beganAt = timestampNow()
   readonly unfinishedMoves = new UnfinishedMoves()
   /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
   readonly leftovers = new Set<string>()

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { DirectoryEntry } from '../backends/backend.js'
 import { forEachConcurrently } from '../backends/concurrency.js'
 import { requireMounted } from './access.js'
@@ -65,7 +66,7 @@ async function takeSnapshot(fs: FileSystem, directory: OpenDirectory): Promise<r
     inode.guestListing = listing
     directory.change = listing.change
     directory.askedMs = listing.askedMs
-    directory.snapshot = overlay(inode, listing.entries, listing.change)
+    directory.snapshot = await overlay(inode, listing.entries, listing.change)
     return directory.snapshot
   } finally {
     inode.listers--
@@ -92,44 +93,59 @@ async function freshListing(inode: Inode): Promise<Listing> {
   return fresh
 }
 
-/** What was made, renamed or removed here and is not in the listing yet, or still. */
-function overlay(
+/** Entries that are gone through before others are served: a fraction of a millisecond. */
+const ENTRIES_PER_TURN = 4096
+
+/**
+ * What was made, renamed or removed here and is not in the listing yet, or still. In portions: a directory of a million names must not keep
+ * everybody else waiting.
+ */
+async function overlay(
   inode: Inode,
   entries: readonly DirectoryEntry[],
   change: number,
-): readonly DirectoryEntry[] {
-  const names = new Set<string>()
+): Promise<readonly DirectoryEntry[]> {
   const merged: DirectoryEntry[] = []
-  for (const entry of entries) {
-    const child = inode.children?.get(entry.name)
-    const removedSince = child === undefined && (inode.negative(entry.name)?.change ?? 0) > change
-    if (removedSince || isReserved(inode, entry.name)) continue
-    names.add(entry.name)
-    merged.push(child === undefined ? entry : { ...entry, kind: child.kind })
+  for (let start = 0; start < entries.length; start += ENTRIES_PER_TURN) {
+    if (start > 0) await nextTurn()
+    const end = Math.min(start + ENTRIES_PER_TURN, entries.length)
+    for (let index = start; index < end; index++) {
+      const entry = entries[index]
+      if (entry === undefined) break
+      const child = inode.children?.get(entry.name)
+      const removedSince = child === undefined && (inode.negative(entry.name)?.change ?? 0) > change
+      if (removedSince || isReserved(inode, entry.name)) continue
+      merged.push(child === undefined ? entry : { ...entry, kind: child.kind })
+    }
   }
+  const ours = new Map<string, Inode>()
   for (const [name, child] of inode.children ?? []) {
-    const isOurs = child.isFixed || !child.mayBeStored || child.namedAtChange > change
-    if (isOurs && !names.has(name)) merged.push({ name, kind: child.kind, stat: null })
+    if (child.isFixed || !child.mayBeStored || child.namedAtChange > change) ours.set(name, child)
   }
+  if (ours.size > 0) for (const { name } of merged) ours.delete(name)
+  for (const [name, { kind }] of ours) merged.push({ name, kind, stat: null })
   return merged
 }
 
+/** What a name leads to: null where it is gone by now, undefined where the store did not say: whoever wants to know asks for it by LOOKUP, and is told the error. */
+export type Resolved = Inode | null | undefined
+
 /**
- * The inodes of some entries of a snapshot, null for those that are gone by now. Attributes come from memory or the
- * listing; only where neither has them is the store asked, several at once.
+ * What some entries of a snapshot lead to. Attributes come from memory or the listing; only where neither has them is the store
+ * asked, several at once.
  */
 export function resolveEntries(
   fs: FileSystem,
   directory: OpenDirectory,
   entries: readonly DirectoryEntry[],
-): (Inode | null)[] | Promise<(Inode | null)[]> {
-  const inodes: (Inode | null)[] = []
+): Resolved[] | Promise<Resolved[]> {
+  const inodes: Resolved[] = []
   const unknown: number[] = []
   const nowMs = performance.now()
   for (const [index, entry] of entries.entries()) {
     const known = resolveListed(directory.inode, entry, directory, nowMs)
     if (known === undefined) unknown.push(index)
-    inodes.push(known ?? null)
+    inodes.push(known)
   }
   return unknown.length === 0 ? inodes : resolveUnknown(fs, directory, entries, inodes, unknown)
 }
@@ -138,14 +154,14 @@ async function resolveUnknown(
   fs: FileSystem,
   { inode }: OpenDirectory,
   entries: readonly DirectoryEntry[],
-  inodes: (Inode | null)[],
+  inodes: Resolved[],
   unknown: readonly number[],
-): Promise<(Inode | null)[]> {
+): Promise<Resolved[]> {
   await forEachConcurrently(unknown, STAT_CONCURRENCY, async (index) => {
     const entry = entries[index]
     if (entry === undefined) return
-    // An entry that can't be looked at is left out; the others are still worth listing.
-    inodes[index] = await Promise.resolve(lookup(fs, inode, entry.name, entry.kind)).catch(() => null)
+    // The others are still worth listing, and a name that is left out would be taken for removed.
+    inodes[index] = await Promise.resolve(lookup(fs, inode, entry.name, entry.kind)).catch(() => undefined)
   })
   return inodes
 }

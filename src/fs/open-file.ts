@@ -7,6 +7,7 @@ import { createFile, type Creation } from './create.js'
 import { readAheadInDirectory } from './directory-read-ahead.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
+import { mustReadDirectly, noteTold } from './guest-view.js'
 import type { FileHandle } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { revalidate } from './lookup.js'
@@ -37,6 +38,8 @@ export class OpenFile implements ErrorObserver {
     readonly canWrite: boolean,
     /** O_SYNC or O_DSYNC: every write is committed before it is answered. */
     readonly isSynchronous: boolean,
+    /** Reads are not through the guest's pages. */
+    readonly isDirect: boolean,
   ) {
     this.errorCursor = content.errors.sample()
   }
@@ -47,6 +50,8 @@ export interface Opened {
   readonly inode: Inode
   /** The guest's cached pages are still what the file holds. */
   readonly keepCache: boolean
+  /** The guest's kernel knows another size, so that it must not go by its pages. */
+  readonly isDirect: boolean
 }
 
 /** Open a file; close-to-open consistency: what the store has now is what is read. */
@@ -110,7 +115,9 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
   requireAlive(inode)
   const access = flags & O_ACCMODE
   const canRead = access !== O_WRONLY || fs.options.guestWriteback
-  const file = new OpenFile(inode, content, canRead, access !== O_RDONLY, (flags & O_DSYNC) !== 0)
+  // With O_TRUNC the guest's kernel takes the file for empty by itself.
+  const isDirect = (flags & O_TRUNC) === 0 && mustReadDirectly(inode)
+  const file = new OpenFile(inode, content, canRead, access !== O_RDONLY, (flags & O_DSYNC) !== 0, isDirect)
   inode.handles++
   fs.inodes.add(inode)
   const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled
@@ -120,7 +127,7 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
     file.readAhead.onOpen(content)
     readAheadInDirectory(fs, inode)
   }
-  return { fh: fs.files.add(file), inode, keepCache }
+  return { fh: fs.files.add(file), inode, keepCache, isDirect }
 }
 
 /** CREATE: make the file if it is not there, and open it. */
@@ -132,8 +139,20 @@ export function create(
   creation: Creation,
 ): Opened | Promise<Opened> {
   const inode = createFile(fs, parent, name, (flags & O_EXCL) !== 0, creation)
-  if (inode instanceof Promise) return inode.then((made) => open(fs, made, flags))
-  return open(fs, inode, flags)
+  if (inode instanceof Promise) return inode.then((made) => openCreated(fs, made, flags))
+  return openCreated(fs, inode, flags)
+}
+
+function openCreated(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
+  // The reply has the attributes.
+  noteTold(inode)
+  const opened = open(fs, inode, flags)
+  if (!(opened instanceof Promise)) return opened
+  return opened.catch((error: unknown) => {
+    if (inode.guestSize?.isAskedToLook !== true) throw error
+    noteTold(inode)
+    return open(fs, inode, flags)
+  })
 }
 
 /** A descriptor is closed: with write-back off the store has the data when this resolves, else the staging directory, if there is one. Undefined when there is nothing to wait for. */

@@ -3,6 +3,7 @@ import type { ReadSink, WriteSource } from '../cache/content-source.js'
 import type { FileSystem } from './file-system.js'
 import { requireFits } from './access.js'
 import { FsError } from './fs-error.js'
+import { requireWholeRead } from './guest-view.js'
 import { revalidate } from './lookup.js'
 import { O_APPEND, type OpenFile } from './open-file.js'
 
@@ -16,6 +17,7 @@ export function read(
   if (!file.canRead) throw new FsError('EBADF')
   const { inode, content } = file
   if (!inode.isFresh(monotonicMs())) return readStale(file, offset, sizeBytes, sink)
+  if (inode.guestSize !== null && !file.isDirect) requireWholeRead(inode)
   const end = Math.min(offset + sizeBytes, content.size)
   if (offset >= end) {
     // A conflict takes the contents away.
@@ -33,6 +35,7 @@ async function readStale(file: OpenFile, offset: number, sizeBytes: number, sink
   } catch (error) {
     throw error instanceof FsError && error.errno === 'ENOENT' ? new FsError('ESTALE') : error
   }
+  if (!file.isDirect) requireWholeRead(file.inode)
   const end = Math.min(offset + sizeBytes, file.content.size)
   if (offset < end) await file.content.read(offset, end, sink)
   else file.content.requireAlive()

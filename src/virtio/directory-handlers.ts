@@ -1,7 +1,7 @@
 /** READDIR and READDIRPLUS. Offsets: 0 before ".", 1 before "..", 2 + i before entry i of the handle's snapshot. */
 import type { DirectoryEntry } from '../backends/backend.js'
 import type { Inode } from '../fs/inode.js'
-import { resolveEntries, snapshotAt, type OpenDirectory } from '../fs/open-directory.js'
+import { resolveEntries, snapshotAt, type OpenDirectory, type Resolved } from '../fs/open-directory.js'
 import { DirentWriter } from './dirent-writer.js'
 import type { HandlerContext } from './handlers.js'
 import type { Request } from './request.js'
@@ -129,7 +129,7 @@ function encodePlus(
   request: Request,
   { directory, offset, sizeBytes }: ReadArguments,
   page: readonly DirectoryEntry[],
-  inodes: readonly (Inode | null)[],
+  inodes: readonly Resolved[],
   first: number,
 ): boolean {
   if (request.epoch !== context.session.epoch) throw new FsError('EIO', 'the guest began a new session')
@@ -138,15 +138,15 @@ function encodePlus(
   let isFull = !addDots(directory, offset, (name, dot, next) =>
     writer.addDirentPlus(name, true, null, dot, next, nowMs),
   )
-  for (const [index, { name }] of page.entries()) {
-    const inode = inodes[index] ?? null
+  for (const [index, { name, kind }] of page.entries()) {
+    const inode = inodes[index]
     if (inode === null) continue
     isFull ||= !writer.hasRoomFor(Buffer.byteLength(name))
     if (isFull) break
     const next = first + index + DOT_ENTRIES + 1
-    if (inode.isFixed && context.passthrough.find(inode) !== undefined) {
+    if (inode === undefined || (inode.isFixed && context.passthrough.find(inode) !== undefined)) {
       // The guest asks for it by LOOKUP.
-      writer.addDirentPlus(name, true, null, null, next, nowMs)
+      writer.addDirentPlus(name, kind === 'directory', null, null, next, nowMs)
       continue
     }
     // The guest has looked it up by this reply, as if by LOOKUP.

@@ -1,5 +1,6 @@
 /** Encoders of the reply structs that more than one operation has. Each writes at a word index and skips what is zero. */
 import type { StorageUsage } from '../backends/backend.js'
+import { noteTold } from '../fs/guest-view.js'
 import type { Inode } from '../fs/inode.js'
 import { MOUNT_POINT_EXPIRATION_MS } from '../fs/mount.js'
 import { NAME_MAX_BYTES } from '../fs/names.js'
@@ -51,6 +52,7 @@ export function putDuration(
 /** struct fuse_attr, 88 bytes. */
 export function putAttr(words: Uint32Array, word: number, inode: Inode): void {
   const { sizeBytes, mtime, ctime, isDirectory, uid, gid } = inode
+  noteTold(inode)
   // The inode number: nodeids are reused, so the generation makes it one file's for the daemon's life.
   words[word] = inode.nodeid
   words[word + 1] = inode.generation

@@ -97,8 +97,8 @@ function putOpen(request: Request, word: number, fh: number, flags: number): voi
   request.put32(word + 2, flags)
 }
 
-function openFlagsOf({ inode, keepCache }: Opened): number {
-  if (inode.mount.options.guestCache === 'none') return FOPEN_DIRECT_IO
+function openFlagsOf({ inode, keepCache, isDirect }: Opened): number {
+  if (isDirect || inode.mount.options.guestCache === 'none') return FOPEN_DIRECT_IO
   return keepCache ? FOPEN_KEEP_CACHE : 0
 }
 

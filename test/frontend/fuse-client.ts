@@ -242,7 +242,15 @@ export class FuseClient extends FuseChannel {
 
   async open(nodeid: U64, flags: number = O_RDONLY, options?: RequestOptions): Promise<OpenReply> {
     const args = new Writer().u32(flags).u32(0).done()
-    return readOpenReply(await this.#ask(Opcode.OPEN, nodeid, args, StructBytes.open_out, options))
+    const ask = async (): Promise<OpenReply> =>
+      readOpenReply(await this.#ask(Opcode.OPEN, nodeid, args, StructBytes.open_out, options))
+    try {
+      return await ask()
+    } catch (error) {
+      // As Linux does, which looks the path up anew before, if it has one: open(2) tells ESTALE of the second try only.
+      if (error instanceof FuseError && error.code === 'ESTALE') return ask()
+      throw error
+    }
   }
   async create(
     parent: U64,

@@ -220,13 +220,26 @@ export class GuestFs {
   async list(path = ''): Promise<string[]> {
     return [...(await this.#entries(path, false)).keys()].sort()
   }
-  /** Names and attributes, by READDIRPLUS. */
+  /**
+   * Names and attributes, by READDIRPLUS; of names that came without any, by LOOKUP, as a kernel asks for them. What is gone by
+   * then or may not be looked at has none.
+   */
   async listWithAttributes(path = ''): Promise<Map<string, Attr>> {
     const attributes = new Map<string, Attr>()
     for (const [name, entry] of await this.#entries(path, true)) {
-      if ('entry' in entry) attributes.set(name, entry.entry.attr)
+      const hasAttributes = 'entry' in entry && entry.entry.nodeid !== 0
+      const attr = hasAttributes ? entry.entry.attr : await this.#attributesOf(join(path, name))
+      if (attr !== null) attributes.set(name, attr)
     }
     return attributes
+  }
+  async #attributesOf(path: string): Promise<Attr | null> {
+    try {
+      return await this.stat(path)
+    } catch (error) {
+      if (error instanceof FuseError && ['ENOENT', 'EACCES', 'ELOOP'].includes(error.code)) return null
+      throw error
+    }
   }
   /** Everything below `path`, by path relative to it: contents of files, null for directories. */
   async snapshot(path = ''): Promise<Map<string, Buffer | null>> {

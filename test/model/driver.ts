@@ -251,8 +251,9 @@ export class Driver {
         const directory = this.fs.directories.get(fh)
         const entries = await snapshotAt(this.fs, directory, 0)
         const inodes = await resolveEntries(this.fs, directory, entries)
+        if (inodes.includes(undefined)) throw new FsError('EIO', 'an entry could not be looked at')
         return inodes
-          .filter((child) => child !== null)
+          .filter((child) => child != null)
           .map((child) => (child.isDirectory ? `${child.name}/` : child.name))
           .sort()
       } finally {
