@@ -69,8 +69,9 @@ export class StoredBase {
 
   /** A call of ours has changed the object, and not its contents. False: what it changed is another version than this. */
   renew(previous: string, version: string): boolean {
-    if (this.currentVersion !== previous) return false
-    this.currentVersion = version
+    if (this.expected !== previous) return false
+    if (this.currentVersion === null) this.replaceable = version
+    else this.currentVersion = version
     return true
   }
 

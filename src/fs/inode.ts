@@ -158,6 +158,11 @@ export class Inode {
     return this.content === null ? this.storedVersion : this.content.version
   }
 
+  /** Files only: the version that is stored at its name, as far as is known: of what it is based on, or of what it is yet to replace. */
+  get versionThere(): string | null {
+    return this.content === null ? this.storedVersion : this.content.base.expected
+  }
+
   /** Nobody will find its contents again when its last handle is gone, so they need not be stored. */
   get isDoomed(): boolean {
     return this.isUnlinked

@@ -13,7 +13,7 @@ export async function moveStored(inode: Inode, to: string): Promise<void> {
   const from = inode.path()
   try {
     await backend.rename(from, to, inode.kind, {
-      version: inode.baseVersion ?? undefined,
+      version: inode.versionThere ?? undefined,
       moved: (file) => {
         const moved = findBelow(inode, from, file.from)
         if (moved !== null) adoptMoved(moved, file)

@@ -177,7 +177,7 @@ async function replace(
   } else if (replaced?.mayBeStored === true) {
     // The old object stays until the new file's first commit replaces it.
     source.mayBeStored = true
-    source.content?.mayReplace(replaced.baseVersion)
+    source.content?.mayReplace(replaced.versionThere)
   }
 }
 

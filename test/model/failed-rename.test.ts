@@ -1,6 +1,7 @@
 /** Renames over an open file, and those that fail: neither its contents nor its name are lost. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { withChangingVersions } from '../support/backends.js'
 import type { Driver } from './driver.js'
 import { contentsOf, drive, O_RDWR, store } from './driving.js'
 import { FailingStore, type Failure } from './failing-store.js'
@@ -45,6 +46,22 @@ describe('a rename over an open file', () => {
     assert.equal((await driver.read(old, 0, 100)).toString(), OLD)
     await driver.close(old)
     assert.equal(await failing.hiddenFiles(), 0)
+  })
+
+  it('by one after the other that are not stored yet leaves the last one', async (t) => {
+    const failing = new FailingStore()
+    const driver = drive(t, withChangingVersions(failing.backend))
+    await store(driver, ['old'], OLD)
+    const first = await driver.create(['first'], O_RDWR)
+    const second = await driver.create(['second'], O_RDWR)
+    await driver.write(second, 0, Buffer.from('second'))
+    await driver.rename(['first'], ['old'], 0)
+    await driver.rename(['second'], ['old'], 0)
+    await driver.rename(['old'], ['moved'], 0)
+    await driver.close(second)
+    await driver.close(first)
+    assert.deepEqual(await driver.list([]), ['moved'])
+    assert.equal(await failing.contentsOf('moved'), 'second')
   })
 
   for (const failure of ['refused', 'not done'] as const satisfies Failure[]) {
