@@ -2,7 +2,7 @@
  * What hidden files are called. A name says which process has it in use, so that a later daemon knows which of those it finds are
  * nobody's any more: they have no name of their own, as those that a rename replaces keep theirs until they are replaced.
  */
-import { isGone, ownIdentity } from '../backends/s3/process-identity.js'
+import { isGone, ownIdentity } from '../backends/process-identity.js'
 
 const PREFIX = 'unlinked'
 /** unlinked-BOOT.NAMESPACE.PID.START-TIME.MOUNT-NUMBER */
