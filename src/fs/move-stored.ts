@@ -1,4 +1,4 @@
-import type { MovedFile } from '../backends/backend.js'
+import { RESERVED_DIRECTORY, type MovedFile, type ObjectStat } from '../backends/backend.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Inode } from './inode.js'
 
@@ -20,19 +20,43 @@ export async function moveStored(inode: Inode, to: string): Promise<void> {
       },
     })
   } catch (error) {
-    if (!(await isMoved(inode, from, to, error))) throw error
+    const found = await findMoved(inode, from, to, error)
+    if (found === null) throw error
+    adoptFound(inode, to, found)
   }
 }
 
-/** Whether the store has moved the object all the same. */
-async function isMoved({ mount, kind }: Inode, from: string, to: string, error: unknown): Promise<boolean> {
-  if (!(error instanceof StorageError) || error.outcome === 'refused') return false
+/** What the store has moved all the same; null: nothing, as far as it tells. */
+async function findMoved(
+  { mount, kind }: Inode,
+  from: string,
+  to: string,
+  error: unknown,
+): Promise<ObjectStat | null> {
+  if (!(error instanceof StorageError) || error.outcome === 'refused') return null
   try {
     const [before, after] = await Promise.all([mount.backend.stat(from), mount.backend.stat(to)])
-    return before === null && after?.kind === kind
+    return before === null && after?.kind === kind ? after : null
   } catch {
-    return false
+    return null
   }
+}
+
+/** Where nobody else stores anything, what is there is what was moved. Elsewhere its version is ours only if it has not changed. */
+function adoptFound(inode: Inode, to: string, stat: ObjectStat): void {
+  const version = inode.versionThere
+  const sizeBytes = inode.content?.storedSize ?? inode.storedSizeBytes
+  if (to.startsWith(`${RESERVED_DIRECTORY}/`) && version !== null && stat.sizeBytes === sizeBytes)
+    adoptMoved(inode, { from: inode.path(), to, previousVersion: version, stat })
+  else expireBelow(inode)
+}
+
+/** What we believe of the tree may be wrong: the store is asked again. */
+export function expireBelow(inode: Inode): void {
+  inode.expire()
+  inode.listing = null
+  inode.forgetWalk()
+  for (const child of inode.children?.values() ?? []) expireBelow(child)
 }
 
 /** The inode of a file that lay at `path`; `from` is where `inode` lies. null: nobody knows of it. */

@@ -7,7 +7,7 @@ import { eraseHidden, loseNameTo, removeName } from './hidden.js'
 import type { Inode } from './inode.js'
 import { dropAside, keepAside } from './keep-aside.js'
 import { lookup, lookupStored, requireDirectory } from './lookup.js'
-import { moveStored } from './move-stored.js'
+import { expireBelow, moveStored } from './move-stored.js'
 import { requireEmpty } from './remove.js'
 
 /** Flags of renameat2(2), <linux/fs.h>. */
@@ -232,12 +232,4 @@ function uploadsBelow(source: Inode): FileContent[] {
   return [...source.mount.account.dirtyContents].filter(
     (content) => content.upload !== null && content.source.isAtOrBelow(source),
   )
-}
-
-/** A rename failed half way: what we believe of the tree may be wrong, so the store is asked again. */
-function expireBelow(inode: Inode): void {
-  inode.freshUntilMs = 0
-  inode.listing = null
-  inode.forgetWalk()
-  for (const child of inode.children?.values() ?? []) expireBelow(child)
 }

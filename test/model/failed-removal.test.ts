@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { RESERVED_DIRECTORY } from '../../src/backends/backend.js'
 import { eraseLeftovers } from '../../src/fs/hidden.js'
 import { HiddenNames } from '../../src/fs/hidden-names.js'
+import { withChangingVersions } from '../support/backends.js'
 import { Driver } from './driver.js'
 import { contentsOf, drive, O_RDWR, POOL_BYTES, store } from './driving.js'
 import { FailingStore, type Failure } from './failing-store.js'
@@ -73,7 +74,7 @@ describe('an unlink', () => {
 
   it('of an open file that was done, though its answer was lost, leaves it to its handles', async (t) => {
     const failing = new FailingStore()
-    const driver = drive(t, failing.backend)
+    const driver = drive(t, withChangingVersions(failing.backend))
     await store(driver, ['file'], 'contents')
     const fh = await driver.open(['file'], O_RDWR)
     failing.failures.set('rename', 'done')
