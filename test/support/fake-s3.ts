@@ -194,7 +194,7 @@ export class FakeS3 {
   }
 
   private copy({ key, headers }: FakeCall): FakeAnswer {
-    const source = decodeURIComponent(String(headers['x-amz-copy-source'])).replace(`/${BUCKET}/`, '')
+    const source = decodeURIComponent(String(headers['x-amz-copy-source'])).replace(/^\/?bucket\//, '')
     const from = this.objects.get(source)
     if (from === undefined) return errorAnswer(404, 'NoSuchKey')
     const match = headers['x-amz-copy-source-if-match']

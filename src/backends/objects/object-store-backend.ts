@@ -241,11 +241,7 @@ export class ObjectStoreBackend implements Backend {
       new ObjectWriter({
         minPartBytes: client.limits.minPartBytes,
         budget: this.partBudget,
-        begin: () => {
-          // Found out while the parts are sent; it never rejects.
-          if (expected !== undefined) void this.probe.of('complete')
-          return client.beginUpload(path, metadata)
-        },
+        begin: () => client.beginUpload(path, metadata),
         writeWhole: (data) => this.write(path, data, expected, marked),
         complete: async (upload, sizeBytes) => {
           const version = await this.change(path, expected, {
@@ -254,6 +250,8 @@ export class ObjectStoreBackend implements Backend {
             isOurs: (head) => isMarked(head, metadata) ?? upload.isResult(head),
           })
           await upload.finish()
+          // For the next one; it never rejects.
+          if (expected !== undefined) await this.probe.of('complete')
           return storedStat(sizeBytes, version, options.attributes)
         },
       }),

@@ -29,7 +29,7 @@ export async function settle(change: Change, probe: ConditionProbe): Promise<str
   const condition = expected === undefined ? null : change.relies(expected)
   let mayBeDone = false
   for (let tries = 0; ; tries++) {
-    const kind: ConditionKind = condition === null ? 'look' : await probe.of(condition)
+    const kind = condition === null ? 'look' : await kindOf(condition, probe)
     if (kind !== 'server') {
       const done = await lookBefore(change, mayBeDone)
       if (done !== null) return done
@@ -54,6 +54,14 @@ export async function settle(change: Change, probe: ConditionProbe): Promise<str
     }
     await pauseBefore(tries + 1)
   }
+}
+
+/**
+ * An upload in parts is completed under what is known by then: to try that condition takes many requests, so it is done after the
+ * first upload, which is looked at before and sent with the condition.
+ */
+async function kindOf(condition: keyof StoreConditions, probe: ConditionProbe): Promise<ConditionKind> {
+  return condition === 'complete' ? probe.conditions.complete : probe.of(condition)
 }
 
 function isConflict({ errno }: StorageError): boolean {
