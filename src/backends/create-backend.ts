@@ -14,7 +14,7 @@ import { StorageError } from './storage-error.js'
 import { WebhdfsBackend } from './hdfs/webhdfs-backend.js'
 import { webhdfsOptions } from './hdfs/webhdfs-options.js'
 import { WebdavBackend } from './web/webdav-backend.js'
-import { SwiftBackend } from './swift/swift-backend.js'
+import { SwiftObjectClient } from './swift/swift-object-client.js'
 
 export interface BackendOptions {
   /** The profile's `type`. */
@@ -79,8 +79,9 @@ export function createBackend({ type, options, timeoutMs, keepAttributes }: Back
   // The binding has no native HDFS client; see ARCHITECTURE.md for why its WebHDFS is not used.
   if (type === 'hdfs' || type === 'webhdfs') return new WebhdfsBackend(webhdfsOptions(options), timeoutMs)
   if (type === 'null') return new NullBackend()
-  if (type === 'swift') return new SwiftBackend(options, timeoutMs, keepsAttributes)
   if (type === 'fs') return new LocalDirectoryBackend(rootOf(options))
+  if (type === 'swift')
+    return new ObjectStoreBackend(new SwiftObjectClient(options, timeoutMs), { keepsAttributes })
   const maxPathBytes = maxPathBytesOf(type, options)
   if (type === 's3') {
     const client = new S3ObjectClient(options, { timeoutMs, maxPathBytes })
@@ -95,7 +96,11 @@ export function createBackend({ type, options, timeoutMs, keepAttributes }: Back
     case 'http':
       return new HttpBackend(operator, options, timeoutMs)
     default:
-      if (!OBJECT_STORES.includes(type)) return new DirectoryServiceBackend(operator)
+      if (!OBJECT_STORES.includes(type))
+        return new DirectoryServiceBackend(
+          operator,
+          createOperator({ scheme: type, options, timeoutMs, retries: false }),
+        )
       return new ObjectStoreBackend(
         new OpendalObjectClient(operator, { maxPathBytes, isBackslashSlash: type === 'azblob' }),
         { keepsAttributes: false },

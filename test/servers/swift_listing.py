@@ -12,7 +12,7 @@ import time
 from swift.common.utils import Timestamp
 from swift.container.backend import ContainerBroker
 
-EMPTY_MD5 = 'd41d8cd98f00b204e9800998ecf8427e'
+MD5_OF_X = '9dd4e461268c8034f5c8564e155c67a6'
 
 
 def find(directory, container):
@@ -26,7 +26,7 @@ def find(directory, container):
 def main(directory, container):
     created_at = Timestamp(time.time()).internal
     find(directory, container).merge_items([{
-        'name': name, 'created_at': created_at, 'size': 0, 'content_type': 'text/plain', 'etag': EMPTY_MD5,
+        'name': name, 'created_at': created_at, 'size': 1, 'content_type': 'text/plain', 'etag': MD5_OF_X,
         'deleted': 0, 'storage_policy_index': 0, 'ctype_timestamp': None, 'meta_timestamp': None,
     } for name in json.load(sys.stdin)])
 

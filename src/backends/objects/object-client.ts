@@ -18,6 +18,8 @@ export interface ObjectHead {
   readonly metadata: Metadata
   /** What a copy with other metadata has to be told again. */
   readonly keptHeaders: Headers
+  /** It stands for a directory, though its key does not end in "/": another client's way. */
+  readonly isMarker?: boolean
 }
 
 /** An object that a listing tells of. */
@@ -28,6 +30,10 @@ export interface ListedObject {
   /** '' where the listing does not tell it. */
   readonly version: string
   readonly mtime: Timestamp | null
+  /** As in its head. */
+  readonly isMarker?: boolean
+  /** As in its head, as far as the listing tells. */
+  readonly keptHeaders?: Headers
 }
 
 export interface ObjectPage {
@@ -82,6 +88,8 @@ export interface CopyRequest {
 export interface PartsUpload {
   /** Parts have numbers from 1 on; they may be sent side by side, and again. */
   append(number: number, data: Uint8Array): Promise<void>
+  /** What can be done before the target is looked at. */
+  prepare?(): Promise<void>
   /** Make the object of the parts 1 to the highest. Returns its version. */
   complete(condition: ExpectedVersion): Promise<string>
   /** It is complete, as an answer or a look has told: what was noted of it is not needed any more. Never rejects. */
@@ -112,6 +120,8 @@ export interface ObjectClient {
   readonly canWrite: boolean
   /** `copy` works. */
   readonly canCopy: boolean
+  /** Other clients of the service mark directories by objects without a "/" at the end: see `ObjectHead.isMarker`. */
+  readonly hasBareMarkers?: boolean
   /** The service keeps metadata with an object, and `head` tells it. */
   readonly keepsMetadata: boolean
   /** Which conditions the service is known to honour ("server") or not to ("look"); the others are probed. */

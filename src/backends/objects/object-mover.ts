@@ -12,7 +12,7 @@ const TREE_CONCURRENCY = 16
 const COPY_TRIES = 5
 
 /** What is known of an object that is moved. */
-type Source = Pick<ObjectHead, 'version' | 'sizeBytes'>
+type Source = Pick<ObjectHead, 'version' | 'sizeBytes'> & Partial<Pick<ObjectHead, 'keptHeaders'>>
 
 /**
  * Renames, where a store has none: each object is copied, and when the copy is known to stand the version that was copied is
@@ -32,12 +32,12 @@ export class ObjectMover {
   }
 
   /** All keys below the directory can be moved, or nothing is: what could not be would be left behind, and lost to the guest. */
-  async requireMovable(from: string, to: string): Promise<void> {
+  async requireMovable(from: string, to: string, hasBareMarker: boolean): Promise<void> {
     const { limits } = this.client
-    let isThere = false
+    let isListed = false
     for await (const { objects } of this.pagesBelow(from)) {
       for (const { key } of objects) {
-        isThere = true
+        isListed = true
         const target = targetOf(key, from, to)
         if (!this.client.accepts(key) || !this.client.accepts(target))
           throw new StorageError('EINVAL', `${JSON.stringify(key)}: this key can't be moved`)
@@ -45,7 +45,9 @@ export class ObjectMover {
           throw new StorageError('ENAMETOOLONG', `${JSON.stringify(key)}: would be too long`)
       }
     }
-    if (!isThere) throw notThere(from)
+    // A listing may not have the marker yet that was made a moment ago.
+    if (isListed || hasBareMarker) return
+    if ((await this.client.head(`${from}/`)) === null) throw notThere(from)
   }
 
   private pagesBelow(directory: string): AsyncGenerator<{ readonly objects: readonly ListedObject[] }> {
@@ -53,13 +55,16 @@ export class ObjectMover {
   }
 
   async moveTree(from: string, to: string, options: RenameOptions): Promise<void> {
+    let isListed = false
     for await (const { objects } of this.pagesBelow(from)) {
+      isListed ||= objects.length > 0
       await forEachConcurrently(objects, TREE_CONCURRENCY, async (listed) => {
         const { key, sizeBytes, version } = listed
-        const source = sizeBytes === null || version === '' ? null : { sizeBytes, version }
+        const source = sizeBytes === null || version === '' ? null : { ...listed, sizeBytes }
         await this.move(key, targetOf(key, from, to), source, options)
       })
     }
+    if (!isListed) await this.move(`${from}/`, `${to}/`, null, options)
   }
 
   /** `head`: as it was told by `requireFile`. */
@@ -109,10 +114,11 @@ export class ObjectMover {
 
   private copyOnce(from: string, to: string, source: Source): Promise<string> {
     if (!this.client.canCopy) return this.copyThrough(from, to, source)
-    const { version, sizeBytes } = source
+    const { version, sizeBytes, keptHeaders } = source
     // What a rename replaces is whatever is there.
     const request = { condition: undefined, metadata: null, mayRepeat: true }
-    return this.client.copy({ key: from, version, sizeBytes }, to, request)
+    const kept = keptHeaders === undefined ? {} : { keptHeaders }
+    return this.client.copy({ key: from, version, sizeBytes, ...kept }, to, request)
   }
 
   /** Part by part through this process, for stores that can't do it themselves. */

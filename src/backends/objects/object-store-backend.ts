@@ -129,8 +129,8 @@ export class ObjectStoreBackend implements Backend {
     return first === null ? null : this.statDirectory(path, first === markerKey(path))
   }
 
-  private statOf({ sizeBytes, mtime, version, metadata }: ObjectHead): ObjectStat {
-    const stat: ObjectStat = { kind: 'file', sizeBytes, mtime, version }
+  private statOf({ sizeBytes, mtime, version, metadata, isMarker }: ObjectHead): ObjectStat {
+    const stat: ObjectStat = isMarker === true ? DIRECTORY : { kind: 'file', sizeBytes, mtime, version }
     return this.keepsAttributes ? withMetadata(stat, metadata) : stat
   }
 
@@ -187,7 +187,7 @@ export class ObjectStoreBackend implements Backend {
     for (const prefix of prefixes) listing.add(prefix, 'directory', this.keepsAttributes ? null : DIRECTORY)
     for (const object of objects) {
       if (object.key === markerKey(listing.path)) this.markers.note(listing.path)
-      listing.add(object.key, object.key.endsWith('/') ? 'directory' : 'file', this.listedStat(object))
+      listing.add(object.key, isDirectory(object) ? 'directory' : 'file', this.listedStat(object))
     }
   }
 
@@ -197,9 +197,10 @@ export class ObjectStoreBackend implements Backend {
   }
 
   /** What a listing tells of an object; null where it is not enough, and the object itself has to be asked. */
-  private listedStat({ key, sizeBytes, mtime, version }: ListedObject): ObjectStat | null {
+  private listedStat(object: ListedObject): ObjectStat | null {
     if (this.keepsAttributes) return null
-    if (key.endsWith('/')) return DIRECTORY
+    if (isDirectory(object)) return DIRECTORY
+    const { sizeBytes, mtime, version } = object
     return sizeBytes === null || version === '' ? null : { kind: 'file', sizeBytes, mtime, version }
   }
 
@@ -244,6 +245,7 @@ export class ObjectStoreBackend implements Backend {
         begin: () => client.beginUpload(path, metadata),
         writeWhole: (data) => this.write(path, data, expected, marked),
         complete: async (upload, sizeBytes) => {
+          await upload.prepare?.()
           const version = await this.change(path, expected, {
             relies: () => 'complete',
             send: (condition) => upload.complete(condition),
@@ -333,11 +335,24 @@ export class ObjectStoreBackend implements Backend {
     const [first, second] = await this.keysBelow(path, 2)
     if (first !== undefined && (second !== undefined || first.key !== markerKey(path)))
       throw new StorageError('ENOTEMPTY', `${path}: there are keys below it`)
-    if (first !== undefined && first.sizeBytes !== 0)
+    if (first !== undefined && (await this.sizeOf(first)) !== 0)
       throw new StorageError('ENOTEMPTY', `${path}: its marker has contents of its own`)
     await this.markers.keepParent(path)
     this.markers.forget(path)
     await this.client.delete(markerKey(path))
+    if ((await this.bareMarker(path)) !== null) await this.client.delete(path)
+  }
+
+  /** 0 of what is gone by now. */
+  private async sizeOf({ key, sizeBytes }: ListedObject): Promise<number> {
+    return sizeBytes ?? (await this.client.head(key))?.sizeBytes ?? 0
+  }
+
+  /** Another client's marker of the directory, without a "/" at its end. */
+  private async bareMarker(path: string): Promise<ObjectHead | null> {
+    if (this.client.hasBareMarkers !== true) return null
+    const head = await this.client.head(path)
+    return head?.isMarker === true ? head : null
   }
 
   async removeFile(path: string): Promise<void> {
@@ -352,10 +367,13 @@ export class ObjectStoreBackend implements Backend {
       await this.mover.moveFile(from, to, head, options)
       return
     }
-    await this.mover.requireMovable(from, to)
+    const bare = await this.bareMarker(from)
+    await this.mover.requireMovable(from, to, bare !== null)
     await this.markers.keepParent(from)
     this.markers.forgetTree(from)
+    if (bare !== null) await this.putMarker(to, this.keepsAttributes ? bare.metadata : {})
     await this.mover.moveTree(from, to, options)
+    if (bare !== null) await this.client.delete(from)
   }
 
   // ---- attributes
@@ -472,7 +490,7 @@ class DirectoryListing {
     const relative = key.slice(prefixOf(this.path).length)
     // The directory's own marker.
     if (relative === '') return
-    const name = kind === 'directory' ? relative.slice(0, -1) : relative
+    const name = relative.endsWith('/') ? relative.slice(0, -1) : relative
     if (this.path === '' && name === RESERVED_DIRECTORY) return
     if (!canBeShown(name)) {
       this.unlistable++
@@ -485,6 +503,10 @@ class DirectoryListing {
 
 function prefixOf(directory: string): string {
   return directory === '' ? '' : markerKey(directory)
+}
+
+function isDirectory({ key, isMarker }: ListedObject): boolean {
+  return isMarker === true || key.endsWith('/')
 }
 
 function markerKey(directory: string): string {

@@ -5,8 +5,8 @@ import { SharedStoreBackend } from './shared-store-backend.js'
 
 /** A service that keeps directories as such, empty ones too (WebDAV, drives, file shares), so that no markers are needed. */
 export class DirectoryServiceBackend extends SharedStoreBackend {
-  constructor(operator: Operator, extraCapabilities: Partial<BackendCapabilities> = {}) {
-    super(operator, { ...extraCapabilities, append: false })
+  constructor(operator: Operator, once: Operator, extraCapabilities: Partial<BackendCapabilities> = {}) {
+    super(operator, once, { ...extraCapabilities, append: false })
   }
 
   override stat(path: string, _kind?: EntryKind): Promise<ObjectStat | null> {

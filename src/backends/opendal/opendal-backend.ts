@@ -331,11 +331,15 @@ export class OpendalBackend implements Backend {
         await this.operator.rename(objectPath(from), objectPath(to))
         return
       }
+      const source = await this.statExactly(objectPath(from))
+      if (source === null) throw new StorageError('ENOENT', `${from}: not there`)
       if (this.canCopy) await this.copyObject(from, to)
       else await this.copyThrough(from, to)
       if (moved !== undefined && version !== undefined && this.copyChangesVersion(version))
         moved({ from, to, previousVersion: version, stat: await this.statStored(to) })
-      await this.operator.delete(objectPath(from))
+      // What somebody else has stored there meanwhile was not copied.
+      const left = await this.statExactly(objectPath(from))
+      if (left?.version === source.version) await this.operator.delete(objectPath(from))
     } catch (error) {
       throw toStorageError(error)
     }

@@ -10,6 +10,8 @@ export interface OperatorOptions {
   readonly options: Readonly<Record<string, string>>
   /** Deadline of one try of any call. */
   readonly timeoutMs: number
+  /** False: each call is one try. */
+  readonly retries?: boolean
 }
 
 /** Tries after the first that a temporary error gets; with OpenDAL's doubling from 1 s this bounds a call to about three timeouts. */
@@ -32,15 +34,17 @@ function loadOpendal(): typeof Opendal {
  * An operator with a deadline on every call (OpenDAL has none by default) and retries of temporary errors.
  * The order matters: the timeout is the inner layer, so that each try has its own.
  */
-export function createOperator({ scheme, options, timeoutMs }: OperatorOptions): Operator {
+export function createOperator({ scheme, options, timeoutMs, retries = true }: OperatorOptions): Operator {
   const opendal = loadOpendal()
   const timeout = new opendal.TimeoutLayer()
   timeout.timeout = timeoutMs
   timeout.ioTimeout = timeoutMs
+  const operator = new opendal.Operator(scheme, { ...options }).layer(timeout.build())
+  if (!retries) return operator
   const retry = new opendal.RetryLayer()
   retry.maxTimes = RETRY_TIMES
   retry.minDelay = RETRY_MIN_DELAY_MS
   retry.maxDelay = RETRY_MAX_DELAY_MS
   retry.jitter = true
-  return new opendal.Operator(scheme, { ...options }).layer(timeout.build()).layer(retry.build())
+  return operator.layer(retry.build())
 }

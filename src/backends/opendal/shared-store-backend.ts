@@ -5,11 +5,12 @@ import type {
   ExpectedVersion,
   CopyOptions,
   ObjectStat,
-  WriteOptions,
 } from '../backend.js'
 import { asDisposable } from '../disposable.js'
+import { HttpError, pauseBefore, RETRY_TIMES } from '../http/http-error.js'
 import { conflict } from '../objects/object-store.js'
-import { objectPath, OpendalBackend } from './opendal-backend.js'
+import { asBuffer, objectPath, OpendalBackend } from './opendal-backend.js'
+import { WholeWriter } from './whole-writer.js'
 import { StorageError, toStorageError } from '../storage-error.js'
 
 /**
@@ -19,9 +20,18 @@ import { StorageError, toStorageError } from '../storage-error.js'
 export class SharedStoreBackend extends OpendalBackend {
   private readonly canReadMatching: boolean
 
-  constructor(operator: Operator, extraCapabilities: Partial<BackendCapabilities> = {}) {
+  private readonly takesParts: boolean
+
+  /** `once`: the same without retries, for writes. */
+  constructor(
+    operator: Operator,
+    private readonly once: Operator,
+    extraCapabilities: Partial<BackendCapabilities> = {},
+  ) {
     super(operator, extraCapabilities)
-    this.canReadMatching = operator.capability().readWithIfMatch
+    const capability = operator.capability()
+    this.canReadMatching = capability.readWithIfMatch
+    this.takesParts = capability.writeCanMulti
   }
 
   override async read(
@@ -54,19 +64,100 @@ export class SharedStoreBackend extends OpendalBackend {
       throw new StorageError('ESTALE', `${path}: changed while it was read`, { retryable: true })
   }
 
-  override async write(
+  /**
+   * Never sent again without a look: an earlier try may have been done, and then somebody else may have stored something. No service
+   * here keeps whose write it was, so that is told by the bytes.
+   */
+  override async write(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
+    let mayBeDone = false
+    for (let tries = 0; ; tries++) {
+      const stored = await this.lookBefore(path, data, expected, mayBeDone)
+      if (stored !== null) return stored
+      try {
+        await this.writeOnce(path, data)
+        return await this.statOwn(path, data)
+      } catch (error) {
+        const failure = toStorageError(error)
+        mayBeDone ||= isUnknown(failure)
+        if (!failure.retryable && !mayBeDone) throw failure
+        if (tries >= RETRY_TIMES) return this.lookAfter(path, data, expected, failure, mayBeDone)
+      }
+      await pauseBefore(tries + 1)
+      this.noteRetry()
+    }
+  }
+
+  /** A request is sent again. */
+  protected noteRetry(): void {
+    // Nobody counts OpenDAL's.
+  }
+
+  protected async writeOnce(path: string, data: Uint8Array): Promise<void> {
+    try {
+      await this.once.write(objectPath(path), asBuffer(data))
+    } catch (error) {
+      throw toStorageError(error)
+    }
+  }
+
+  /** What an earlier try has stored; null where what is expected is still there. */
+  private async lookBefore(
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    options?: WriteOptions,
+    mayBeDone: boolean,
+  ): Promise<ObjectStat | null> {
+    if (expected === undefined && !mayBeDone) return null
+    try {
+      const present = await this.statExactly(objectPath(path))
+      if (mayBeDone && present !== null && (await this.holds(path, present, data))) return present
+      if (expected !== undefined && (present?.version ?? null) !== expected) throw conflict(path, expected)
+      return null
+    } catch (error) {
+      throw mayBeDone ? unknownUnlessConflict(toStorageError(error)) : error
+    }
+  }
+
+  /** All tries have failed. */
+  private async lookAfter(
+    path: string,
+    data: Uint8Array,
+    expected: ExpectedVersion,
+    failure: StorageError,
+    mayBeDone: boolean,
   ): Promise<ObjectStat> {
-    const isConditional = Object.keys(this.conditionOf(expected)).length > 0
-    if (!isConditional) await this.requireVersion(path, expected)
-    return super.write(path, data, expected, options)
+    const stored = mayBeDone ? await this.lookBefore(path, data, expected, true) : null
+    if (stored !== null) return stored
+    const { errno, message, retryable, unanswered } = failure
+    const outcome = mayBeDone ? 'unknown' : 'refused'
+    throw new StorageError(errno, message, { retryable, unanswered, outcome, cause: failure })
+  }
+
+  private async holds(
+    path: string,
+    { kind, sizeBytes, version }: ObjectStat,
+    data: Uint8Array,
+  ): Promise<boolean> {
+    if (kind === 'directory' || sizeBytes !== data.byteLength) return false
+    if (sizeBytes === 0) return true
+    return Buffer.compare(await this.read(path, 0, sizeBytes, version), data) === 0
+  }
+
+  /** What was just written, which somebody else may have replaced by now. */
+  private async statOwn(path: string, data: Uint8Array): Promise<ObjectStat> {
+    let stat: ObjectStat | null
+    try {
+      stat = await this.statExactly(objectPath(path))
+    } catch (error) {
+      throw unknownUnlessConflict(toStorageError(error))
+    }
+    if (stat?.kind === 'file' && stat.sizeBytes === data.byteLength) return stat
+    throw conflict(path, '')
   }
 
   /** Servers ignore the conditions of uploads in parts, so the object is looked at right before the upload becomes visible. */
   override async createWriter(path: string, expected: ExpectedVersion): Promise<BackendWriter> {
+    if (!this.takesParts) return new WholeWriter((data) => this.write(path, data, expected))
     const writer = await super.createWriter(path, undefined)
     return {
       write: (data) => writer.write(data),
@@ -99,4 +190,15 @@ export class SharedStoreBackend extends OpendalBackend {
     const present = await this.statExactly(objectPath(path))
     if ((present?.version ?? null) !== expected) throw conflict(path, expected)
   }
+}
+
+/** OpenDAL's errors do not tell what was done: whatever may pass may have been. */
+function isUnknown(failure: StorageError): boolean {
+  return failure.outcome === 'unknown' || (failure.retryable && !(failure instanceof HttpError))
+}
+
+function unknownUnlessConflict(failure: StorageError): StorageError {
+  const { errno, message } = failure
+  if (errno === 'EEXIST' || (errno === 'ESTALE' && !failure.retryable)) return failure
+  return new StorageError(errno, message, { retryable: true, outcome: 'unknown', cause: failure })
 }

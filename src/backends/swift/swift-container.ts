@@ -1,6 +1,8 @@
 import { HttpConnections, type HttpHead, type HttpResponse } from '../http/http-connection.js'
+import { HttpError, type Repeats } from '../http/http-error.js'
 import { swiftError } from './swift-errors.js'
 import type { SwiftOptions } from './swift-options.js'
+import { StorageError } from '../storage-error.js'
 import { SwiftSessions, type SwiftSession } from './swift-session.js'
 
 /** 10,000 entries with names of 1024 bytes, which JSON may write as six bytes each, and their attributes. */
@@ -21,6 +23,8 @@ export interface SwiftRequest {
   /** Added to the deadline of each try. */
   readonly extraTimeMs?: number
   readonly maxBodyBytes?: number
+  /** Default: any, as most requests have the same effect when they are repeated. */
+  readonly repeats?: Repeats
   readonly check?: (head: HttpHead) => void
 }
 
@@ -66,18 +70,18 @@ export class SwiftContainer {
   }
 
   /**
-   * Send a request, again after a pause where that may help. All requests have the same effect when repeated.
+   * Send a request, again after a pause where that may help.
    * @throws StorageError
    */
   request(request: SwiftRequest): Promise<HttpResponse> {
-    return this.connections.retrying(() => this.requestOnce(request))
+    return this.connections.retrying(() => this.requestOnce(request), request.repeats)
   }
 
-  private async requestOnce(request: SwiftRequest): Promise<HttpResponse> {
-    const session = await this.sessions.current()
+  async requestOnce(request: SwiftRequest): Promise<HttpResponse> {
+    const session = await notSent(this.sessions.current())
     let response = await this.send(session, request)
     if (response.status === 401) {
-      response = await this.send(await this.sessions.replace(session.token), request)
+      response = await this.send(await notSent(this.sessions.replace(session.token)), request)
     }
     if (request.expect.includes(response.status)) return response
     throw swiftError(`${request.method} ${request.object ?? `container ${this.name}`}`, response)
@@ -85,12 +89,13 @@ export class SwiftContainer {
 
   private send(session: SwiftSession, request: SwiftRequest): Promise<HttpResponse> {
     const { object, query, headers, body, check, maxBodyBytes } = request
-    const target = object === undefined ? '' : `/${encodeName(this.prefix + object)}`
-    const base = this.endpoint ?? session.storageUrl
-    const url = new URL(`${base}/${encodeURIComponent(this.name)}${target}`)
-    for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, value)
+    const place = new URL(this.endpoint ?? session.storageUrl)
+    const name = object === undefined ? '' : `/${encodeName(this.prefix + object)}`
+    const search = new URLSearchParams(query).toString()
+    // Not by way of a URL: that would fold "." and "..", which are names here like any other.
+    const path = `${place.pathname.replace(/\/+$/, '')}/${encodeURIComponent(this.name)}${name}`
     const call = {
-      ...{ method: request.method, origin: url.origin, target: url.pathname + url.search },
+      ...{ method: request.method, origin: place.origin, target: search === '' ? path : `${path}?${search}` },
       headers: { ...headers, 'x-auth-token': session.token },
       timeoutMs: this.timeoutMs + (request.extraTimeMs ?? 0),
       maxBodyBytes: Math.max(maxBodyBytes ?? 0, MAX_ERROR_BYTES),
@@ -106,7 +111,12 @@ export class SwiftContainer {
       ...{ method: 'GET', query: { ...query, format: 'json' }, expect: [200, 204] },
       maxBodyBytes: MAX_LISTING_BYTES,
     })
-    return status === 204 ? [] : JSON.parse(body.toString('utf8'))
+    if (status === 204) return []
+    try {
+      return JSON.parse(body.toString('utf8'))
+    } catch (error) {
+      throw new StorageError('EIO', 'the answer to a listing is no JSON', { retryable: true, cause: error })
+    }
   }
 
   /** Asked for until the server has answered once. */
@@ -125,6 +135,16 @@ export class SwiftContainer {
       .catch(() => null)
     if (response === null || response.status >= 500) return null
     return limitsOf(response)
+  }
+}
+
+/** Without a log-in the request itself was not sent, so nothing was done. */
+async function notSent(login: Promise<SwiftSession>): Promise<SwiftSession> {
+  try {
+    return await login
+  } catch (error) {
+    if (error instanceof HttpError) error.outcome = 'refused'
+    throw error
   }
 }
 

@@ -12,7 +12,8 @@ export class HttpBackend extends DirectoryServiceBackend {
   private readonly client: WebClient
 
   constructor(operator: Operator, options: Readonly<Record<string, string>>, timeoutMs: number) {
-    super(operator)
+    // Nothing is written.
+    super(operator, operator)
     this.client = new WebClient(options, timeoutMs)
   }
 
@@ -22,6 +23,16 @@ export class HttpBackend extends DirectoryServiceBackend {
 
   override stat(path: string): Promise<ObjectStat | null> {
     return path === '' ? Promise.resolve(DIRECTORY) : this.statExactly(path)
+  }
+
+  override async read(
+    path: string,
+    offset: number,
+    lengthBytes: number,
+    version: string,
+  ): Promise<Uint8Array> {
+    const data = await this.client.read(path, offset, lengthBytes, version)
+    return data === 'elsewhere' ? super.read(path, offset, lengthBytes, version) : data
   }
 
   protected override async statExactly(path: string): Promise<ObjectStat | null> {

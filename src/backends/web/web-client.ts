@@ -1,6 +1,12 @@
 /** Requests to a web server past OpenDAL, with the options of its services `http` and `webdav`. */
 import type { EntryKind, ObjectStat } from '../backend.js'
-import { HttpConnections, placeOf, type HttpRequest, type HttpResponse } from '../http/http-connection.js'
+import {
+  HttpConnections,
+  placeOf,
+  type HttpHead,
+  type HttpRequest,
+  type HttpResponse,
+} from '../http/http-connection.js'
 import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { DIRECTORY } from '../objects/object-store.js'
 import { StorageError } from '../storage-error.js'
@@ -26,7 +32,9 @@ const MEANINGS: Readonly<Record<number, Meaning>> = {
   // No parent.
   409: { errno: 'ENOENT' },
   412: { errno: 'EEXIST' },
-  423: { errno: 'EBUSY', retryable: true },
+  416: { errno: 'ESTALE', retryable: true },
+  // Somebody has locked it.
+  423: { errno: 'EIO', retryable: true },
   429: { errno: 'EIO', retryable: true, again: true },
   501: { errno: 'EOPNOTSUPP' },
   504: { errno: 'ETIMEDOUT', retryable: true, again: true },
@@ -84,12 +92,39 @@ export class WebClient {
         ? SOME_DIRECTORY
         : 'elsewhere'
     }
-    return {
-      kind: 'file',
-      sizeBytes: Number(headers['content-length'] ?? 0),
-      lastModified: headers['last-modified'] ?? '',
-      etag: headers.etag ?? '',
-    }
+    const { 'content-length': length } = headers
+    return statusOf(headers, isLength(length) ? Number(length) : await this.askSize(path))
+  }
+
+  /** Of a file whose length the usual request does not tell. */
+  protected async askSize(path: string): Promise<number> {
+    const request = { method: 'GET', target: this.targetOf(path), headers: { range: 'bytes=0-0' } }
+    const { status, headers } = await this.send(request, [200, 206], { maxBodyBytes: MAX_ANSWER_BYTES })
+    const told = status === 206 ? totalOf(headers) : headers['content-length']
+    if (isLength(told)) return Number(told)
+    throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the server does not tell its length`)
+  }
+
+  /** Exactly these bytes of this version; 'elsewhere' when the server sends clients on to another place. */
+  async read(
+    path: string,
+    offset: number,
+    lengthBytes: number,
+    version: string,
+  ): Promise<Uint8Array | 'elsewhere'> {
+    const headers = { range: `bytes=${offset}-${offset + lengthBytes - 1}` }
+    const request = { method: 'GET', target: this.targetOf(path), headers }
+    const { status, body } = await this.send(request, [200, 206, ...REDIRECTIONS], {
+      maxBodyBytes: Math.max(lengthBytes, MAX_ANSWER_BYTES),
+      check: (head) => {
+        requireRange(path, head, { offset, lengthBytes, version })
+      },
+    })
+    if (REDIRECTIONS.includes(status)) return 'elsewhere'
+    const data = status === 200 ? body.subarray(offset, offset + lengthBytes) : body
+    if (data.byteLength === lengthBytes) return data
+    const message = `${path}: ${data.byteLength} bytes where ${lengthBytes} were asked for`
+    throw new HttpError({ errno: 'EIO', retryable: true }, message)
   }
 
   protected targetOf(path: string): string {
@@ -99,21 +134,76 @@ export class WebClient {
   protected send(
     request: Pick<HttpRequest, 'method' | 'target' | 'headers'>,
     expected: readonly number[],
-    body?: Uint8Array,
+    details: SendDetails = {},
+  ): Promise<HttpResponse> {
+    return this.connections.retrying(() => this.sendOnce(request, expected, details))
+  }
+
+  protected async sendOnce(
+    request: Pick<HttpRequest, 'method' | 'target' | 'headers'>,
+    expected: readonly number[],
+    { body, maxBodyBytes = MAX_ANSWER_BYTES, check }: SendDetails = {},
   ): Promise<HttpResponse> {
     const whole: HttpRequest = {
       ...request,
       headers: { ...this.authorization, ...request.headers },
       origin: this.origin,
       timeoutMs: this.timeoutMs,
-      maxBodyBytes: MAX_ANSWER_BYTES,
+      maxBodyBytes,
+      ...(check === undefined ? {} : { check }),
     }
-    return this.connections.retrying(async () => {
-      const response = await this.connections.send(whole, body)
-      if (!expected.includes(response.status)) throw refusal(whole, response)
-      return response
-    })
+    const response = await this.connections.send(whole, body)
+    if (!expected.includes(response.status)) throw refusal(whole, response)
+    return response
   }
+}
+
+interface SendDetails {
+  readonly body?: Uint8Array
+  readonly maxBodyBytes?: number
+  readonly check?: (head: HttpHead) => void
+}
+
+function statusOf(headers: HttpHead['headers'], sizeBytes: number): WebStatus {
+  return { kind: 'file', sizeBytes, lastModified: headers['last-modified'] ?? '', etag: headers.etag ?? '' }
+}
+
+export function isLength(text: string | undefined): text is string {
+  return text !== undefined && /^\d+$/.test(text)
+}
+
+/** Of the whole file, in an answer that has a part of it. */
+function totalOf(headers: HttpHead['headers']): string | undefined {
+  return /^bytes [\d-]+\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1]
+}
+
+interface Asked {
+  readonly offset: number
+  readonly lengthBytes: number
+  readonly version: string
+}
+
+/** Before the body of an answer is received: is it of the version that is meant, and the part that was asked for? Other statuses are judged later. */
+function requireRange(path: string, { status, headers }: HttpHead, asked: Asked): void {
+  if (status !== 206 && status !== 200) return
+  const { offset, lengthBytes, version } = asked
+  const total = status === 206 ? totalOf(headers) : headers['content-length']
+  // Where nobody tells the length, an etag is the version all the same.
+  const present = statOfWeb(statusOf(headers, isLength(total) ? Number(total) : NaN))
+  if (present.version !== version)
+    throw new StorageError('ESTALE', `${path}: it was replaced`, { retryable: true })
+  if (isLength(total) && Number(total) < offset + lengthBytes)
+    throw new StorageError('ESTALE', `${path}: ${total} bytes where more were stored`, { retryable: true })
+  // A server that knows no ranges sends everything: a short file is taken from it, a long one would be sent again for each part.
+  if (status === 200 && isLength(total) && Number(total) <= Math.max(MAX_ANSWER_BYTES, lengthBytes)) return
+  const range = headers['content-range']
+  const first = /^bytes (\d+)-/.exec(range ?? '')?.[1]
+  if (status === 206 && (range === undefined || Number(first) === offset)) return
+  const answer = status === 200 ? 'everything' : String(range)
+  throw new HttpError(
+    { errno: 'EIO', retryable: true },
+    `${path}: ${answer} in answer to ${lengthBytes} bytes from ${offset} on`,
+  )
 }
 
 function authorizationOf({

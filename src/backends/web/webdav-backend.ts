@@ -1,9 +1,9 @@
 import type { Metadata, Operator } from 'opendal'
-import { RESERVED_DIRECTORY, type EntryKind, type ObjectStat } from '../backend.js'
+import { RESERVED_DIRECTORY, type EntryKind, type ObjectStat, type RenameOptions } from '../backend.js'
 import { DirectoryServiceBackend } from '../opendal/directory-service-backend.js'
 import { DIRECTORY } from '../objects/object-store.js'
 import { StorageError } from '../storage-error.js'
-import { statOfWeb } from './web-client.js'
+import { statOfWeb, type WebStatus } from './web-client.js'
 import { WebdavClient } from './webdav-client.js'
 
 /** Servers take request lines of 8 KiB (Apache's LimitRequestLine, nginx's buffers), and a byte of a name may be three there. */
@@ -24,7 +24,8 @@ export class WebdavBackend extends DirectoryServiceBackend {
   private hasReserved = false
 
   constructor(operator: Operator, options: Readonly<Record<string, string>>, timeoutMs: number) {
-    super(operator, { maxPathBytes: MAX_PATH_BYTES })
+    // What is changed is changed by our own client.
+    super(operator, operator, { maxPathBytes: MAX_PATH_BYTES })
     this.client = new WebdavClient(options, timeoutMs)
   }
 
@@ -51,8 +52,39 @@ export class WebdavBackend extends DirectoryServiceBackend {
     })
   }
 
-  protected override listedStat(metadata: Metadata): ObjectStat {
-    return this.toStat(metadata)
+  /** OpenDAL tells no length and a length of 0 alike. */
+  protected override listedStat(metadata: Metadata): ObjectStat | null {
+    const stat = this.toStat(metadata)
+    return stat.kind === 'file' && stat.sizeBytes === 0 ? null : stat
+  }
+
+  override async read(
+    path: string,
+    offset: number,
+    lengthBytes: number,
+    version: string,
+  ): Promise<Uint8Array> {
+    const data = await this.client.read(path, offset, lengthBytes, version)
+    return data === 'elsewhere' ? super.read(path, offset, lengthBytes, version) : data
+  }
+
+  protected override noteRetry(): void {
+    this.client.connections.onRetry()
+  }
+
+  /** A file brings its directory back, if somebody has removed that. */
+  protected override async writeOnce(path: string, data: Uint8Array): Promise<void> {
+    try {
+      await this.client.putOnce(path, data)
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.errno !== 'ENOENT') throw error
+      await this.createDirectory(path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '')
+      await this.client.putOnce(path, data)
+    }
+  }
+
+  override removeFile(path: string): Promise<void> {
+    return this.client.deleteFile(path)
   }
 
   override async removeDirectory(path: string): Promise<void> {
@@ -72,20 +104,26 @@ export class WebdavBackend extends DirectoryServiceBackend {
     this.hasReserved = true
   }
 
-  override async rename(from: string, to: string, kind: EntryKind): Promise<void> {
+  override async rename(
+    from: string,
+    to: string,
+    kind: EntryKind,
+    { version }: RenameOptions = {},
+  ): Promise<void> {
+    const isSource = (left: WebStatus): boolean => kind === 'directory' || statOfWeb(left).version === version
     if (to.startsWith(`${RESERVED_DIRECTORY}/`)) await this.makeReserved()
     try {
-      await this.client.move(from, to, kind, false)
+      await this.client.move(from, to, kind, false, isSource)
       return
     } catch (error) {
       if (!(error instanceof StorageError) || error.errno !== 'EEXIST') throw error
     }
     if (kind === 'directory') {
       await this.removeDirectory(to)
-      await this.client.move(from, to, kind, false)
+      await this.client.move(from, to, kind, false, isSource)
       return
     }
     if ((await this.stat(to))?.kind === 'directory') throw new StorageError('EISDIR', `${to}: a directory`)
-    await this.client.move(from, to, kind, true)
+    await this.client.move(from, to, kind, true, isSource)
   }
 }
