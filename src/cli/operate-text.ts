@@ -102,7 +102,7 @@ export function mountsText(mounts: readonly MountView[]): string[] {
 
 /** What a person should look at. */
 function remarksOf(mount: MountView): string[] {
-  const { name, lostFiles, conflicts, losses, unlistable, conditions } = mount
+  const { name, lostFiles, conflicts, losses, unlistable, conditions, proxy } = mount
   const looks = Object.entries(conditions ?? {}).filter(([, kind]) => kind === 'look')
   return [
     ...(lostFiles + conflicts > 0 ? [`${name}: lost ${lossesText(mount)}`] : []),
@@ -110,6 +110,7 @@ function remarksOf(mount: MountView): string[] {
       const where = keptAs === null ? '' : `; kept as ${keptAs}`
       return printable(`${name}:   ${path}: ${kind === 'lost' ? 'lost' : 'conflict'}: ${error}${where}`)
     }),
+    ...(proxy === null ? [] : [printable(`${name}: requests go through the proxy ${proxy}`)]),
     ...(unlistable > 0 ? [`${name}: ${unlistable} names that no file can have are left out`] : []),
     ...(looks.length > 0
       ? [

@@ -52,6 +52,8 @@ export interface MountState extends LossTotals {
   readonly conditions: StoreConditions | null
   /** Names that listings left out, since no file can have them. */
   readonly unlistable: number
+  /** The HTTP proxy that its requests go through, `host:port`; null: none. */
+  readonly proxy: string | null
 }
 
 export interface ServerState {
@@ -141,6 +143,7 @@ export class ServerControl {
     return [...fs.mounts.mounts, ...this.leaving].map((mount) => ({
       ...describe(mount),
       ...this.healthOf(mount),
+      proxy: this.parts.stores.proxyOf(mount.options.name),
       openFiles: files.get(mount) ?? 0,
       openDirectories: directories.get(mount) ?? 0,
     }))
@@ -234,7 +237,7 @@ function describe({
   account,
   operations,
   backend,
-}: Mount): Omit<MountState, 'state' | 'error' | 'openFiles' | 'openDirectories'> {
+}: Mount): Omit<MountState, 'state' | 'error' | 'proxy' | 'openFiles' | 'openDirectories'> {
   const totals = operations.totals()
   return {
     ...{ name: options.name, type: options.type, mountPoint: options.mountPoint, readOnly: options.readOnly },

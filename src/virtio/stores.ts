@@ -6,6 +6,7 @@ import { CountedBackend } from '../backends/layers/counted.js'
 import { TracedBackend } from '../backends/layers/traced-backend.js'
 import type { StorageError } from '../backends/storage-error.js'
 import { StoreOutage } from './store-outage.js'
+import { proxyNameOf } from './store-proxy.js'
 import type { CacheDirectory } from '../cache/cache-directory.js'
 import { DiskTierBackend } from '../cache/disk-tier.js'
 import { Recovery, recoverFirst } from '../cache/recovery.js'
@@ -25,6 +26,8 @@ export interface StoreFault {
 
 interface StoreHealth {
   readonly storeKey: string
+  /** null: requests go straight to the server. */
+  readonly proxy: string | null
   /** null: it could not be set up. */
   backend: Backend | null
   /** null: it is on this machine, or could not be set up. */
@@ -93,7 +96,13 @@ export class Stores {
 
   /** @throws Error when the options make no store, or its part of the cache directory can't be had */
   create(mount: ServerMount): Store {
-    const health: StoreHealth = { storeKey: mount.storeKey, backend: null, outage: null, fault: null }
+    const health: StoreHealth = {
+      storeKey: mount.storeKey,
+      proxy: proxyNameOf(mount),
+      backend: null,
+      outage: null,
+      fault: null,
+    }
     const staging = this.stagingOf(mount)
     const backend = inLayers(createBackend(mount), this.layersOf(mount, staging, health))
     backend.reportUnlistable?.((directory, count, example) => {
@@ -161,6 +170,11 @@ export class Stores {
     this.health.delete(name)
   }
 
+  /** The proxy of the mount's requests; null: none. */
+  proxyOf(name: string): string | null {
+    return this.health.get(name)?.proxy ?? null
+  }
+
   /** Forget what the second tier has of a part of the mount's store. */
   forgetBelow(name: string, path: string): void {
     const storeKey = this.health.get(name)?.storeKey
@@ -168,8 +182,15 @@ export class Stores {
       this.directory?.tier.forgetBelow(path === '' ? storeKey : `${storeKey}/${path}`)
   }
 
-  private isUnavailable({ name, storeKey }: ServerMount, error: unknown): void {
-    this.health.set(name, { storeKey, backend: null, outage: null, fault: { kind: 'unavailable', error } })
+  private isUnavailable(mount: ServerMount, error: unknown): void {
+    const { name, storeKey } = mount
+    this.health.set(name, {
+      storeKey,
+      proxy: proxyNameOf(mount),
+      backend: null,
+      outage: null,
+      fault: { kind: 'unavailable', error },
+    })
   }
 
   private recoveryOf({ storeKey, name, mountPoint }: ServerMount, staging: Staging): Recovery {
