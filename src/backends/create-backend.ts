@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import type { Backend } from './backend.js'
 import type { CircuitOptions } from './layers/circuit.js'
 import { DirectoryServiceBackend } from './opendal/directory-service-backend.js'
@@ -70,6 +70,8 @@ function maxPathBytesOf(type: string, { root = '' }: Readonly<Record<string, str
 function rootOf({ root, create_root: createsRoot }: Readonly<Record<string, string>>): string {
   if (root === undefined) throw new StorageError('EINVAL', 'type "fs" needs "root", a directory of the host')
   if (createsRoot === 'true') mkdirSync(root, { recursive: true })
+  // Told when the mount begins, and not only by whoever uses it first.
+  if (!statSync(root).isDirectory()) throw new StorageError('ENOTDIR', `${root} is not a directory`)
   return root
 }
 

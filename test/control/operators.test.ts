@@ -142,7 +142,7 @@ read_only = true
       ],
     )
     assert.ok((mounts[0]?.requests ?? 0) > 0 && mounts[0]?.dirtyFiles === 1, text.stdout)
-    assert.match(mounts[2]?.error ?? '', /Not a directory/)
+    assert.match(mounts[2]?.error ?? '', /not a directory/i)
     assert.match(text.stdout, /^later +fs +\/later +read-only +not available yet/m)
   })
 
