@@ -27,6 +27,8 @@ export interface FileSystemOptions {
 
 /** How often the cleaner looks for files that have been dirty for too long. */
 const CLEANER_PERIOD_MS = 1000
+/** So often the log says of a file that it still could not be stored. */
+const TELL_PERIOD_MS = 60_000
 
 /**
  * The state that the operations share: the tree, what the guest holds of it, and the cache. The operations themselves
@@ -39,6 +41,8 @@ export class FileSystem {
   /** Of directories whose files are being opened for reading. */
   readonly directoryReadAheads = new Map<Inode, DirectoryReadAhead>()
   private readonly cleaner: NodeJS.Timeout
+  /** Monotonic ms at which the log last said that a file could not be stored. */
+  private readonly toldMs = new WeakMap<FileContent, number>()
 
   constructor(
     readonly mounts: MountTable,
@@ -62,7 +66,6 @@ export class FileSystem {
 
   /** The file's contents, made when they are first needed. */
   contentOf(inode: Inode): FileContent {
-    if (inode.content === null) this.tellLosses(inode.mount)
     inode.content ??= new FileContent(
       this.cache,
       new InodeSource(inode, this.inodes),
@@ -73,17 +76,6 @@ export class FileSystem {
     return inode.content
   }
 
-  /** One line for each loss, wherever it is noticed. */
-  private tellLosses({ account, options }: Mount): void {
-    account.losses.listener ??= ({ kind, path, error, keptAs }) => {
-      const about = { mount: options.name, path, keptAs, err: error }
-      if (kind === 'lost') this.logger.error(about, 'data of a file is lost')
-      else if (keptAs === null)
-        this.logger.error(about, "a file was changed by others; the guest's version could not be kept")
-      else this.logger.error(about, "a file was changed by others; the guest's version is kept")
-    }
-  }
-
   /** Commit what has been dirty for too long; with write-back off only what no handle will commit. */
   private commitExpired(): void {
     const before = performance.now() - this.options.dirtyExpireMs
@@ -92,10 +84,18 @@ export class FileSystem {
       if (!this.options.writeBack && content.source.isOpen) continue
       content.committer.writeBack(this.options.dirtyExpireMs).catch((error: unknown) => {
         // What has come to its end is told as a loss, and is not tried again.
-        if (content.failure !== null || content.isLost) return
+        if (content.failure !== null || content.isLost || !this.isTellDue(content)) return
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')
       })
     }
+  }
+
+  /** A store that is away is told of once a minute for each file, however often that is tried. */
+  private isTellDue(content: FileContent): boolean {
+    const nowMs = performance.now()
+    if (nowMs - (this.toldMs.get(content) ?? -Infinity) < TELL_PERIOD_MS) return false
+    this.toldMs.set(content, nowMs)
+    return true
   }
 
   /** Commit everything. `report` is told how many files are left. Returns the number of files that could not be. */
