@@ -116,9 +116,10 @@ export class FileContent {
 
   /** A commit runs or something waits for one: the content may not be dropped. */
   get isBusy(): boolean {
-    const { committer } = this
+    const { committer, source } = this
+    if (committer.isDirty || committer.isRunning) return true
     // A new file whose data was lost is known to nobody but those who have it open.
-    return committer.isDirty || committer.isRunning || (committer.isLost && !this.base.isStored)
+    return committer.isLost && !this.base.isStored && source.isOpen
   }
 
   /** Monotonic ms at which the content became dirty; 0 when it is clean. */

@@ -96,6 +96,19 @@ describe('handles after a loss', () => {
     assert.equal(driver.known(FILE), null)
   })
 
+  it('a file that was closed before is not there any more', async (t) => {
+    const { store, driver } = setUp(t, true)
+    const fh = await driver.create(FILE, O_RDWR | O_CREAT)
+    await writeLarge(driver, fh)
+    await driver.close(fh)
+    store.fail('close', 'final')
+    await driver.fs.commitAll(() => undefined)
+    assert.equal(driver.root.mount.account.losses.lost, 1)
+    await assert.rejects(driver.open(FILE, O_RDWR), { errno: 'ENOENT' })
+    assert.equal(driver.known(FILE), null)
+    assert.equal(store.objects.size, 0)
+  })
+
   it('a second copy over it is stored, and told nothing of the first', async (t) => {
     const { store, driver } = setUp(t)
     const first = await driver.create(FILE, O_RDWR | O_CREAT)
