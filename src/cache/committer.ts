@@ -227,11 +227,19 @@ export class Committer {
   private async runCommit(): Promise<void> {
     await this.recogniseAlone()
     const { upload } = this
-    if (upload !== null) await this.finishUpload(upload)
+    if (upload instanceof StreamingUpload && this.mayBeginAnew(upload)) await this.giveUp(upload)
+    else if (upload !== null) await this.finishUpload(upload)
     if (this.content.blocks.dirty.size > 0 || this.mustStore) await this.storeDirty()
     if (this.content.source.hasUnsavedAttributes) await this.storeAttributes()
     if (!this.isDirty) this.becameClean()
     await this.content.staged.forget()
+  }
+
+  /** What a stream had taken before it failed is in memory still, and nothing of it can be in the store: nobody need hear of it. */
+  private mayBeginAnew(upload: StreamingUpload): boolean {
+    return (
+      upload.hasFailed && !upload.canResume && !upload.hasEvictedData && this.resting.kind === 'streaming'
+    )
   }
 
   private async storeAttributes(): Promise<void> {
@@ -485,11 +493,16 @@ export class Committer {
 
   /** It can't be finished any more: the data is dirty again or, where some of it was nowhere else, lost. */
   private async uploadFailed(upload: Upload, error: StorageError): Promise<never> {
+    await this.giveUp(upload)
+    if (upload.hasEvictedData) this.dataLost(error)
+    throw error
+  }
+
+  /** What it had taken is dirty again. */
+  private async giveUp(upload: Upload): Promise<void> {
     this.dropUpload()
     this.mustStore = true
     await this.abandon(upload)
-    if (upload.hasEvictedData) this.dataLost(error)
-    throw error
   }
 
   private async abandon(upload: Upload): Promise<void> {

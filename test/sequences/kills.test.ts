@@ -121,7 +121,6 @@ const LIVES: readonly Life[] = [
 
 const UNFINISHED: Unfinished = {
   'a changed file is renamed over an open one': 'the open one has no name for a moment',
-  'a commit fails and goes on': 'a record does not say which writes have an unknown outcome',
   'a changed file is removed, and another one made': 'what was staged goes before the file does',
 }
 

@@ -8,9 +8,7 @@ import { STORE_KINDS, suits } from './stores.js'
 import { optionsOf, type Unfinished } from './unfinished.js'
 
 const UNFINISHED: Unfinished = {
-  'a new file takes the place of a stored one': 'it replaces whatever is there by then, not what was there',
   'a time is set': 'a read that starts anew ends at the size of before',
-  'a large file is appended to': 'a refused append adopts the version of somebody else',
 }
 
 /** On the plain store everything is tried, on others what the seed says. */
