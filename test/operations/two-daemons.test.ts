@@ -31,8 +31,13 @@ async function twoOf(t: TestContext, store: Store): Promise<Two> {
   return { here: served.guestFs(), there: other.guestFs(), served }
 }
 
+/** Where the guest's version of what somebody else changed is kept for a person to look at. */
+const CONFLICTS = '.ovfsd/conflicts/'
+
 async function hidden({ view }: Served): Promise<string[]> {
-  return (await view.paths()).filter((path) => path.startsWith('.ovfsd/') && path !== '.ovfsd/')
+  return (await view.paths()).filter(
+    (path) => path.startsWith('.ovfsd/') && path !== '.ovfsd/' && !path.startsWith(CONFLICTS),
+  )
 }
 
 describeEachStore('two daemons', SHARED_STORES, (store) => {
@@ -79,7 +84,7 @@ describeEachStore('two daemons', SHARED_STORES, (store) => {
     }
   })
 
-  it('that change one long file: the later upload is ESTALE, and nothing of it is left', async (t) => {
+  it('that change one long file: the later upload is ESTALE, and only what is kept for a person is left of it', async (t) => {
     const { here, there, served } = await twoOf(t, store)
     const data = randomBytes(20 * MIB)
     await here.writeFile('long', data)
@@ -92,6 +97,8 @@ describeEachStore('two daemons', SHARED_STORES, (store) => {
     assert.equal(await codeOf(second.close()), 'ESTALE')
     assertSameBytes((await served.view.read('long')) ?? Buffer.alloc(0), data)
     assert.deepEqual(await hidden(served), [])
+    const kept = (await served.view.paths()).filter((path) => path.startsWith(`${CONFLICTS}long.`))
+    assert.equal(kept.length, 2, `the contents, and what they are: ${kept.join(' ')}`)
   })
 
   it('that make one directory: the store tells the second, or they share it', async (t) => {
