@@ -110,6 +110,8 @@ void Device::turn(bool descriptors_ready) {
     if (descriptors_ready) handle_descriptors();
     if (accept_due_ && !connection_) accept_connection();
     if (connection_ && messages_due_) handle_messages();
+    // Not before all that has arrived was read: the front-end may have gone and come again.
+    if (accept_due_ && connection_ && announced_ && !messages_due_) refuse_others();
     if (backend_) report_broken_vrings();
     check_guest_memory();
     deliver_events();
@@ -172,7 +174,8 @@ void Device::accept_connection() {
     return;
   }
   if (!socket) return;
-  // One front-end at a time: the next one waits in the backlog until `disconnect` looks there again.
+  // One front-end at a time. Before it has spoken it may be somebody who looks whether the socket is alive, and the next one
+  // waits in the backlog until `disconnect` looks there again; afterwards others are refused.
   connection_.emplace(std::move(socket));
   backend_.emplace(1 + config_.request_queues, static_cast<VhostUserBackendOwner&>(*this));
   refused_messages_ = 0;
@@ -180,6 +183,21 @@ void Device::accept_connection() {
   socket_interest_ = EPOLLIN | EPOLLRDHUP;
   epoll_.add(connection_->fd(), socket_interest_, kSocketTag);
   messages_due_ = true;
+}
+
+void Device::refuse_others() {
+  accept_due_ = false;
+  for (;;) {
+    UniqueFd other;
+    try {
+      other = listener_->accept();
+    } catch (const std::system_error& error) {
+      report(DeviceEvent::kProtocolError, error.what(), 0);
+      return;
+    }
+    if (!other) return;
+    report(DeviceEvent::kProtocolError, "a second front-end was refused: one is connected already", 0);
+  }
 }
 
 void Device::handle_messages() {

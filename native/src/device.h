@@ -112,6 +112,7 @@ class Device final : private VhostUserBackendOwner {
   void start_listening(UnixListener listener);
   void handle_descriptors();
   void accept_connection();
+  void refuse_others();
   void handle_messages();
   void update_socket_interest();
   void update_poll_timer();

@@ -35,12 +35,17 @@ napi_value number(napi_env env, int64_t value) {
   return result;
 }
 
+/// How a WRITE is done; the bits are those of src/passthrough/files.ts.
+constexpr uint32_t kAppend = 1u << 0;
+constexpr uint32_t kKillIds = 1u << 1;
+
 struct Transfer {
   uint32_t slot;
   int fd;
   int64_t offset;
   uint32_t length;
   bool append = false;
+  bool kill_ids = false;
 };
 
 /// Moves data between a file and a buffer in a thread. Guest memory is only touched on the loop: the front-end may take it
@@ -99,7 +104,7 @@ class WriteWorker : public TransferWorker {
   }
   void Execute() override {
     const Transfer& whole = transfer();
-    result_ = host_tree::write(whole.fd, buffer_.get(), whole.length, whole.offset, whole.append);
+    result_ = host_tree::write(whole.fd, buffer_.get(), whole.length, whole.offset, whole.append, whole.kill_ids);
   }
 };
 
@@ -153,7 +158,7 @@ napi_value DeviceWrap::write_file(napi_env env, napi_callback_info info) {
   HotArguments<7> arguments(env, info);
   const Transfer transfer = transfer_of(arguments);
   const int64_t payload_offset = arguments.i53();
-  const bool append = arguments.u32() != 0;
+  const uint32_t how = arguments.u32();
   const bool may_wait = arguments.u32() != 0;
   DeviceWrap* self = unwrap(env, arguments.receiver());
   if (!arguments.valid() || self == nullptr || transfer.offset < 0 || payload_offset < 0) {
@@ -162,14 +167,17 @@ napi_value DeviceWrap::write_file(napi_env env, napi_callback_info info) {
   RequestPath& requests = self->device_->requests();
   if (!requests.holds(transfer.slot)) return throw_bad_argument(env);
   return number(env, requests.write_file(transfer.slot, static_cast<uint64_t>(payload_offset), transfer.fd,
-                                         static_cast<uint64_t>(transfer.offset), transfer.length, append, may_wait));
+                                         static_cast<uint64_t>(transfer.offset), transfer.length, (how & kAppend) != 0,
+                                         may_wait, (how & kKillIds) != 0));
 }
 
 napi_value DeviceWrap::write_file_later(napi_env env, napi_callback_info info) {
   HotArguments<6> arguments(env, info);
   Transfer transfer = transfer_of(arguments);
   const int64_t payload_offset = arguments.i53();
-  transfer.append = arguments.u32() != 0;
+  const uint32_t how = arguments.u32();
+  transfer.append = (how & kAppend) != 0;
+  transfer.kill_ids = (how & kKillIds) != 0;
   DeviceWrap* self = unwrap(env, arguments.receiver());
   if (!arguments.valid() || self == nullptr || transfer.offset < 0 || payload_offset < 0) {
     return throw_bad_argument(env);

@@ -76,6 +76,32 @@ int CallerScope::take(Caller caller) noexcept {
   return 0;
 }
 
+UnprivilegedWrite::UnprivilegedWrite(bool wanted) noexcept {
+  if (!wanted) return;
+  Capabilities capabilities;
+  if (!capabilities.get()) {
+    error_ = EPERM;
+    return;
+  }
+  constexpr uint32_t kMaySetIds = 1u << CAP_FSETID;
+  if ((capabilities.data[0].effective & kMaySetIds) == 0) return;
+  capabilities.data[0].effective &= ~kMaySetIds;
+  is_dropped_ = capabilities.set();
+  if (!is_dropped_) error_ = EPERM;
+}
+
+UnprivilegedWrite::~UnprivilegedWrite() {
+  if (!is_dropped_) return;
+  const int saved_errno = errno;
+  Capabilities capabilities;
+  if (capabilities.get()) {
+    capabilities.data[0].effective |= 1u << CAP_FSETID;
+    // Without it the daemon could not keep the bits of files that the guest's root writes; nothing of the guest's is at risk.
+    capabilities.set();
+  }
+  errno = saved_errno;
+}
+
 CallerScope::~CallerScope() {
   const int saved_errno = errno;
   if (is_other_) {

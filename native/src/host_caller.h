@@ -30,4 +30,21 @@ class CallerScope {
   bool is_other_ = false;
 };
 
+/// For as long as it lives, what this thread writes takes the set-user-ID and set-group-ID bits of the file away, as it does for
+/// every process that may not set them on files of others (CAP_FSETID): FUSE_WRITE_KILL_SUIDGID.
+class UnprivilegedWrite {
+ public:
+  explicit UnprivilegedWrite(bool wanted) noexcept;
+  ~UnprivilegedWrite();
+  UnprivilegedWrite(const UnprivilegedWrite&) = delete;
+  UnprivilegedWrite& operator=(const UnprivilegedWrite&) = delete;
+
+  /// 0, or an errno: then nothing may be written.
+  int error() const noexcept { return error_; }
+
+ private:
+  int error_ = 0;
+  bool is_dropped_ = false;
+};
+
 }  // namespace ovfsd::host_tree

@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -131,6 +133,24 @@ int open_name(int directory, const Name& name, uint32_t* words) noexcept {
 
 int stat(int fd, uint32_t* words) noexcept { return stat_at(fd, "", AT_EMPTY_PATH, words); }
 
+int stat_parent(int fd, uint32_t* words) noexcept { return stat_at(fd, "..", 0, words); }
+
+bool tells_at_close(int fd) noexcept {
+  struct ::statfs found;
+  if (::fstatfs(fd, &found) != 0) return true;
+  switch (found.f_type) {
+    // Their file_operations have no flush (Linux 6.18).
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+      return false;
+    default:
+      return true;
+  }
+}
+
 int statfs(int fd, uint32_t* words) noexcept {
   struct statvfs found;
   if (fstatvfs(fd, &found) != 0) return -errno;
@@ -244,6 +264,9 @@ constexpr size_t host_bytes_for(size_t fuse_bytes) { return fuse_bytes / 4 * 3; 
 /// What the host is asked for at once.
 constexpr size_t kListingBytes = 32 << 10;
 
+/// lseek(2) takes an offset with bit 63, as NFS and FUSE file systems have them, for a negative one and refuses it.
+bool can_seek_to(int64_t offset) noexcept { return offset >= 0; }
+
 size_t put_entry(const dirent64& entry, uint8_t* target) noexcept {
   const size_t name_bytes = std::strlen(entry.d_name);
   fuse_dirent header = {};
@@ -263,16 +286,25 @@ size_t put_entry(const dirent64& entry, uint8_t* target) noexcept {
 int64_t read_directory(int fd, int64_t offset, uint8_t* target, size_t size) noexcept {
   alignas(dirent64) uint8_t listing[kListingBytes];
   // Where we are already: file systems forget less when they are not asked to go there.
-  if (lseek(fd, 0, SEEK_CUR) != offset && lseek(fd, offset, SEEK_SET) < 0) return -errno;
-  const ssize_t found = retry([&] { return getdents64(fd, listing, std::min(host_bytes_for(size), sizeof listing)); });
-  if (found < 0) return found;
-  size_t written = 0;
-  for (ssize_t position = 0; position < found;) {
-    const auto* entry = reinterpret_cast<const dirent64*>(listing + position);
-    written += put_entry(*entry, target + written);
-    position += entry->d_reclen;
+  bool is_there = lseek(fd, 0, SEEK_CUR) == offset;
+  if (!is_there) {
+    is_there = can_seek_to(offset);
+    if (lseek(fd, is_there ? offset : 0, SEEK_SET) < 0) return -errno;
   }
-  return static_cast<int64_t>(written);
+  for (;;) {
+    const size_t room = std::min(host_bytes_for(size), sizeof listing);
+    const ssize_t found = retry([&] { return getdents64(fd, listing, room); });
+    if (found <= 0) return found;
+    size_t written = 0;
+    for (ssize_t position = 0; position < found;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(listing + position);
+      if (is_there) written += put_entry(*entry, target + written);
+      // From the first entry on, up to the one that told the offset.
+      is_there = is_there || entry->d_off == offset;
+      position += entry->d_reclen;
+    }
+    if (written > 0) return static_cast<int64_t>(written);
+  }
 }
 
 int64_t seek(int fd, int64_t offset, int whence) noexcept {
@@ -295,7 +327,9 @@ int64_t read(int fd, uint8_t* target, size_t size, int64_t offset) noexcept {
   return static_cast<int64_t>(done);
 }
 
-int64_t write(int fd, const uint8_t* source, size_t size, int64_t offset, bool append) noexcept {
+int64_t write(int fd, const uint8_t* source, size_t size, int64_t offset, bool append, bool kill_ids) noexcept {
+  const UnprivilegedWrite unprivileged(kill_ids);
+  if (unprivileged.error() != 0) return -unprivileged.error();
   size_t done = 0;
   while (done < size) {
     const iovec piece{const_cast<uint8_t*>(source) + done, size - done};
@@ -310,6 +344,13 @@ int64_t write(int fd, const uint8_t* source, size_t size, int64_t offset, bool a
 
 int sync(int fd, bool data_only) noexcept {
   return retry([&] { return data_only ? fdatasync(fd) : fsync(fd); });
+}
+
+int flush(int fd) noexcept {
+  const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return -errno;
+  // Closed it is, whatever it answers (close(2)).
+  return or_errno(close(copy));
 }
 
 int sync_file_system(int directory) noexcept {

@@ -47,7 +47,13 @@ int stat_name(int directory, const Name& name, uint32_t* words) noexcept;
 int open_name(int directory, const Name& name, uint32_t* words) noexcept;
 /// Of any descriptor, O_PATH ones too.
 int stat(int fd, uint32_t* words) noexcept;
+/// Of the directory that holds the directory `fd`. It may lie anywhere on the host: whether the guest may see it is for
+/// the caller to say.
+int stat_parent(int fd, uint32_t* words) noexcept;
 int statfs(int fd, uint32_t* words) noexcept;
+/// Whether closing a file of this one's file system may tell an error: true where it has no flush of its own, as NFS,
+/// CIFS and FUSE have, and for every file system that is not known.
+bool tells_at_close(int fd) noexcept;
 
 /// Another descriptor of the same file, opened with `flags`. Only for regular files: others may block or act.
 int reopen(int fd, int flags) noexcept;
@@ -83,7 +89,7 @@ int64_t list_xattr(int fd, uint8_t* names, size_t size) noexcept;
 int set_xattr(int fd, const char* name, const uint8_t* value, size_t size, int flags) noexcept;
 int remove_xattr(int fd, const char* name) noexcept;
 
-/// Entries from `offset` (0, or one that an entry told) on, as struct fuse_dirent, at most `size` bytes.
+/// Entries from `offset` (0, or one that an entry told: all 64 bits of it are the file system's own) on, as struct fuse_dirent, at most `size` bytes.
 /// @return bytes; 0 at the end. EINVAL when not even one fits.
 int64_t read_directory(int fd, int64_t offset, uint8_t* target, size_t size) noexcept;
 int64_t seek(int fd, int64_t offset, int whence) noexcept;
@@ -93,8 +99,11 @@ int64_t seek(int fd, int64_t offset, int whence) noexcept;
 /// To the end of the file, `size` bytes or an error. @return bytes read.
 int64_t read(int fd, uint8_t* target, size_t size, int64_t offset) noexcept;
 /// @return bytes written: fewer than `size` only where an error came after some.
-int64_t write(int fd, const uint8_t* source, size_t size, int64_t offset, bool append) noexcept;
+/// `kill_ids`: the file's set-user-ID and set-group-ID bits go, whoever the daemon is.
+int64_t write(int fd, const uint8_t* source, size_t size, int64_t offset, bool append, bool kill_ids = false) noexcept;
 int sync(int fd, bool data_only) noexcept;
+/// What close(2) of a descriptor of the file tells: an error of writing back, where the file system waits until then.
+int flush(int fd) noexcept;
 /// Of the file system that holds the directory.
 int sync_file_system(int directory) noexcept;
 /// `fd` is open for writing, or an O_PATH one with `by_path`.

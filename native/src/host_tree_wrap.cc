@@ -94,6 +94,21 @@ napi_value stat_fd(napi_env env, napi_callback_info info) {
   });
 }
 
+napi_value stat_parent(napi_env env, napi_callback_info info) {
+  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+    const int fd = arguments.fd();
+    uint32_t* words = arguments.words(host_tree::kStatWords);
+    return arguments.valid() ? host_tree::stat_parent(fd, words) : 0;
+  });
+}
+
+napi_value tells_at_close(napi_env env, napi_callback_info info) {
+  return answer<1>(env, info, [](auto& arguments) -> int64_t {
+    const int fd = arguments.fd();
+    return arguments.valid() && host_tree::tells_at_close(fd) ? 1 : 0;
+  });
+}
+
 napi_value statfs(napi_env env, napi_callback_info info) {
   return answer<2>(env, info, [](auto& arguments) -> int64_t {
     const int fd = arguments.fd();
@@ -342,7 +357,7 @@ napi_value seek(napi_env env, napi_callback_info info) {
 // ---- in threads
 
 /// The numbers are those of HostOperation in src/passthrough/host-calls.ts.
-enum Operation : uint32_t { kSync, kSyncData, kSyncFileSystem, kTruncate, kTruncateByPath, kAllocate, kCopy };
+enum Operation : uint32_t { kSync, kSyncData, kSyncFileSystem, kTruncate, kTruncateByPath, kAllocate, kCopy, kFlush };
 
 struct Work {
   uint32_t operation;
@@ -357,6 +372,8 @@ struct Work {
       case kSync:
       case kSyncData:
         return host_tree::sync(fd, operation == kSyncData);
+      case kFlush:
+        return host_tree::flush(fd);
       case kSyncFileSystem:
         return host_tree::sync_file_system(fd);
       case kTruncate:
@@ -420,6 +437,8 @@ Napi::Object define_host_calls(Napi::Env env) {
   add("statName", stat_name);
   add("openName", open_name);
   add("stat", stat_fd);
+  add("statParent", stat_parent);
+  add("tellsAtClose", tells_at_close);
   add("statfs", statfs);
   add("reopen", reopen);
   add("reopenPath", reopen_path);

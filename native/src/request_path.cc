@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <climits>
 
+#include "host_caller.h"
 #include "descriptor_chain.h"
 #include "fuse_framing.h"
 
@@ -302,12 +303,14 @@ long times_slept() noexcept {
 }  // namespace
 
 int64_t RequestPath::write_file(uint32_t index, uint64_t payload_offset, int fd, uint64_t offset, uint32_t length_bytes,
-                                bool append, bool may_wait) noexcept {
+                                bool append, bool may_wait, bool kill_ids) noexcept {
   RequestSlot& slot = arena_.slot(index);
   if (slot.state != RequestSlot::State::kInFlight || is_broken(slot)) return -EIO;
   if (offset > kMaxOffset) return -EINVAL;
   const Pieces pieces(slot.readable, slot.read_cursor, payload_offset, length_bytes);
   const int flags = (may_wait ? 0 : RWF_NOWAIT) | (append ? RWF_APPEND : 0);
+  const host_tree::UnprivilegedWrite unprivileged(kill_ids);
+  if (unprivileged.error() != 0) return -unprivileged.error();
   const long sleeps = may_wait ? times_slept() : 0;
   const ssize_t put = pwritev2(fd, pieces.vectors, pieces.count, static_cast<off_t>(offset), flags);
   const int64_t result = put < 0 ? -errno : put;

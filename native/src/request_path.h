@@ -68,8 +68,9 @@ class RequestPath {
   int64_t read_file(uint32_t slot, int fd, uint64_t offset, uint32_t length_bytes) noexcept;
   /// May write less than asked for.
   /// @param may_wait it is no error to have to
+  /// @param kill_ids the file's set-user-ID and set-group-ID bits go
   int64_t write_file(uint32_t slot, uint64_t payload_offset, int fd, uint64_t offset, uint32_t length_bytes,
-                     bool append, bool may_wait) noexcept;
+                     bool append, bool may_wait, bool kill_ids = false) noexcept;
   /// Of the reply's data so far.
   uint32_t pushed_bytes(uint32_t slot) const noexcept { return arena_.slot(slot).pushed_bytes; }
 

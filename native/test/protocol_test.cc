@@ -390,16 +390,41 @@ TEST("disconnect: requests in flight become orphans, and everything is released"
   }
 }
 
-TEST("disconnect: a second front-end waits in the backlog") {
+TEST("connect: a second front-end is refused at once while one is served") {
   TestBed bed;
   auto first = std::make_unique<MockDriver>(*bed.device, bed.path);
   first->set_up();
+  {
+    MockDriver second = bed.connect();
+    CHECK(second.dropped());
+    CHECK_EQ(bed.host.count_events("protocol-error 0"), 1u);
+  }
+  CHECK(first->probe(1));
+  first.reset();
+  MockDriver third = bed.connect();
+  third.set_up();
+  CHECK(third.probe(1));
+}
+
+TEST("connect: a front-end waits behind one that has not spoken, and is served when that has gone") {
+  TestBed bed;
+  auto silent = std::make_unique<MockDriver>(*bed.device, bed.path);
+  silent->pump();
   MockDriver second = bed.connect();
   second.send(R::kGetFeatures);
   CHECK(!second.reply_waits());
-  CHECK(first->probe(1));
-  first.reset();
+  silent.reset();
   CHECK_EQ(second.receive().u64(), 0x170000000ull);
+  second.set_up();
+  CHECK(second.probe(1));
+}
+
+TEST("connect: a front-end that goes and comes again at once is served") {
+  TestBed bed;
+  auto first = std::make_unique<MockDriver>(*bed.device, bed.path);
+  first->set_up();
+  first.reset();
+  MockDriver second = bed.connect();
   second.set_up();
   CHECK(second.probe(1));
 }

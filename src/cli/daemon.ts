@@ -15,7 +15,7 @@ import { ConfigWatcher } from './config-watcher.js'
 import { limitHeapGrowth } from './heap.js'
 import { Instruments } from './instruments.js'
 import { Lifecycle, type RunningServer } from './lifecycle.js'
-import { limitOpenFiles, syslogOf } from './host-process.js'
+import { dropSupplementaryGroups, limitOpenFiles, syslogOf } from './host-process.js'
 import { groupId } from './group-id.js'
 import { serveMetrics } from './metrics.js'
 import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
@@ -66,6 +66,7 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
   const hangUps = hearHangUps()
   try {
     for (const remark of args.remarks) logger.info(remark)
+    dropSupplementaryGroups(logger)
     if (args.rlimitNofile !== undefined) await limitOpenFiles(args.rlimitNofile, logger)
     const tracing = new TracingSwitch(logger)
     await tracing.apply(settings.tracing)

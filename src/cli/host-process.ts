@@ -29,6 +29,20 @@ export async function limitOpenFiles(limit: number, logger: Logger): Promise<voi
   }
 }
 
+/**
+ * Groups of whoever started a daemon that runs as root are not the guest's: the kernel would leave the set-group-ID bit on what a
+ * guest's user makes in a directory of one of them (CVE-2022-0358). Root needs none of them itself.
+ */
+export function dropSupplementaryGroups(logger: Logger): void {
+  if (process.geteuid?.() !== 0 || process.getgroups?.().length === 0) return
+  try {
+    process.setgroups?.([])
+  } catch (error) {
+    // In a user namespace that may not change them.
+    logger.warn({ err: error, groups: process.getgroups?.() }, 'the supplementary groups stay as they are')
+  }
+}
+
 async function addon() {
   const { loadNative } = await import('../virtio/native.js')
   return loadNative()

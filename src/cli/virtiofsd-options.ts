@@ -108,6 +108,18 @@ function idle(
   }
 }
 
+/** Extended attributes are what it needs, and are offered; the rest of it is not. "never" asks for nothing. */
+function implyingXattr(option: string, why: string, choices: readonly string[]): Option {
+  const rest = idle(option, 'optional value', why, choices, ['never'])
+  return {
+    takes: 'optional value',
+    apply: (parsed, text) => {
+      rest.apply(parsed, text)
+      if (text !== 'never') parsed.asked.xattr = true
+    },
+  }
+}
+
 /** Nothing, without a word: what is asked for is so anyway. */
 const GRANTED: Option = { takes: 'nothing', apply: () => undefined }
 
@@ -120,6 +132,8 @@ function refused(why: string): Option {
   }
 }
 
+const ACLS = 'beside extended attributes, access control lists are not offered to the guest'
+const LABELS = 'beside extended attributes, the guest gives new files no label'
 const IDS = 'files keep the owner that they have on the host'
 const LOCKS = "locks are kept by the guest's kernel and not shared with the host"
 const MIGRATION = 'the device takes no part in migration'
@@ -180,17 +194,8 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
       ['never'],
     ),
   ],
-  [
-    'posix-acl',
-    idle(
-      'posix-acl',
-      'optional value',
-      'access control lists are not offered to the guest',
-      ['', 'never', 'auto', 'always'],
-      ['never'],
-    ),
-  ],
-  ['security-label', idle('security-label', 'nothing', 'the guest gives new files no label')],
+  ['posix-acl', implyingXattr('posix-acl', ACLS, ['', 'never', 'auto', 'always'])],
+  ['security-label', implyingXattr('security-label', LABELS, ['', 'auto'])],
   ['allow-mmap', idle('allow-mmap', 'nothing', 'what a guest may map is up to its kernel and to --cache')],
   [
     'no-readdirplus',
@@ -335,6 +340,6 @@ function notOneOf(choices: readonly string[], text: string): ValueError {
 /** The options that are about the shared directory alone, by their names, and what they make of it. */
 export function sharedDirectoryOf(asked: VirtiofsdArguments): Omit<SharedDirectory, 'root'> {
   const { guestCache = 'auto', xattr = false, directIo = false, readOnly = false } = asked
-  const { announceSubmounts = false } = asked
+  const { announceSubmounts = true } = asked
   return { guestCache, xattr, directIo, announceSubmounts, readOnly }
 }

@@ -8,12 +8,40 @@ import { requireDirectory } from './names.js'
 import type { Passthrough } from './passthrough.js'
 
 const { ENOENT } = constants.errno
+/** Of the upper word of an offset. */
+const SIGN_BIT = 2 ** 31
+
+/** Entries that the host has listed and the guest has not taken yet, as struct fuse_dirent. */
+interface Untaken {
+  readonly offsetLow: number
+  readonly offsetHigh: number
+  readonly entries: Buffer
+}
 
 export class HostDirectory {
+  /** Kept only where the host can't be told to list them again: see `keep`. */
+  private untaken: Untaken | null = null
+
   constructor(
     readonly inode: HostInode,
     readonly descriptor: Descriptor,
   ) {}
+
+  /**
+   * The guest goes on at the offset before `entries`, of which it had no room for. lseek(2) goes to no offset with bit 63, as NFS and
+   * FUSE file systems of the host have them, and to list all again from the beginning would take longer with each page.
+   */
+  keep(offsetLow: number, offsetHigh: number, entries: Uint8Array): void {
+    const canSeek = offsetHigh < SIGN_BIT
+    this.untaken = canSeek ? null : { offsetLow, offsetHigh, entries: Buffer.from(entries) }
+  }
+
+  /** What was kept for this offset; null when the host is to be asked. */
+  takeKept(offsetLow: number, offsetHigh: number): Buffer | null {
+    const { untaken } = this
+    this.untaken = null
+    return untaken?.offsetLow === offsetLow && untaken.offsetHigh === offsetHigh ? untaken.entries : null
+  }
 }
 
 export function openDirectory(pt: Passthrough, inode: HostInode): FileHandle {

@@ -38,6 +38,11 @@ const {
 const HOST_FLAGS = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC
 /** fuse_write_in.write_flags: the guest's page cache writes, not a program. */
 const WRITE_CACHE = 1 << 0
+/** The same: the writer may not keep set-user-ID and set-group-ID bits. */
+const WRITE_KILL_SUIDGID = 1 << 2
+/** How `HostData` writes: at the end of the file, and as one who may not keep those bits. */
+const APPEND = 1 << 0
+const KILL_IDS = 1 << 1
 const IS_ROOT = process.geteuid?.() === 0
 /** Beyond this a thread costs little beside the copy, and the loop would be held up by it. */
 const BLIND_WRITE_BYTES = 64 << 10
@@ -58,18 +63,12 @@ export interface HostData {
     from: number,
     offset: number,
     lengthBytes: number,
-    append: boolean,
+    how: number,
     mayWait: boolean,
   ): number
   /** Whether a `writeFile` has waited since this was asked last. */
   takeWaited(): boolean
-  writeFileLater(
-    fd: number,
-    from: number,
-    offset: number,
-    lengthBytes: number,
-    append: boolean,
-  ): Promise<number>
+  writeFileLater(fd: number, from: number, offset: number, lengthBytes: number, how: number): Promise<number>
 }
 
 /** A regular file that the guest has open. */
@@ -77,6 +76,7 @@ export class HostFile {
   /** False where each access waits for the disk, or the file system can't tell whether it would. */
   readsAtOnce: boolean
   writesAtOnce: boolean
+  readonly isWritable: boolean
   /** The file system can't tell whether a write would wait; the page cache takes it, though, so few will. */
   writesBlindly = false
 
@@ -85,6 +85,7 @@ export class HostFile {
     readonly descriptor: Descriptor,
     hostFlags: number,
   ) {
+    this.isWritable = (hostFlags & O_ACCMODE) !== O_RDONLY
     this.readsAtOnce = (hostFlags & O_DIRECT) === 0
     this.writesAtOnce = (hostFlags & (O_DIRECT | O_SYNC | O_DSYNC)) === 0
   }
@@ -202,9 +203,9 @@ export function release(pt: Passthrough, fh: number): void {
   pt.files.take(fh)?.descriptor.close()
 }
 
-/** EINVAL for offsets that no file has and that a double can't tell apart. */
-function requireOffset(offset: number): void {
-  if (!Number.isSafeInteger(offset)) throw new FsError('EINVAL')
+/** Offsets that no file has, and that a double can't tell apart: beyond the longest file of every file system. */
+function requireOffset(offset: number, errno: 'EINVAL' | 'EFBIG' | 'ENXIO' = 'EINVAL'): void {
+  if (!Number.isSafeInteger(offset)) throw new FsError(errno)
 }
 
 export function read(
@@ -238,15 +239,16 @@ export function write(
   openFlags: number,
   data: HostData,
 ): number | Promise<number> {
-  requireOffset(offset)
+  requireOffset(offset, 'EFBIG')
   if (sizeBytes === 0) return 0
   const { descriptor } = file
   // What leaves the guest's page cache has its place, whoever has the file open.
   const append =
     (openFlags & O_APPEND) !== 0 && (writeFlags & WRITE_CACHE) === 0 && !pt.options.guestWriteback
+  const how = (append ? APPEND : 0) | ((writeFlags & WRITE_KILL_SUIDGID) === 0 ? 0 : KILL_IDS)
   let done = 0
   if (file.writesAtOnce) {
-    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, append, false)
+    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, how, false)
     requireGuestMemory(result)
     if (result === sizeBytes) return sizeBytes
     if (result === -EOPNOTSUPP) {
@@ -257,13 +259,13 @@ export function write(
   }
   const { blindWrites } = file.inode.mount
   if (file.writesBlindly && sizeBytes <= BLIND_WRITE_BYTES && blindWrites.mayTry()) {
-    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, append, true)
+    const result = data.writeFile(descriptor.fd, 0, offset, sizeBytes, how, true)
     if (data.takeWaited()) blindWrites.pause()
     requireGuestMemory(result)
     if (result === sizeBytes) return sizeBytes
     done = Math.max(0, result)
   }
-  return writeRest(pt, file, offset, sizeBytes, done, append, data)
+  return writeRest(pt, file, offset, sizeBytes, done, how, data)
 }
 
 async function writeRest(
@@ -272,11 +274,11 @@ async function writeRest(
   offset: number,
   sizeBytes: number,
   done: number,
-  append: boolean,
+  how: number,
   data: HostData,
 ): Promise<number> {
   const rest = (): Promise<number> =>
-    data.writeFileLater(descriptor.fd, done, offset + done, sizeBytes - done, append)
+    data.writeFileLater(descriptor.fd, done, offset + done, sizeBytes - done, how)
   try {
     return done + (await pt.inThread(descriptor, rest))
   } catch (error) {
@@ -289,6 +291,19 @@ async function writeRest(
 /** EIO where the guest's memory has vanished. */
 function requireGuestMemory(result: number): void {
   if (result === -EFAULT) throw new FsError('EIO', "the guest's memory is not there any more")
+}
+
+/**
+ * A descriptor of the guest is closed: what close(2) would tell on the host. File systems that reach a server (NFS, CIFS, FUSE)
+ * store what was written by then, and tell ENOSPC, EDQUOT or EIO. Undefined where there is nothing to wait for.
+ */
+export function flush(
+  pt: Passthrough,
+  { inode, descriptor, isWritable }: HostFile,
+): Promise<void> | undefined {
+  if (!isWritable || !inode.mount.tellsAtClose(pt.calls, inode, descriptor.fd)) return undefined
+  const close = (): Promise<number> => pt.calls.run(HostOperation.FLUSH, descriptor.fd, -1, 0, 0, 0)
+  return pt.inThread(descriptor, close).then(() => undefined)
 }
 
 export function sync(
@@ -316,7 +331,7 @@ export async function fallocate(
 
 /** Only SEEK_DATA and SEEK_HOLE: the guest's kernel knows the others itself. */
 export function seek(pt: Passthrough, { descriptor }: HostFile, offset: number, whence: number): number {
-  requireOffset(offset)
+  requireOffset(offset, 'ENXIO')
   return checked(pt.calls.seek(descriptor.fd, offset, whence))
 }
 
@@ -332,7 +347,7 @@ export function copyFileRange(
   if (from.inode.mount !== to.inode.mount) throw new FsError('EXDEV')
   requireWritable(to.inode.mount)
   requireOffset(fromOffset)
-  requireOffset(toOffset)
+  requireOffset(toOffset, 'EFBIG')
   const length = Math.min(lengthBytes, Number.MAX_SAFE_INTEGER)
   const copy = (): Promise<number> =>
     pt.calls.run(HostOperation.COPY, from.descriptor.fd, to.descriptor.fd, fromOffset, toOffset, length)

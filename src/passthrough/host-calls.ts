@@ -28,6 +28,8 @@ export const HostOperation = {
   ALLOCATE: 5,
   /** From fd at a to otherFd at b, c bytes. */
   COPY: 6,
+  /** What close(2) of the file tells. */
+  FLUSH: 7,
 } as const
 
 /**
@@ -42,6 +44,10 @@ export interface HostCalls {
   /** Returns an O_PATH descriptor of the entry itself, be it a symbolic link. */
   openName(directory: number, bytes: Uint8Array, start: number, length: number, stat: Uint32Array): number
   stat(fd: number, stat: Uint32Array): number
+  /** Of the directory that holds the directory `fd`, wherever on the host that is. */
+  statParent(fd: number, stat: Uint32Array): number
+  /** 0: the file system never tells an error when a file is closed. */
+  tellsAtClose(fd: number): number
   statfs(fd: number, statfs: Uint32Array): number
   /** Only for what is known to be a regular file. Returns a descriptor. */
   reopen(fd: number, flags: number): number

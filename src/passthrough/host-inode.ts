@@ -67,6 +67,11 @@ export class HostInode {
     return this.identity.slice(2).every((word, index) => word === identity[index + 2])
   }
 
+  /** Of its file system: st_dev as one number. */
+  get device(): number {
+    return (this.identity[2] as number) * TWO_TO_32 + (this.identity[3] as number)
+  }
+
   /** As `inoOf` of its stat. */
   get ino(): number {
     return (this.identity[0] as number) + (this.identity[1] as number) * TWO_TO_32

@@ -1,7 +1,7 @@
 import type { GuestCache, Mount } from '../fs/mount.js'
 import { HostInode, inoOf, S_IFDIR } from './host-inode.js'
 import { BlindWrites } from './blind-writes.js'
-import { STAT_WORDS } from './host-calls.js'
+import { STAT_WORDS, type HostCalls } from './host-calls.js'
 
 export interface HostMountOptions {
   /** An absolute path of the host. */
@@ -23,6 +23,8 @@ export class HostMount {
   isRemoved = false
   readonly blindWrites = new BlindWrites()
   private readonly byIno = new Map<number, HostInode>()
+  /** By file system, of those of which a file was closed: see `tellsAtClose`. */
+  private readonly tellingAtClose = new Map<number, boolean>()
 
   constructor(
     /** Its place in the tree; holds what all kinds of mounts have. */
@@ -55,6 +57,16 @@ export class HostMount {
     let inode = this.byIno.get(inoOf(stat)) ?? null
     while (inode !== null && !inode.isOf(stat)) inode = inode.next
     return inode
+  }
+
+  /** Whether closing a file of the inode's file system, which `fd` is of, may tell an error. */
+  tellsAtClose(calls: HostCalls, { device }: HostInode, fd: number): boolean {
+    let tells = this.tellingAtClose.get(device)
+    if (tells === undefined) {
+      tells = calls.tellsAtClose(fd) !== 0
+      this.tellingAtClose.set(device, tells)
+    }
+    return tells
   }
 
   addToIndex(inode: HostInode): void {

@@ -8,6 +8,7 @@ import { S_IFLNK, type HostInode } from './host-inode.js'
 import type { Passthrough } from './passthrough.js'
 
 const { ENOENT } = constants.errno
+const DOT = 0x2e
 /** PATH_MAX of Linux, with its NUL. */
 const PATH_MAX_BYTES = 4096
 
@@ -57,12 +58,36 @@ function requireFree(directory: HostInode, name: NameBytes, errno: 'EBUSY' | 'EE
  */
 export function lookup(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode | Inode | null {
   requireDirectory(directory)
+  if (isDots(name)) return name.length === 1 ? itself(pt, directory) : above(pt, directory)
   const place = placeOf(directory, name)
   if (place !== null && place.mount.root === place) return place
   const inode = find(pt, directory, name)
   // A directory of the host on the way to a mount point, or none any more.
   if (inode?.isDirectory === true) inode.point = place
   return inode
+}
+
+/** "." and "..", which Linux resolves by itself and Windows's driver asks for. */
+export function isDots({ bytes, start, length }: NameBytes): boolean {
+  return bytes[start] === DOT && (length === 1 || (length === 2 && bytes[start + 1] === DOT))
+}
+
+function itself(pt: Passthrough, directory: HostInode): HostInode {
+  pt.lookAt(directory)
+  return directory
+}
+
+/** Nothing is above the root. A directory that the host has moved may lie outside of it: only one that the guest knows is shown. */
+function above(pt: Passthrough, directory: HostInode): HostInode | Inode {
+  const { mount } = directory
+  if (directory === mount.root) {
+    const { parent } = mount.place.root
+    return parent === null ? itself(pt, directory) : parent
+  }
+  checked(pt.calls.statParent(pt.fdOf(directory), pt.stat))
+  const known = mount.find(pt.stat)
+  if (known === null) throw new FsError('ESTALE', 'the guest has forgotten the directory above')
+  return known
 }
 
 function find(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode | null {

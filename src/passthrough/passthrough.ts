@@ -1,4 +1,5 @@
-import { lstatSync, readFileSync } from 'node:fs'
+import { constants, lstatSync, readFileSync } from 'node:fs'
+import { lstat, open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Semaphore } from '../backends/semaphore.js'
@@ -12,6 +13,7 @@ import { checked, hostCalls, HostOperation, STAT_WORDS, type HostCalls } from '.
 import { HostInode } from './host-inode.js'
 import { HostInodeTable } from './host-inode-table.js'
 import { HostMount, type HostMountOptions } from './host-mount.js'
+import { fileSystemsBelow } from './mount-info.js'
 import type { HostDirectory } from './directories.js'
 import type { HostFile } from './files.js'
 
@@ -232,18 +234,37 @@ export class Passthrough {
     this.inodes.forgetAll()
   }
 
-  /** What has been written to all mounts is on the host's disks. A root that was never opened has nothing to be written. */
+  /**
+   * What has been written to all mounts is on the host's disks, on all file systems that the host has mounted below their roots.
+   * A root that was never opened has nothing to be written.
+   */
   async sync(): Promise<void> {
-    const descriptors = [...this.mounts.values()].map(({ root }) => root.descriptor)
+    const roots = [...this.mounts.values()].map(({ root }) => root.descriptor)
+    const opened = roots.filter((descriptor) => descriptor !== null)
     await Promise.all(
-      descriptors
-        .filter((descriptor) => descriptor !== null)
-        .map((descriptor) =>
-          this.inThread(descriptor, () =>
-            this.calls.run(HostOperation.SYNC_FILE_SYSTEM, descriptor.fd, -1, 0, 0, 0),
-          ),
-        ),
+      opened.map(async (descriptor) => {
+        await this.inThread(descriptor, () => this.syncFileSystemOf(descriptor.fd))
+        for (const place of fileSystemsBelow(descriptor.fd)) await this.syncAt(place)
+      }),
     )
+  }
+
+  private syncFileSystemOf(fd: number): Promise<number> {
+    return this.calls.run(HostOperation.SYNC_FILE_SYSTEM, fd, -1, 0, 0, 0)
+  }
+
+  /** Unmounted meanwhile, or not to be opened by the daemon: nothing of the guest's is there. */
+  private async syncAt(place: string): Promise<void> {
+    const kind = await lstat(place).catch(() => null)
+    // A device or FIFO, which may be mounted over one, acts when it is opened.
+    if (kind === null || !(kind.isDirectory() || kind.isFile())) return
+    const handle = await openFile(place, constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => null)
+    if (handle === null) return
+    try {
+      checked(await this.threads.run(1, () => this.syncFileSystemOf(handle.fd)))
+    } finally {
+      await handle.close()
+    }
   }
 
   /** When no request is under way any more. */

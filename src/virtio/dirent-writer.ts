@@ -1,8 +1,13 @@
 import type { Inode } from '../fs/inode.js'
-import { direntType, putEntryOut } from './encode.js'
+import { direntType, putAttr, putEntryOut } from './encode.js'
 import { DIRENT_HEADER_BYTES, ENTRY_OUT_BYTES, FUSE_UNKNOWN_INO } from './fuse-abi.js'
 
 const ALIGNMENT_BYTES = 8
+/** fuse_entry_out.attr, and fuse_attr.mode in it. */
+const ATTR_OF_ENTRY_WORD = 10
+const MODE_WORD = 15
+/** Of a directory whose attributes are not known here. */
+const DIRECTORY_MODE = 0o040555
 /** A kernel asks for at most a megabyte at a time. */
 const LARGEST_REPLY_BYTES = 1 << 20
 
@@ -35,7 +40,10 @@ export class DirentWriter {
     return true
   }
 
-  /** struct fuse_direntplus. With `inode` null the entry has nodeid 0: a name without attributes, as for "." and "..". */
+  /**
+   * struct fuse_direntplus. With `inode` null the entry has nodeid 0 and does not count as looked up, as for "." and "..": Linux
+   * then takes the name alone, Windows's driver the attributes of `shown`, or at least the type.
+   */
   addDirentPlus(
     name: string,
     isDirectory: boolean,
@@ -50,6 +58,8 @@ export class DirentWriter {
     const word = this.lengthBytes / 4
     this.words.fill(0, word, word + ENTRY_OUT_BYTES / 4)
     if (inode !== null) putEntryOut(this.words, word, inode, nowMs)
+    else if (shown !== null) putAttr(this.words, word + ATTR_OF_ENTRY_WORD, shown)
+    else if (isDirectory) this.words[word + ATTR_OF_ENTRY_WORD + MODE_WORD] = DIRECTORY_MODE
     this.putDirent(this.lengthBytes + ENTRY_OUT_BYTES, name, nameBytes, isDirectory, shown, nextOffset)
     this.lengthBytes += entryBytes
     return true

@@ -7,8 +7,8 @@ import { copyFileRange } from '../fs/copy.js'
 import { makeDirectory, makeFile, type Creation } from '../fs/create.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { FsError } from '../fs/fs-error.js'
-import type { Inode } from '../fs/inode.js'
-import { lookup } from '../fs/lookup.js'
+import { ROOT_NODEID, type Inode } from '../fs/inode.js'
+import { lookup, requireDirectory } from '../fs/lookup.js'
 import { openDirectory, releaseDirectory } from '../fs/open-directory.js'
 import { create, flush, fsync, open, release, type Opened } from '../fs/open-file.js'
 import { fallocate, read, seek, write } from '../fs/read-write.js'
@@ -78,6 +78,10 @@ function replyLookup(context: HandlerContext, request: Request, inode: Inode | n
     replyEntry(context, request, inode)
     return
   }
+  if (isWindowsRoot(request)) {
+    replyEntry(context, request, parent)
+    return
+  }
   const { expirationMs, guestCache } = parent.mount.options
   if (guestCache === 'none') throw new FsError('ENOENT')
   const known = parent.negative(request.name(0))
@@ -104,9 +108,20 @@ function openFlagsOf({ inode, keepCache, isDirect }: Opened): number {
 
 // ---- names and attributes
 
+/** Windows's driver (viofs) looks the root up in itself by a bare "\\", where nothing has that name. */
+export function isWindowsRoot(request: Request): boolean {
+  return request.nodeid === ROOT_NODEID && request.name(0) === '\\'
+}
+
 function handleLookup(context: HandlerContext, request: Request): void | Promise<void> {
   request.require(1, ENTRY_OUT_BYTES)
   const parent = context.fs.inodes.get(request.nodeid)
+  // Linux resolves dots by itself; Windows's driver asks for them. Nothing is above the root.
+  const dots = request.dots(0)
+  if (dots !== 0) {
+    replyEntry(context, request, dots === 1 ? requireDirectory(parent) : (parent.parent ?? parent))
+    return
+  }
   const inode = lookup(context.fs, parent, request.name(0))
   if (inode instanceof Promise) {
     return inode.then((found) => {

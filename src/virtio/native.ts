@@ -149,7 +149,7 @@ export interface NativeDevice {
   /** The same, less what is in the reply already, in a thread. Never rejects. `fd` and the slot stay until it is settled. */
   readFileLater(slot: number, fd: number, offset: number, lengthBytes: number): Promise<number>
   /**
-   * From the readable part, `payloadOffset` bytes from its start. `append`: 1 writes at the file's end. `mayWait`: 0 is -EAGAIN or -EOPNOTSUPP
+   * From the readable part, `payloadOffset` bytes from its start. `how`: bit 0 writes at the file's end, bit 1 takes its set-user-ID and set-group-ID bits away. `mayWait`: 0 is -EAGAIN or -EOPNOTSUPP
    * where it would; 1 sets FLAG_WAITED then. Returns the bytes, perhaps fewer than asked for, or an errno below 0.
    */
   writeFile(
@@ -158,7 +158,7 @@ export interface NativeDevice {
     offset: number,
     lengthBytes: number,
     payloadOffset: number,
-    append: 0 | 1,
+    how: number,
     mayWait: 0 | 1,
   ): number
   /** The same in a thread: fewer bytes than asked for only where an error came after some. Never rejects. */
@@ -168,7 +168,7 @@ export interface NativeDevice {
     offset: number,
     lengthBytes: number,
     payloadOffset: number,
-    append: 0 | 1,
+    how: number,
   ): Promise<number>
   stats(): DeviceStats
   /** Stop listening and drop the front-end, without waiting. The socket file is removed if `listen` made it. */

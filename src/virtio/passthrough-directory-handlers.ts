@@ -6,12 +6,12 @@ import { FsError, HostError } from '../fs/fs-error.js'
 import type { Inode } from '../fs/inode.js'
 import { addedNames, type HostDirectory } from '../passthrough/directories.js'
 import { checked } from '../passthrough/host-calls.js'
-import { lookup, type NameBytes } from '../passthrough/names.js'
-import type { HostInode } from '../passthrough/host-inode.js'
+import { S_IFDIR, type HostInode } from '../passthrough/host-inode.js'
+import { isDots, lookup, type NameBytes } from '../passthrough/names.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { DIRENT_HEADER_BYTES, DT_DIR, ENTRY_OUT_BYTES, FUSE_UNKNOWN_INO } from './fuse-abi.js'
 import type { HandlerContext } from './handlers.js'
-import { putHostEntry } from './passthrough-entry.js'
+import { putHostAttributes, putHostEntry } from './passthrough-entry.js'
 import type { Request } from './request.js'
 
 const READ_IN_BYTES = 40
@@ -24,10 +24,16 @@ const ADDED_OFFSET_HIGH = 0x7ffffffe
  * not fit is listed once more by the next one.
  */
 const PLUS_SHARE = 5
+/** Fields of struct fuse_dirent. */
+const OFFSET_BYTE = 8
+const NAME_LENGTH_BYTE = 16
 /** A name of the greatest length, as the host lists it. */
 const LARGEST_ENTRY_BYTES = 384
 
-const DOT = 0x2e
+/** fuse_entry_out.attr.mode. */
+const MODE_OF_ENTRY_WORD = 25
+/** Of a mount point that is not looked up. */
+const ADDED_MODE = 0o555
 
 /** What the host lists, and the reply that is made of it. A reply is built and pushed without a pause. */
 const listing = Buffer.alloc(LARGEST_REPLY_BYTES)
@@ -54,8 +60,36 @@ function decode({ passthrough }: HandlerContext, request: Request): ReadArgument
 /** The host's entries into `listing`. Returns bytes: 0 behind the last one. */
 function listHost(pt: Passthrough, args: ReadArguments, sizeBytes: number): number {
   if (args.offsetHigh === ADDED_OFFSET_HIGH) return 0
-  const { fd } = args.directory.descriptor
-  return checked(pt.calls.readDirectory(fd, args.offsetLow, args.offsetHigh, listing, sizeBytes))
+  const { directory, offsetLow, offsetHigh } = args
+  const kept = directory.takeKept(offsetLow, offsetHigh)
+  if (kept === null) {
+    const { fd } = directory.descriptor
+    return checked(pt.calls.readDirectory(fd, offsetLow, offsetHigh, listing, sizeBytes))
+  }
+  kept.copy(listing)
+  return takeEntries(directory, kept.byteLength, sizeBytes)
+}
+
+/** Whole entries of the first `bytes` of `listing` that `sizeBytes` have room for; the others are kept. Returns their bytes. */
+function takeEntries(directory: HostDirectory, bytes: number, sizeBytes: number): number {
+  let last = 0
+  let end = 0
+  while (end < bytes) {
+    const next = end + padded(DIRENT_HEADER_BYTES + listing.readUInt32LE(end + NAME_LENGTH_BYTE))
+    if (next > sizeBytes) break
+    last = end
+    end = next
+  }
+  if (end === 0) throw new FsError('EINVAL')
+  keepRest(directory, last, end, bytes)
+  return end
+}
+
+/** The entries of `listing` from byte `end` to `bytes` are for the next call, which goes on behind the entry at byte `last`. */
+function keepRest(directory: HostDirectory, last: number, end: number, bytes: number): void {
+  if (end === 0 || end >= bytes) return
+  const offset = last + OFFSET_BYTE
+  directory.keep(listing.readUInt32LE(offset), listing.readUInt32LE(offset + 4), listing.subarray(end, bytes))
 }
 
 export function readHostDirectory(context: HandlerContext, request: Request): void {
@@ -75,8 +109,10 @@ export function readHostDirectoryPlus(context: HandlerContext, request: Request)
     return
   }
   let written = 0
-  for (let position = 0; position < bytes;) {
-    const nameLength = listing.readUInt32LE(position + 16)
+  let last = 0
+  let position = 0
+  while (position < bytes) {
+    const nameLength = listing.readUInt32LE(position + NAME_LENGTH_BYTE)
     const entryBytes = padded(DIRENT_HEADER_BYTES + nameLength)
     // Before the guest counts as having looked it up.
     if (written + ENTRY_OUT_BYTES + entryBytes > args.sizeBytes) break
@@ -84,8 +120,10 @@ export function readHostDirectoryPlus(context: HandlerContext, request: Request)
     putEntry(pt, args.directory.inode, written / 4, name)
     listing.copy(reply, written + ENTRY_OUT_BYTES, position, position + entryBytes)
     written += ENTRY_OUT_BYTES + entryBytes
+    last = position
     position += entryBytes
   }
+  keepRest(args.directory, last, position, bytes)
   // An empty reply would read as the end.
   if (written === 0) throw new FsError('EINVAL')
   request.pushBytes(reply, written)
@@ -98,7 +136,6 @@ function padded(bytes: number): number {
 /** The entry's attributes; nodeid 0 where the guest is to look it up by itself: dots, mount points, what has gone or is refused. */
 function putEntry(pt: Passthrough, directory: HostInode, word: number, name: NameBytes): void {
   replyWords.fill(0, word, word + ENTRY_OUT_BYTES / 4)
-  if (isDots(name)) return
   let found: HostInode | Inode | null
   try {
     found = lookup(pt, directory, name)
@@ -106,12 +143,10 @@ function putEntry(pt: Passthrough, directory: HostInode, word: number, name: Nam
     if (error instanceof HostError || error instanceof FsError) return
     throw error
   }
-  if (found === null || !('descriptor' in found)) return
-  putHostEntry(pt, replyWords, word, found, found.mount.timeToLiveMs)
-}
-
-function isDots({ bytes, start, length }: NameBytes): boolean {
-  return bytes[start] === DOT && (length === 1 || (length === 2 && bytes[start + 1] === DOT))
+  if (found === null) return
+  if (!('descriptor' in found)) replyWords[word + MODE_OF_ENTRY_WORD] = S_IFDIR | found.mode
+  else if (isDots(name)) putHostAttributes(pt, replyWords, word)
+  else putHostEntry(pt, replyWords, word, found, found.mount.timeToLiveMs)
 }
 
 /** The mounts that the host has no entries for; `prefixBytes`: of zeros before each, for an entry without attributes. */
@@ -127,6 +162,7 @@ function replyAdded(pt: Passthrough, request: Request, args: ReadArguments, pref
     reply.fill(0, written, written + prefixBytes + entryBytes)
     written += prefixBytes
     const word = written / 4
+    if (prefixBytes > 0) replyWords[word - prefixBytes / 4 + MODE_OF_ENTRY_WORD] = S_IFDIR | ADDED_MODE
     replyWords[word] = FUSE_UNKNOWN_INO
     replyWords[word + 2] = index + 1
     replyWords[word + 3] = ADDED_OFFSET_HIGH

@@ -12,6 +12,8 @@ import type { Request } from './request.js'
 const TWO_TO_32 = 2 ** 32
 /** fuse_entry_out.attr.flags. */
 const ENTRY_FLAGS_WORD = 31
+/** fuse_entry_out.attr. */
+const ATTR_OF_ENTRY_WORD = 10
 
 function putStat(words: Uint32Array, word: number, stat: Uint32Array): void {
   for (let index = 0; index < ATTR_WORDS; index++) words[word + index] = stat[index] as number
@@ -32,8 +34,13 @@ export function putHostEntry(
   words[word + 2] = inode.isSubmount ? 0 : inode.generation
   putDuration(words, word + 4, word + 8, nameTtlMs)
   putDuration(words, word + 6, word + 9, inode.mount.timeToLiveMs)
-  putStat(words, word + 10, pt.stat)
+  putStat(words, word + ATTR_OF_ENTRY_WORD, pt.stat)
   if (inode.isSubmount) words[word + ENTRY_FLAGS_WORD] = ATTR_SUBMOUNT
+}
+
+/** The same without a nodeid: the guest has not looked it up by this. Linux takes the name alone, Windows's driver the attributes. */
+export function putHostAttributes(pt: Passthrough, words: Uint32Array, word: number): void {
+  putStat(words, word + ATTR_OF_ENTRY_WORD, pt.stat)
 }
 
 export function replyHostEntry(pt: Passthrough, request: Request, inode: HostInode): void {

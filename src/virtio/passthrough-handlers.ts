@@ -10,6 +10,7 @@ import {
   create,
   createUnnamed,
   fallocate,
+  flush,
   open,
   read,
   release,
@@ -50,7 +51,14 @@ import {
   STATFS_OUT_BYTES,
   WRITE_OUT_BYTES,
 } from './fuse-abi.js'
-import { byOpcode, replyEntry, replyWrite, rowsOfAllMounts, type HandlerContext } from './handlers.js'
+import {
+  byOpcode,
+  isWindowsRoot,
+  replyEntry,
+  replyWrite,
+  rowsOfAllMounts,
+  type HandlerContext,
+} from './handlers.js'
 import { readHostDirectory, readHostDirectoryPlus } from './passthrough-directory-handlers.js'
 import { putHostEntry, replyHostAttr, replyHostEntry } from './passthrough-entry.js'
 import type { Request } from './request.js'
@@ -106,9 +114,15 @@ function handleLookup(context: HandlerContext, request: Request): void {
   const pt = context.passthrough
   const parent = inodeOf(context, request)
   const found = lookup(pt, parent, request.nameBytes(0))
-  if (found === null) replyMissing(request, parent)
+  if (found === null && isWindowsRoot(request)) replyHostEntry(pt, request, lookedUp(pt, parent))
+  else if (found === null) replyMissing(request, parent)
   else if (found instanceof Inode) replyEntry(context, request, found)
   else replyHostEntry(pt, request, found)
+}
+
+function lookedUp(pt: Passthrough, inode: HostInode): HostInode {
+  pt.lookAt(inode)
+  return inode
 }
 
 /** Nobody tells the guest that the host has made the name: it is asked for again, unless only the guest makes names there. */
@@ -361,11 +375,10 @@ function handleWrite({ passthrough: pt }: HandlerContext, request: Request): voi
   replyWrite(request, written)
 }
 
-/** What was written is in the host's hands already. */
-function handleFlush({ passthrough: pt }: HandlerContext, request: Request): void {
+function handleFlush({ passthrough: pt }: HandlerContext, request: Request): void | Promise<void> {
   const flushInBytes = 24
   request.require(flushInBytes, 0)
-  pt.files.get(request.u64(0))
+  return flush(pt, pt.files.get(request.u64(0)))
 }
 
 const FSYNC_FDATASYNC = 1 << 0

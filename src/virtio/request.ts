@@ -20,6 +20,7 @@ import {
 
 const TWO_TO_32 = 2 ** 32
 const NUL = 0
+const DOT = 0x2e
 
 /** struct fuse_read_in.size and fuse_write_in.size. */
 const SIZE_OFFSET = 16
@@ -141,6 +142,15 @@ export class Request implements ReadSink, WriteSource, HostData {
     return { bytes: this.arena.bytes, start, length: this.endOfName(offset) - start }
   }
 
+  /** 1 and 2 where the name at `offset` is "." or "..", which are no names of entries; else 0. */
+  dots(offset: number): 0 | 1 | 2 {
+    const { bytes } = this.arena
+    const start = this.headerByte + IN_HEADER_BYTES + offset
+    if (bytes[start] !== DOT) return 0
+    if (bytes[start + 1] === NUL) return 1
+    return bytes[start + 1] === DOT && bytes[start + 2] === NUL ? 2 : 0
+  }
+
   /** The offset behind the name at `offset` and its NUL: where a second one stands. */
   offsetBehindName(offset: number): number {
     return this.endOfName(offset) + 1 - this.headerByte - IN_HEADER_BYTES
@@ -214,12 +224,11 @@ export class Request implements ReadSink, WriteSource, HostData {
     from: number,
     offset: number,
     lengthBytes: number,
-    append: boolean,
+    how: number,
     mayWait: boolean,
   ): number {
     const payloadOffset = WRITE_PAYLOAD_OFFSET + from
-    const atEnd = append ? 1 : 0
-    return this.device.writeFile(this.slot, fd, offset, lengthBytes, payloadOffset, atEnd, mayWait ? 1 : 0)
+    return this.device.writeFile(this.slot, fd, offset, lengthBytes, payloadOffset, how, mayWait ? 1 : 0)
   }
 
   takeWaited(): boolean {
@@ -233,10 +242,10 @@ export class Request implements ReadSink, WriteSource, HostData {
     from: number,
     offset: number,
     lengthBytes: number,
-    append: boolean,
+    how: number,
   ): Promise<number> {
     const payloadOffset = WRITE_PAYLOAD_OFFSET + from
-    return this.device.writeFileLater(this.slot, fd, offset, lengthBytes, payloadOffset, append ? 1 : 0)
+    return this.device.writeFileLater(this.slot, fd, offset, lengthBytes, payloadOffset, how)
   }
 
   // ---- reply

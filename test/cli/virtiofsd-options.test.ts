@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { parseArguments, UsageError, type RunArguments } from '../../src/cli/arguments.js'
 
 /** What a shared directory is without further options. */
-const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, announceSubmounts: false, readOnly: false }
+const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, announceSubmounts: true, readOnly: false }
 
 function run(...args: readonly string[]): RunArguments {
   const command = parseArguments(args)
@@ -17,6 +17,7 @@ function shared(...args: readonly string[]): RunArguments {
   return run('--shared-dir=/srv', '--socket-path=/s', ...args)
 }
 
+const ACLS = 'beside extended attributes, access control lists are not offered to the guest'
 const SANDBOX =
   '--sandbox has no effect: every path is looked up below its root, and what else the process may reach is for the service manager to limit'
 const SECCOMP = '--seccomp has no effect: the service manager limits system calls (SystemCallFilter)'
@@ -148,7 +149,7 @@ describe('an option of virtiofsd', () => {
         guestCache: 'auto',
         xattr: true,
         directIo: true,
-        announceSubmounts: false,
+        announceSubmounts: true,
         readOnly: true,
       },
     })
@@ -163,8 +164,8 @@ describe('an option of virtiofsd', () => {
       ['--modcaps=+sys_admin'],
       '--modcaps has no effect: the service manager limits capabilities (CapabilityBoundingSet)',
     ],
-    [['--posix-acl'], '--posix-acl has no effect: access control lists are not offered to the guest'],
-    [['--posix-acl=auto'], '--posix-acl has no effect: access control lists are not offered to the guest'],
+    [['--posix-acl'], `--posix-acl has no effect: ${ACLS}`],
+    [['--posix-acl=auto'], `--posix-acl has no effect: ${ACLS}`],
     [['-oflock'], "--flock has no effect: locks are kept by the guest's kernel and not shared with the host"],
     [['-o', 'timeout=5'], '--timeout has no effect: --cache says how long the guest keeps attributes'],
     [
@@ -193,6 +194,21 @@ describe('an option of virtiofsd', () => {
       assert.deepEqual(shared(...args).remarks, [])
     })
   }
+
+  for (const args of [
+    ['--posix-acl'],
+    ['--posix-acl=always'],
+    ['--security-label'],
+    ['-o', 'posix_acl,security_label'],
+  ]) {
+    it(`implies --xattr as it does for virtiofsd: ${args.join(' ')}`, () => {
+      assert.equal(shared(...args).overrides.sharedDirectory?.xattr, true)
+    })
+  }
+
+  it('--posix-acl=never implies nothing', () => {
+    assert.equal(shared('--posix-acl=never').overrides.sharedDirectory?.xattr, false)
+  })
 
   it('that is about the shared directory is explained without one', () => {
     assert.deepEqual(run('--config-file=a.toml', '--cache=auto', '--xattr').remarks, [

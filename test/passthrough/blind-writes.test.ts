@@ -39,7 +39,7 @@ class Ext4 implements HostData {
     _from: number,
     _offset: number,
     lengthBytes: number,
-    _append: boolean,
+    _how: number,
     mayWait: boolean,
   ): number {
     if (!mayWait) {

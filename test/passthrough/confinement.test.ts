@@ -37,13 +37,13 @@ describe('a hostile guest on a pass-through mount', () => {
   })
   const at = (...names: string[]): string => join(served.hostDirectory, ...names)
 
-  it('names that are no single entry are refused by every operation', async () => {
+  it('names that are no single entry are refused by every operation, but dots can be looked up', async () => {
     host.writeFileSync(at('file'), 'x')
     const { nodeid } = await client.lookup(root, 'file')
     const names: (string | Uint8Array)[] = ['..', '.', '', '/', 'a/b', '../x', '/etc/passwd', './file']
     for (const name of names) {
       const refused = [
-        client.lookup(root, name),
+        ...(name === '.' || name === '..' ? [] : [client.lookup(root, name)]),
         client.create(root, name, O_RDWR | O_CREAT),
         client.mkdir(root, name),
         client.mknod(root, name, S_IFIFO),
@@ -125,7 +125,7 @@ describe('a hostile guest on a pass-through mount', () => {
     host.mkdirSync(at('leaves'))
     const { nodeid } = await client.lookup(root, 'leaves')
     host.renameSync(at('leaves'), join(outside, 'left'))
-    assert.equal(await codeOf(client.lookup(nodeid, '..')), 'EINVAL')
+    assert.equal(await codeOf(client.lookup(nodeid, '..')), 'ESTALE')
     assert.equal(await codeOf(client.lookup(nodeid, 'secret')), 'ENOENT')
     host.rmdirSync(join(outside, 'left'))
     assert.equal(await codeOf(client.mkdir(nodeid, 'x')), 'ENOENT')
