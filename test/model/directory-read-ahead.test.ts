@@ -20,6 +20,8 @@ interface Directory {
   /** Files that the store was asked for, in order. */
   readonly reads: string[]
   readonly stats: string[]
+  /** Resolves when all that the store was asked for by now has come. */
+  readonly arrived: () => Promise<void>
 }
 
 /** A directory `d` of files whose content is their name again and again, listed by the guest. */
@@ -32,9 +34,12 @@ async function directoryOf(t: TestContext, sizeOf: (index: number) => number): P
     const name = `file-${String(index).padStart(2, '0')}`
     await stored.write(`d/${name}`, Buffer.alloc(sizeOf(index), name), null)
   }
+  let underWay: Promise<unknown> = Promise.resolve()
   const read: Backend['read'] = (path, offset, lengthBytes, version) => {
     reads.push(path)
-    return stored.read(path, offset, lengthBytes, version)
+    const answer = stored.read(path, offset, lengthBytes, version)
+    underWay = Promise.allSettled([underWay, answer])
+    return answer
   }
   const stat: Backend['stat'] = (path, kind) => {
     stats.push(path)
@@ -45,7 +50,11 @@ async function directoryOf(t: TestContext, sizeOf: (index: number) => number): P
   await driver.list(['d'])
   const names = driver.root.children?.get('d')?.listing?.entries.map(({ name }) => name) ?? []
   assert.equal(names.length, FILES)
-  return { driver, names, reads, stats }
+  const arrived = async (): Promise<void> => {
+    await underWay
+    await nextTurn()
+  }
+  return { driver, names, reads, stats, arrived }
 }
 
 async function readWhole(driver: Driver, name: string): Promise<string> {
@@ -76,8 +85,9 @@ describe('small files that are opened in the order of their directory', () => {
   })
 
   it('need no look at the store, as the bytes were of the version that was listed', async (t) => {
-    const { driver, names, stats } = await directoryOf(t, () => SMALL_BYTES)
+    const { driver, names, stats, arrived } = await directoryOf(t, () => SMALL_BYTES)
     for (const name of names.slice(0, 4)) await readWhole(driver, name)
+    await arrived()
     const next = driver.root.children?.get('d')?.children?.get(names[4] ?? '')
     assert.ok(next?.content != null, 'it was not fetched')
     // The listing is older than what open() believes.
