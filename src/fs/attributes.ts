@@ -1,5 +1,6 @@
 import type { AttributeChanges, FileAttributes, Timestamp } from '../backends/backend.js'
 import { monotonicMs } from '../backends/clock.js'
+import { StorageError } from '../backends/storage-error.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import type { FileSystem } from './file-system.js'
@@ -65,8 +66,9 @@ async function setSize(fs: FileSystem, inode: Inode, sizeBytes: number, hasHandl
   try {
     await content.commit()
   } catch (error) {
-    // A size that was refused and told so is taken back, if nothing else was waiting to be stored.
-    if (wasClean && inode.handles === 0) {
+    // A size that was refused and told so is taken back, if nothing else was waiting to be stored. One that may be stored is not.
+    const isRefused = !(error instanceof StorageError) || error.outcome === 'refused'
+    if (isRefused && wasClean && inode.handles === 0) {
       content.revert()
       inode.freshUntilMs = 0
     }

@@ -6,23 +6,26 @@ import type { Inode } from './inode.js'
  * Let the store move what it has of `inode` to the path `to`. The caller holds the paths (`PathGuard.move`) and changes
  * the names in memory afterwards. What the guest reads and changes is based on a version of the object: where the move itself
  * gave it another one, that counts now, or the next commit would take the moved object for somebody else's. An answer that was
- * lost is asked for by looks at both places; after an error the object is where it was, as far as the store tells.
+ * lost is asked for by looks at both places; after an error the object is where it was, as far as the store tells: with the version
+ * that it had, whatever a copy of it has got.
  */
 export async function moveStored(inode: Inode, to: string): Promise<void> {
   const { backend } = inode.mount
   const from = inode.path()
+  const moves: MovedFile[] = []
   try {
     await backend.rename(from, to, inode.kind, {
       version: inode.versionThere ?? undefined,
-      moved: (file) => {
-        const moved = findBelow(inode, from, file.from)
-        if (moved !== null) adoptMoved(moved, file)
-      },
+      moved: (file) => moves.push(file),
     })
   } catch (error) {
     const found = await findMoved(inode, from, to, error)
     if (found === null) throw error
     adoptFound(inode, to, found)
+  }
+  for (const file of moves) {
+    const moved = findBelow(inode, from, file.from)
+    if (moved !== null) adoptMoved(moved, file)
   }
 }
 

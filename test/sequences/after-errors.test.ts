@@ -13,7 +13,7 @@ const SMALL_DIRTY_BYTES = 64 << 10
 
 /** What is found now, until all of it is cured. */
 const UNFINISHED =
-  'an own write is taken for that of others; a stream that has failed is given up by a stop that comes first'
+  'a new file whose first write had an unknown outcome leaves its object behind when it is removed or renamed'
 
 /** What is broken, with the trace; null: nothing. */
 async function broken(options: SequenceOptions, steps: readonly Step[]): Promise<string | null> {

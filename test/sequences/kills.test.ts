@@ -9,7 +9,6 @@ import { BUSY, FORBIDDEN, LOST } from '../reference-store/faults.js'
 import { ReferenceStore } from '../reference-store/reference-store.js'
 import { Died, MortalDaemon } from './mortal.js'
 import { STORE_KINDS, type StoreKind } from './stores.js'
-import { optionsOf, type Unfinished } from './unfinished.js'
 import { MortalGuest } from './worlds.js'
 
 /** Of a file of several parts. */
@@ -119,11 +118,6 @@ const LIVES: readonly Life[] = [
   },
 ]
 
-const UNFINISHED: Unfinished = {
-  'a changed file is renamed over an open one': 'the open one has no name for a moment',
-  'a changed file is removed, and another one made': 'what was staged goes before the file does',
-}
-
 /** The daemon dies at `diesAt`, the one after it at `diesAgainAt`, and the third one lives. Returns the moments that there were, and what is wrong. */
 async function runLife(
   life: Life,
@@ -169,7 +163,7 @@ async function untilDeath(work: () => Promise<unknown>): Promise<void> {
 for (const kind of STORE_KINDS) {
   describe(`a daemon that dies, ${kind.name}`, () => {
     for (const life of LIVES) {
-      it(life.name, optionsOf(UNFINISHED, life.name), async (t) => {
+      it(life.name, async (t) => {
         const seed = chooseSeed()
         t.diagnostic(`seed ${seed}`)
         const random = new Random(seed)
