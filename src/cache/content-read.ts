@@ -17,20 +17,36 @@ const READ_ATTEMPTS = 1000
  */
 const OTHER_VERSION: readonly string[] = ['ESTALE', 'ENOENT']
 
-/** Push bytes [offset, end) to the sink once they are there. The cache bounds how much such reads keep from eviction. */
+/**
+ * Push bytes [offset, end) to the sink once they are there, or up to `wantedEnd` where the file is that long by then: all of them are
+ * of one version, and its end is where the read ends. The cache bounds how much such reads keep from eviction.
+ */
 export function readMissing(
   content: FileContent,
   offset: number,
   end: number,
+  wantedEnd: number,
   sink: ReadSink,
 ): Promise<void> {
+  const about = () => content.subject({ 'ovfsd.offset': offset, 'ovfsd.size': end - offset })
+  return traced('cache.wait', about, async () => {
+    let next: number | null = end
+    while (next !== null) next = await readOnce(content, offset, next, wantedEnd, sink)
+  })
+}
+
+/** See `PinnedRead.run`. */
+function readOnce(
+  content: FileContent,
+  offset: number,
+  end: number,
+  wantedEnd: number,
+  sink: ReadSink,
+): Promise<number | null> {
   const from = alignDown(offset, slabBytes(RANDOM_FETCH_CLASS))
   const weight = alignUp(end, slabBytes(RANDOM_FETCH_CLASS)) - from
-  const read = new PinnedRead(content, offset, sink)
-  const about = () => content.subject({ 'ovfsd.offset': offset, 'ovfsd.size': end - offset })
-  return traced('cache.wait', about, () =>
-    content.cache.runRead(content.source.account, weight, () => read.run(end)),
-  )
+  const read = new PinnedRead(content, offset, wantedEnd, sink)
+  return content.cache.runRead(content.source.account, weight, () => read.run(end))
 }
 
 /**
@@ -43,19 +59,23 @@ class PinnedRead {
   constructor(
     private readonly content: FileContent,
     private readonly offset: number,
+    private readonly wantedEnd: number,
     private readonly sink: ReadSink,
   ) {}
 
-  async run(requestedEnd: number): Promise<void> {
+  /** Returns null when all was pushed; else nothing was, and this is where the read ends now, for which it needs more memory. */
+  async run(requestedEnd: number): Promise<number | null> {
     const { content, offset } = this
     try {
       for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+        const longerEnd = Math.min(this.wantedEnd, content.size)
+        if (longerEnd > requestedEnd) return longerEnd
         // The file may have been cut short meanwhile: what is gone reads as nothing.
         const end = Math.min(requestedEnd, content.size)
         const missing = this.firstMissing(end)
         if (missing >= end) {
           for (let position = offset; position < end;) position = content.pushPiece(position, end, this.sink)
-          return
+          return null
         }
         await this.makeReadable(missing, end)
       }

@@ -154,8 +154,11 @@ export class FileContent {
 
   // ---- reading
 
-  /** Push bytes [offset, end) to the sink, `end` <= size. Returns undefined when all was in memory, else a promise. */
-  read(offset: number, end: number, sink: ReadSink): Promise<void> | undefined {
+  /**
+   * Push bytes [offset, end) to the sink, `end` <= size. Returns undefined when all was in memory, else a promise: the file may be
+   * another one by the time that the store has answered, and then all of it up to `wantedEnd` is pushed.
+   */
+  read(offset: number, end: number, sink: ReadSink, wantedEnd = end): Promise<void> | undefined {
     const block = this.pages.get(offset)
     if (block !== undefined && end <= block.end && block.isValid(offset, end)) {
       block.isReferenced = true
@@ -166,7 +169,7 @@ export class FileContent {
     }
     if (!this.isInMemory(offset, end)) {
       this.counters.misses++
-      return readMissing(this, offset, end, sink)
+      return readMissing(this, offset, end, wantedEnd, sink)
     }
     this.counters.hits++
     for (let position = offset; position < end;) position = this.pushPiece(position, end, sink)

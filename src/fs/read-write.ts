@@ -18,14 +18,15 @@ export function read(
   const { inode, content } = file
   if (!inode.isFresh(monotonicMs())) return readStale(file, offset, sizeBytes, sink)
   if (inode.guestSize !== null && !file.isDirect) requireWholeRead(inode)
-  const end = Math.min(offset + sizeBytes, content.size)
+  const wantedEnd = offset + sizeBytes
+  const end = Math.min(wantedEnd, content.size)
   if (offset >= end) {
     // A conflict takes the contents away.
     content.requireAlive()
     return undefined
   }
   file.readAhead.onRead(content, offset, end)
-  return content.read(offset, end, sink)
+  return content.read(offset, end, sink, wantedEnd)
 }
 
 /** The file's version has not been looked at for longer than the cache may live. */
@@ -36,8 +37,9 @@ async function readStale(file: OpenFile, offset: number, sizeBytes: number, sink
     throw error instanceof FsError && error.errno === 'ENOENT' ? new FsError('ESTALE') : error
   }
   if (!file.isDirect) requireWholeRead(file.inode)
-  const end = Math.min(offset + sizeBytes, file.content.size)
-  if (offset < end) await file.content.read(offset, end, sink)
+  const wantedEnd = offset + sizeBytes
+  const end = Math.min(wantedEnd, file.content.size)
+  if (offset < end) await file.content.read(offset, end, sink, wantedEnd)
   else file.content.requireAlive()
 }
 
