@@ -325,10 +325,23 @@ export class Committer {
 
   // ---- whose version is stored
 
-  /** Look whether a write whose answer was lost was done; then what it has made is the base. */
+  /** Find out whether what got no answer was done; then what it has made is the base. An upload tells when it is ended once more. */
   async recognise(): Promise<void> {
     await this.ended()
-    if (this.attempts.length > 0) await this.runAlone(() => this.recogniseAlone())
+    if (this.resting.kind !== 'unknown') return
+    await this.runAlone(async () => {
+      await this.recogniseAlone()
+      const { upload } = this
+      if (this.resting.kind === 'unknown' && upload?.isClosing === true) await this.finishUpload(upload)
+      await this.whenStored()
+    })
+  }
+
+  /** What is stored is not kept on the local disk. */
+  private async whenStored(): Promise<void> {
+    if (this.isDirty) return
+    this.becameClean()
+    await this.content.staged.forget()
   }
 
   private async recogniseAlone(): Promise<void> {

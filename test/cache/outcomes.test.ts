@@ -135,6 +135,8 @@ describe('a write whose answer was lost', () => {
     file.content.forgetStored()
     data.set(Buffer.from('guest'), 10)
     assert.ok((await file.read()).equals(data))
+    assert.equal(file.content.committer.kind, 'clean')
+    assert.equal(file.account.dirtyContents.size, 0)
   })
 })
 
@@ -167,6 +169,25 @@ describe('an upload', () => {
       assertStored(store, data)
       assert.equal(store.openUploads, 0)
       assert.equal(file.content.cache.stats().heldBytes, 0)
+    })
+  }
+
+  for (const more of ['', 'more']) {
+    it(`can be read before it is known whether it has come to its end${more && ', and written to'}`, async () => {
+      const data = randomBytes(4 * PART_BYTES)
+      const { store, file } = setUp(data)
+      await file.write(PART_BYTES, 'guest')
+      data.set(Buffer.from('guest'), PART_BYTES)
+      store.fail('close', 'lost')
+      await assert.rejects(file.content.commit(), { errno: 'EIO' })
+      if (more !== '') await file.write(2 * PART_BYTES, more)
+      data.set(Buffer.from(more), 2 * PART_BYTES)
+      file.content.forgetStored()
+      assert.ok((await file.read()).equals(data))
+      assert.equal(file.content.committer.kind, more === '' ? 'clean' : 'dirty')
+      assert.equal(file.account.dirtyContents.size, more === '' ? 0 : 1)
+      await file.content.commit()
+      assertStored(store, data)
     })
   }
 

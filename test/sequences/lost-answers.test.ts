@@ -9,12 +9,6 @@ import { BUSY, FORBIDDEN, LOST, UNSENT, type Call, type Fault } from '../referen
 import { actsOn, runDisturbed, type Disturbance, type DisturbedRun } from './disturbed.js'
 import { SCENARIOS } from './scenarios.js'
 import { STORE_KINDS, suits, type StoreKind } from './stores.js'
-import { optionsOf, type Unfinished } from './unfinished.js'
-
-const UNFINISHED: Unfinished = {
-  'truncate by path':
-    'a write of an unknown outcome that arrives while the next one runs is taken for that of others',
-}
 
 const FAULTS: readonly Fault[] = [
   BUSY,
@@ -51,7 +45,7 @@ const seed = chooseSeed()
 for (const [index, kind] of STORE_KINDS.entries()) {
   describe(`a call that fails, ${kind.name}`, () => {
     for (const scenario of SCENARIOS.filter((each) => suits(each, kind))) {
-      it(scenario.name, optionsOf(UNFINISHED, scenario.name), async (t) => {
+      it(scenario.name, async (t) => {
         const random = new Random(seed)
         t.diagnostic(`OVFSD_SEED=${seed}`)
         const undisturbed = await runDisturbed(scenario, kind, null, Infinity)
