@@ -16,9 +16,15 @@ export async function commitWhole(content: FileContent, attempt: Attempt): Promi
   const assembler = new Assembler(content)
   try {
     return await content.source.withPath(async (path) => {
-      const result = await store(content, assembler, path, attempt)
-      if (result instanceof KeptUpload) return result
-      // Before the path is let go: a rename that has waited for it must know that something is stored there.
+      // What becomes of it is noted before the path is let go: a rename that has waited for it must know what may be stored there.
+      const result = await store(content, assembler, path, attempt).catch((error: unknown) => {
+        content.committer.noteFailed(attempt, error)
+        throw error
+      })
+      if (result instanceof KeptUpload) {
+        content.committer.keepUpload(result, result.error)
+        return result
+      }
       assembler.succeeded()
       content.committer.noteStored(result, content.size)
       return null

@@ -135,6 +135,11 @@ export class Committer {
     return this.hasUnsavedData || this.content.source.hasUnsavedAttributes
   }
 
+  /** Something got no answer: the store may have it, or get it yet. */
+  get isUncertain(): boolean {
+    return this.resting.kind === 'unknown'
+  }
+
   /** A new file that lost its data and got no other since: it is not stored, not even empty. */
   get isLost(): boolean {
     return this.resting.kind === 'lost'
@@ -275,12 +280,9 @@ export class Committer {
   private async storeOnce(attempt: Attempt): Promise<void> {
     this.mustStore = false
     try {
-      const kept = await commitWhole(this.content, attempt)
-      if (kept === null) return
-      this.keepUpload(kept, kept.error)
+      if ((await commitWhole(this.content, attempt)) === null) return
     } catch (error) {
       this.mustStore = true
-      if (error instanceof StorageError && error.outcome === 'unknown') this.addUnknown(attempt)
       throw error
     }
     throw this.upload === null ? new StorageError('EIO', 'no upload is left') : errorOf(this.upload)
@@ -292,6 +294,11 @@ export class Committer {
     const last = this.attempts.at(-1)
     if (last?.changes === writer.changes && last.sizeBytes === size) return last
     return { mark: staged.takeMark(), sizeBytes: size, limit: size, changes: writer.changes }
+  }
+
+  /** A call that was to store `attempt` has failed. Called while the path is held. */
+  noteFailed(attempt: Attempt, error: unknown): void {
+    if (error instanceof StorageError && error.outcome === 'unknown') this.addUnknown(attempt)
   }
 
   private addUnknown(attempt: Attempt): void {
@@ -488,7 +495,8 @@ export class Committer {
     return this.endInConflict(error)
   }
 
-  private keepUpload(upload: Upload, error: unknown): void {
+  /** Its end has failed, and is tried again later. Called while the path is held. */
+  keepUpload(upload: Upload, error: unknown): void {
     const isUnknown = upload.isClosing && error instanceof StorageError && error.outcome === 'unknown'
     const sinceMs = this.sinceNow()
     // An answer that comes later does not tell what became of the call before.
@@ -559,28 +567,27 @@ export class Committer {
   }
 
   /**
-   * Make the store put a copy of `sizeBytes` bytes at the file's path. `copy` does so while it holds the path, and tells its outcome to
-   * `adopt` before it lets go of it.
+   * Make the store put a copy of `sizeBytes` bytes at the file's path. `copy` does so while it holds the path, in `run`, which learns
+   * what became of it.
    */
   async copyInStore(
     sizeBytes: number,
-    copy: (options: WriteOptions, adopt: (stat: ObjectStat) => void) => Promise<void>,
+    copy: (options: WriteOptions, run: (copying: Promise<ObjectStat>) => Promise<void>) => Promise<void>,
   ): Promise<void> {
     const { content } = this
     await this.ended()
     await this.runAlone(async () => {
       await this.recogniseAlone()
       const attempt = { mark: newWriteMark(), sizeBytes, limit: 0, changes: -1 }
-      try {
-        await copy(content.writeOptions(attempt), (stat) => {
-          content.discardData()
-          content.replaceBase(stat)
-          this.noteStored(stat, stat.sizeBytes)
+      await copy(content.writeOptions(attempt), async (copying) => {
+        const stat = await copying.catch((error: unknown) => {
+          this.noteFailed(attempt, error)
+          throw error
         })
-      } catch (error) {
-        if (error instanceof StorageError && error.outcome === 'unknown') this.addUnknown(attempt)
-        throw error
-      }
+        content.discardData()
+        content.replaceBase(stat)
+        this.noteStored(stat, stat.sizeBytes)
+      })
       if (!this.isDirty) this.becameClean()
       await content.source.committed()
     })

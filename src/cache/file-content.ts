@@ -122,6 +122,11 @@ export class FileContent {
     return committer.isLost && !this.base.isStored && source.isOpen
   }
 
+  /** What is stored, if anything is, may be a write of ours that got no answer. */
+  get isUncertain(): boolean {
+    return this.committer.isUncertain
+  }
+
   /** Monotonic ms at which the content became dirty; 0 when it is clean. */
   get dirtySinceMs(): number {
     return this.committer.sinceMs
@@ -490,7 +495,7 @@ export class FileContent {
   /** Replace the contents by what `copy` makes the store put at the file's path: see `Committer.copyInStore`. */
   replaceByCopy(
     sizeBytes: number,
-    copy: (options: WriteOptions, adopt: (stat: ObjectStat) => void) => Promise<void>,
+    copy: (options: WriteOptions, run: (copying: Promise<ObjectStat>) => Promise<void>) => Promise<void>,
   ): Promise<void> {
     return this.committer.copyInStore(sizeBytes, copy)
   }

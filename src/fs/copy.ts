@@ -29,11 +29,11 @@ export async function copyFileRange(
   to.inode.touch()
   const sourceVersion = from.content.version
   if (sourceVersion === null) throw new FsError('EOPNOTSUPP')
-  await to.content.replaceByCopy(size, (options, adopt) =>
-    mount.guard.useAll([from.inode, to.inode], async () => {
+  await to.content.replaceByCopy(size, (options, run) =>
+    mount.guard.useAll([from.inode, to.inode], () => {
       const { expected } = to.content.base
-      adopt(
-        await mount.backend.copy(from.inode.path(), to.inode.path(), expected, { ...options, sourceVersion }),
+      return run(
+        mount.backend.copy(from.inode.path(), to.inode.path(), expected, { ...options, sourceVersion }),
       )
     }),
   )

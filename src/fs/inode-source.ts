@@ -6,7 +6,6 @@ import type {
   ObjectStat,
   Timestamp,
 } from '../backends/backend.js'
-import { StorageError } from '../backends/storage-error.js'
 import type { ContentSource } from '../cache/content-source.js'
 import type { StagedAttributes } from '../cache/staged-record.js'
 import type { StoreAccount } from '../cache/store-account.js'
@@ -33,9 +32,7 @@ export class InodeSource implements ContentSource {
 
   withPath<T>(work: (path: string) => Promise<T>): Promise<T> {
     const { inode } = this
-    return inode.mount.guard.use(inode, () =>
-      inode.mayBeStored ? work(inode.path()) : noteUnknown(inode, work(inode.path())),
-    )
+    return inode.mount.guard.use(inode, () => work(inode.path()))
   }
 
   async revalidate(): Promise<void> {
@@ -163,21 +160,10 @@ function isSameTime(one: Timestamp, other: Timestamp): boolean {
   return one.seconds === other.seconds && one.nanoseconds === other.nanoseconds
 }
 
-/** Of a file that the store does not have: a call without an answer may have made it. */
-async function noteUnknown<T>(inode: Inode, call: Promise<T>): Promise<T> {
-  try {
-    return await call
-  } catch (error) {
-    if (error instanceof StorageError && error.outcome === 'unknown') inode.isUncertain = true
-    throw error
-  }
-}
-
 /** What the store was asked before does not know what it has of the file now; where the file is new, no listing has it. */
 function noteStored(inode: Inode, nowMs: number): void {
   const { mount, parent } = inode
   parent?.noteStored(inode.name, nowMs)
-  inode.isUncertain = false
   if (inode.mayBeStored) return
   inode.mayBeStored = true
   inode.namedAtChange = ++mount.changeCount

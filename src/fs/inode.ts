@@ -61,8 +61,6 @@ export class Inode {
   isFixed = false
   /** The store may hold an object at this inode's path: false only for a file that was made here and not committed yet. */
   mayBeStored = true
-  /** The first commit ended without an answer: something of it may be stored, and what is, nobody knows. */
-  isUncertain = false
   /** Its data is being deleted: nobody may open it any more. */
   isErasing = false
   /** Its name was unlinked; it lives until its last handle is gone. */
@@ -161,6 +159,12 @@ export class Inode {
   /** Files only: the version that is stored at its name, as far as is known: of what it is based on, or of what it is yet to replace. */
   get versionThere(): string | null {
     return this.content === null ? this.storedVersion : this.content.base.expected
+  }
+
+  /** The file was made here, and the call that was to store it first got no answer: something of it may be stored. */
+  get isUncertain(): boolean {
+    const { content } = this
+    return !this.mayBeStored && content !== null && (content.isUncertain || content.upload !== null)
   }
 
   /** Nobody will find its contents again when its last handle is gone, so they need not be stored. */

@@ -37,9 +37,9 @@ async function erase(inode: Inode): Promise<void> {
 async function removeStored(inode: Inode): Promise<void> {
   const { mount } = inode
   await mount.guard.move([inode], async () => {
-    const { parent, name, content } = inode
+    const { parent, name } = inode
     const path = inode.path()
-    if (inode.mayBeStored || inode.isUncertain || content?.upload != null) {
+    if (inode.mayBeStored || inode.isUncertain) {
       await removeFor(mount.backend, path, () => mount.backend.removeFile(path))
     }
     if (parent !== null) removeName(parent, name, inode)

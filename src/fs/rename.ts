@@ -111,13 +111,11 @@ async function moveOverOpen(
 
 async function move(source: Inode, replaced: Inode | null, newParent: Inode, newName: string): Promise<void> {
   const all = replaced === null ? [source] : [source, replaced]
-  // The store may have it or not, and only a commit finds out.
-  if (source.isUncertain) await source.content?.commit()
-  do for (const inode of all) await finishUploadsBelow(inode)
+  do for (const inode of all) await settleBelow(inode)
   while (!(await moveInStore(source, replaced, newParent, newName)))
 }
 
-/** False when an upload has begun meanwhile that knows only the old path. */
+/** False when something is on its way again to an old path. */
 async function moveInStore(
   source: Inode,
   replaced: Inode | null,
@@ -127,7 +125,7 @@ async function moveInStore(
   const { mount } = source
   const all = replaced === null ? [source] : [source, replaced]
   return mount.guard.move(all, async () => {
-    if (all.some((inode) => uploadsBelow(inode).length > 0)) return false
+    if (all.some((inode) => unsettledBelow(inode).length > 0)) return false
     const { parent: oldParent, name: oldName } = source
     if (oldParent === null) throw new FsError('EBUSY')
     const goesOn = mount.unfinishedMoves.has(source.path(), newParent.pathOf(newName))
@@ -223,13 +221,18 @@ function moveName(source: Inode, oldParent: Inode, oldName: string, newParent: I
   newParent.noteStored(newName, performance.now())
 }
 
-/** A streaming upload knows only the path it began with, so it ends before the path changes. */
-async function finishUploadsBelow(source: Inode): Promise<void> {
-  for (const content of uploadsBelow(source)) await content.commit()
+/**
+ * A streaming upload knows only the path it began with, so it ends before the path changes. And of a write without an answer nobody knows
+ * whether the name leads to it, until a commit finds out.
+ */
+async function settleBelow(source: Inode): Promise<void> {
+  for (const content of unsettledBelow(source)) await content.commit()
 }
 
-function uploadsBelow(source: Inode): FileContent[] {
+function unsettledBelow(source: Inode): FileContent[] {
   return [...source.mount.account.dirtyContents].filter(
-    (content) => content.upload !== null && content.source.isAtOrBelow(source),
+    (content) =>
+      (content.upload !== null || (content.isUncertain && content.isBusy)) &&
+      content.source.isAtOrBelow(source),
   )
 }
