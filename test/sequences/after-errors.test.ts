@@ -6,7 +6,7 @@ import { BrokenPromise, SequenceRun, type SequenceOptions } from './sequence-run
 import { randomSteps, shrink, type Step } from './steps.js'
 import { STORE_KINDS } from './stores.js'
 
-const SEQUENCES = 60
+const SEQUENCES = 45
 const STEPS = 40
 /** Little enough that what is unsaved is committed while files are open. */
 const SMALL_DIRTY_BYTES = 64 << 10
