@@ -333,8 +333,18 @@ export class SequenceRun {
     return this.driver.log.filter((line) => line.includes('lost')).length
   }
 
-  /** The file as the guest would read it, without a handle. */
+  /** The file as the guest would read it, without a handle. A reader may be the first to hear of an upload that has failed; the next one reads what is left. */
   private async seen(path: string): Promise<Buffer | null> {
+    try {
+      return await this.look(path)
+    } catch (error) {
+      if (!(error instanceof FsError || error instanceof StorageError)) throw error
+      this.trace.push(`    a look at ${path}: ${error.errno}`)
+      return this.look(path)
+    }
+  }
+
+  private async look(path: string): Promise<Buffer | null> {
     const inode = this.driver.known([path])
     const stored = this.backend.store.objects.get(path)?.data ?? null
     if (inode === null) return stored
