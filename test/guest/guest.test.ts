@@ -37,7 +37,15 @@ const folderOf = (name: string): string => path.join(hostFolder, name)
 const COMMON = { tag: TAG, outside: null, keepsColons: true, keepsTrailingSpace: false }
 /** The mounts that every case runs on. A new kind of storage joins by a row here and its profile below. */
 const MOUNTS: readonly MountUnderTest[] = [
-  { ...COMMON, name: 'fs', profile: 'local', mountPoint: 'local_fs', onHost: true, keepsTrailingSpace: true, sizes: LOCAL_SIZES },
+  {
+    ...COMMON,
+    name: 'fs',
+    profile: 'local',
+    mountPoint: 'local_fs',
+    onHost: true,
+    keepsTrailingSpace: true,
+    sizes: LOCAL_SIZES,
+  },
   {
     ...{ ...COMMON, name: 'memory', profile: 'mem', mountPoint: 'mem_fs', onHost: isReferenceDaemon },
     sizes: MEMORY_SIZES,

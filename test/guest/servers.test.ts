@@ -45,9 +45,9 @@ interface Storage {
 
 const S3: Storage = {
   ...{ name: 'S3', type: 's3', start: startS3 },
-  mount: { keepsColons: true, keepsTrailingSpace: false, sizes: SERVER_SIZES },
+  mount: { keepsColons: true, keepsTrailingSpace: true, sizes: SERVER_SIZES },
   refusals: `
-    refuses EINVAL rename-exchange file other; refuses EINVAL create 'ends in a space '
+    refuses EINVAL rename-exchange file other
     same "$(stat -f -c '%b %S' .)" '1073741824 1048576'`,
 }
 const SWIFT: Storage = {
