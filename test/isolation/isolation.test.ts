@@ -175,8 +175,8 @@ describe('a server that is silent for ever', () => {
         wait('list', fs.list()),
         wait('stat', fs.stat('other')),
         wait('mkdir', fs.mkdir('dir')),
-        // More than the pool holds: the writer is made to wait, and only it.
-        wait('write', writeMuch(file.write.bind(file), (2 * TINY_POOL_BYTES) / CHUNK_BYTES)),
+        // More than the pool and the parts under way hold: the writer is made to wait, and only it.
+        wait('write', writeMuch(file.write.bind(file), (5 * TINY_POOL_BYTES) / CHUNK_BYTES)),
       ]
       for (let round = 0; round < 3; round++) await useOthers(daemon, victim)
       const large = randomBytes(TINY_POOL_BYTES)

@@ -201,7 +201,10 @@ describeStores('names', { stores: STORES_AND_WEBDAV }, (served, store) => {
     const parent = await served().nodeid('m/bad')
     await fs.writeFile('bad/present', 'x')
     for (const name of BAD_NAMES) {
-      assert.deepEqual(await codesOf(client, parent, name), allOf('EINVAL'), JSON.stringify(name))
+      // Windows's driver looks these up; nothing is made or removed by them.
+      const lookup = name === '.' || name === '..' ? { lookup: 'OK' } : {}
+      const expected = { ...allOf('EINVAL'), ...lookup }
+      assert.deepEqual(await codesOf(client, parent, name), expected, JSON.stringify(name))
     }
     assert.deepEqual(await fs.list('bad'), ['present'])
   })

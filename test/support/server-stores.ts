@@ -20,7 +20,7 @@ const OBJECT_STORE: StoreProperties = {
   isShared: true,
   isObjectStore: true,
   restoresDirectories: true,
-  refusedNames: TRAILING_WHITE_SPACE,
+  refusedNames: null,
   // A key of 1024 bytes, less the "/" of a marker.
   maxPathBytes: 1023,
   // A page has 1000.
