@@ -13,7 +13,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { trustedContext } from './certificate-authorities.js'
 import { asDisposable } from '../disposable.js'
-import { hostOf, proxyOf, TunnelAgent, type HttpProxy } from './http-proxy.js'
+import { hostOf, proxyOf, tunnelAgent, type HttpProxy } from './http-proxy.js'
 import { connectionError, timeoutError, withRetries, type Repeats } from './http-error.js'
 import { StorageError } from '../storage-error.js'
 
@@ -60,7 +60,7 @@ export function placeOf({ method, origin, target }: HttpRequest): string {
 export class HttpConnections {
   private readonly http = new HttpAgent({ keepAlive: true, maxSockets: MAX_CONNECTIONS })
   private https: HttpsAgent | null = null
-  private tunnels: TunnelAgent | null = null
+  private tunnels: HttpsAgent | null = null
   /** By the server's origin. A mount has one or two, and a client of WebHDFS as many as there are machines. */
   private readonly proxies = new Map<string, HttpProxy | null>()
   /** Told of each request that is sent again. */
@@ -130,7 +130,7 @@ export class HttpConnections {
   private httpsAgent(proxy: HttpProxy | null): HttpsAgent {
     const options = { keepAlive: true, maxSockets: MAX_CONNECTIONS, secureContext: trustedContext() }
     if (proxy === null) return (this.https ??= new HttpsAgent(options))
-    return (this.tunnels ??= new TunnelAgent(proxy, trustedContext(), options))
+    return (this.tunnels ??= tunnelAgent(proxy, trustedContext(), options))
   }
 }
 

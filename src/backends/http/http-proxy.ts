@@ -70,29 +70,24 @@ function covers(entry: string, host: string): boolean {
   return networks.check(host, family)
 }
 
-/** Connections to servers behind a proxy, which is asked to pass on what it cannot read. */
-export class TunnelAgent extends HttpsAgent {
-  constructor(
-    private readonly proxy: HttpProxy,
-    private readonly context: SecureContext,
-    options: AgentOptions,
-  ) {
-    super(options)
-  }
-
-  override createConnection(
+/**
+ * Connections to servers behind a proxy, which is asked to pass on what it cannot read. Not a class of its own: one that extends an
+ * agent would load Node's TLS with this module, in daemons that have no use for it.
+ */
+export function tunnelAgent(proxy: HttpProxy, context: SecureContext, options: AgentOptions): HttpsAgent {
+  const createConnection = (
     { host, port, servername }: RequestOptions,
     callback?: (error: Error | null, stream: Duplex) => void,
-  ): undefined {
+  ): undefined => {
     const done = (error: Error | null, stream: Duplex = new Socket()): void => callback?.(error, stream)
     const target = `${host ?? ''}:${port ?? HTTPS_PORT}`
     const asked = httpRequest({
-      ...{ host: this.proxy.host, port: this.proxy.port, method: 'CONNECT', path: target, agent: false },
-      headers: { host: target, ...this.proxy.headers },
+      ...{ host: proxy.host, port: proxy.port, method: 'CONNECT', path: target, agent: false },
+      headers: { host: target, ...proxy.headers },
     })
     asked.once('connect', ({ statusCode = 0 }, socket) => {
       if (statusCode === 200) {
-        done(null, tlsConnect({ socket, servername: servername ?? host ?? '', secureContext: this.context }))
+        done(null, tlsConnect({ socket, servername: servername ?? host ?? '', secureContext: context }))
         return
       }
       socket.destroy()
@@ -103,4 +98,5 @@ export class TunnelAgent extends HttpsAgent {
     })
     asked.end()
   }
+  return Object.assign(new HttpsAgent(options), { createConnection })
 }
