@@ -361,6 +361,8 @@ describe('spans of requests', () => {
     const trace = await traced(own, async () => {
       await own.guestFs().writeFile('aged', randomBytes(5000))
       await eventually('the cleaner', async () => (await own.view.read('aged'))?.length === 5000)
+      // It is seen on the host before it is durable, and the commit ends only then.
+      await own.client.syncfs()
     }).finally(() => own.close())
     const writeback = only(trace.of('cache.writeback'))
     assert.equal(writeback.parentSpanId, '')
