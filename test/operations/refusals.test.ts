@@ -157,6 +157,8 @@ function refusalTests({ start, denial }: (typeof SERVERS)[keyof typeof SERVERS])
     await isAway(file.fsync())
     assert.equal(await stored(store, 'long'), undefined)
     await heal(store)
+    // A part that was on its way when the server went may fail only now, and is told once more.
+    await eventually('it can be stored', async () => (await codeOf(file.flush())) === 'OK')
     await file.close()
     assert.ok(data.equals((await store.view.read('long')) ?? Buffer.alloc(0)))
   })
