@@ -72,7 +72,8 @@ export function isDots({ bytes, start, length }: NameBytes): boolean {
   return bytes[start] === DOT && (length === 1 || (length === 2 && bytes[start + 1] === DOT))
 }
 
-function itself(pt: Passthrough, directory: HostInode): HostInode {
+/** The directory, with its stat in `stat`, as a lookup leaves it. */
+export function itself(pt: Passthrough, directory: HostInode): HostInode {
   pt.lookAt(directory)
   return directory
 }

@@ -23,6 +23,7 @@ import { checked, STATFS_WORDS, TIME_NOW } from '../passthrough/host-calls.js'
 import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { HostInode } from '../passthrough/host-inode.js'
 import {
+  itself,
   link,
   lookup,
   makeDirectory,
@@ -114,15 +115,10 @@ function handleLookup(context: HandlerContext, request: Request): void {
   const pt = context.passthrough
   const parent = inodeOf(context, request)
   const found = lookup(pt, parent, request.nameBytes(0))
-  if (found === null && isWindowsRoot(request)) replyHostEntry(pt, request, lookedUp(pt, parent))
+  if (found === null && isWindowsRoot(request)) replyHostEntry(pt, request, itself(pt, parent))
   else if (found === null) replyMissing(request, parent)
   else if (found instanceof Inode) replyEntry(context, request, found)
   else replyHostEntry(pt, request, found)
-}
-
-function lookedUp(pt: Passthrough, inode: HostInode): HostInode {
-  pt.lookAt(inode)
-  return inode
 }
 
 /** Nobody tells the guest that the host has made the name: it is asked for again, unless only the guest makes names there. */
