@@ -49,7 +49,13 @@ interface Conflict {
   readonly error: StorageError
 }
 
-type Resting = Clean | Dirty | Streaming | Unknown | Lost | Conflict
+/** The file is gone, and what was to be stored of it with it: whoever waits to change it still gets `error`. */
+interface Removed {
+  readonly kind: 'removed'
+  readonly error: StorageError
+}
+
+type Resting = Clean | Dirty | Streaming | Unknown | Lost | Conflict | Removed
 
 /** Something that no other commit runs beside. */
 interface Committing {
@@ -84,6 +90,8 @@ export class Committer {
   }
 
   private set resting(resting: Resting) {
+    // Nothing comes after it, whatever a commit that was under way ends with.
+    if (this.resting.kind === 'removed') return
     if (this.state.kind === 'committing') this.state.resting = resting
     else this.state = resting
   }
@@ -124,10 +132,11 @@ export class Committer {
   /** Why nothing can be done with this content any more. */
   get failure(): StorageError | null {
     const { resting } = this
-    return resting.kind === 'conflict' ? resting.error : null
+    return resting.kind === 'conflict' || resting.kind === 'removed' ? resting.error : null
   }
 
   get hasUnsavedData(): boolean {
+    if (this.resting.kind === 'removed') return false
     return this.content.blocks.dirty.size > 0 || this.mustStore || this.upload !== null
   }
 
@@ -147,11 +156,11 @@ export class Committer {
 
   // ---- what the guest does
 
-  /** ESTALE after a conflict. After a loss, the error where writing at `position` would make a file with a hole. */
+  /** ESTALE after a conflict or the file's removal. After a loss, the error where writing at `position` would make a file with a hole. */
   requireWritable(position: number): void {
     const { resting } = this
-    if (resting.kind === 'conflict' || (resting.kind === 'lost' && position > this.content.size))
-      throw resting.error
+    const isOver = resting.kind === 'conflict' || resting.kind === 'removed'
+    if (isOver || (resting.kind === 'lost' && position > this.content.size)) throw resting.error
   }
 
   setMustStore(): void {
@@ -161,7 +170,7 @@ export class Committer {
 
   becameDirty(): void {
     const { resting } = this
-    if (resting.kind === 'conflict') return
+    if (resting.kind === 'conflict' || resting.kind === 'removed') return
     if (resting.kind === 'lost' && !this.content.base.isStored) this.mustStore = true
     if (!('sinceMs' in resting)) this.resting = { kind: 'dirty', sinceMs: performance.now() }
     this.content.cache.becameDirty(this.content)
@@ -226,7 +235,13 @@ export class Committer {
   private async commitWhenFree(): Promise<void> {
     // Not `ended`: its own turn of the loop would let two waiters start a commit each.
     while (this.state.kind === 'committing') await this.state.ended.catch(() => undefined)
-    if (this.isDirty) await this.runAlone(() => this.runCommit())
+    if (!this.isDirty) return
+    try {
+      await this.runAlone(() => this.runCommit())
+    } catch (error) {
+      // Of a file that was removed meanwhile there is nothing to be stored.
+      if (this.resting.kind !== 'removed') throw error
+    }
   }
 
   private async runCommit(): Promise<void> {
@@ -564,6 +579,11 @@ export class Committer {
       void upload.abort()
     }
     if (!this.isDirty) this.becameClean()
+  }
+
+  /** The file is gone. A commit that is under way ends without having anything left to store. */
+  removed(): void {
+    this.resting = { kind: 'removed', error: new StorageError('ESTALE', 'the file was removed') }
   }
 
   /**

@@ -136,12 +136,12 @@ export class FileContent {
     return this.committer.isBeingRelieved
   }
 
-  /** Why nothing can be read or written here any more: a conflict has ended this content. */
+  /** Why nothing can be read or written here any more: a conflict or the file's removal has ended this content. */
   get failure(): StorageError | null {
     return this.committer.failure
   }
 
-  /** ESTALE after a conflict. */
+  /** ESTALE after a conflict or the file's removal. */
   requireAlive(): void {
     const { failure } = this
     if (failure !== null) throw failure
@@ -506,7 +506,7 @@ export class FileContent {
     if (this.version !== null) this.replaceBase({ sizeBytes: this.storedSize, version: this.version })
   }
 
-  /** Forget everything that is not stored: the file was unlinked, or its data can never be stored. */
+  /** Forget everything that is not stored: it can never be. */
   discard(): void {
     this.source.discardAttributes()
     this.discardData()
@@ -525,13 +525,10 @@ export class FileContent {
     this.committer.discard()
   }
 
-  /** Discard, and wait until nothing of this content is on its way to the store any more. */
-  async cancel(): Promise<void> {
+  /** The file was removed: nothing of it is stored any more, and who waits to change it gets ESTALE. `commitsEnded` waits for what is on its way to the store. */
+  removed(): void {
     this.discard()
-    while (this.committer.isRunning) {
-      await this.committer.ended()
-      this.discard()
-    }
+    this.committer.removed()
   }
 
   dropAllBlocks(): void {

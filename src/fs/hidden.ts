@@ -17,8 +17,19 @@ export function removeName(parent: Inode, name: string, inode: Inode): void {
   parent.addNegative(name, performance.now(), parent.mount.changeCount)
 }
 
+/** The inode is gone with its name: nothing of it is stored any more. */
+export function endName(parent: Inode, name: string, inode: Inode): void {
+  removeName(parent, name, inode)
+  endInode(inode)
+}
+
+function endInode(inode: Inode): void {
+  inode.isGone = true
+  inode.content?.removed()
+}
+
 /** Take an open file's name: its data moves to the hidden directory, where its handles go on using it. After an error all is as it was. */
-export async function hide(inode: Inode): Promise<void> {
+export async function hide(fs: FileSystem, inode: Inode): Promise<void> {
   const { mount } = inode
   await moveWhenIdle(inode, async () => {
     const hiddenName = mount.hiddenNames.take()
@@ -29,6 +40,12 @@ export async function hide(inode: Inode): Promise<void> {
     loseName(inode, hiddenName)
   })
   await inode.content?.forgetStaged()
+  await eraseIfClosed(fs, inode)
+}
+
+/** The last handle of a file was released while it lost its name. Never rejects: what is left is erased later. */
+export async function eraseIfClosed(fs: FileSystem, inode: Inode): Promise<void> {
+  if (inode.handles === 0) await eraseHidden(fs, inode).catch(() => undefined)
 }
 
 /** `inode` is the hidden file `hiddenName` from now on. */
@@ -71,9 +88,11 @@ export async function eraseHidden(fs: FileSystem, inode: Inode): Promise<void> {
   const { mount } = inode
   await fs.inodes.hold([inode], async () => {
     try {
-      await inode.content?.cancel()
+      endInode(inode)
+      await inode.content?.commitsEnded()
       await mount.guard.move([inode], async () => {
         if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
+        inode.mayBeStored = false
       })
     } catch (error) {
       mount.noteLeftover(inode.path())

@@ -9,8 +9,10 @@ import type { Mount } from './mount.js'
  */
 export class InodeTable {
   private readonly inodes: (Inode | undefined)[] = [undefined]
-  private readonly free: number[] = []
+  private readonly freeNodeids: number[] = []
   private nextGeneration = 1
+  /** Of nobody's use when they were noted: see `freeIfUnused`. */
+  private unused: Inode[] = []
   /** What was unclaimed at the last sweep. */
   private sweepable: Inode[] = []
 
@@ -22,7 +24,7 @@ export class InodeTable {
 
   /** Inodes that live now. */
   get count(): number {
-    return this.inodes.length - 1 - this.free.length
+    return this.inodes.length - 1 - this.freeNodeids.length
   }
 
   /** ESTALE for a nodeid that the guest has no right to; EIO for one of a mount that was removed, unless it is open. */
@@ -40,7 +42,7 @@ export class InodeTable {
   /** Give the inode its nodeid, if it has none. */
   add(inode: Inode): void {
     if (inode.nodeid !== 0) return
-    const nodeid = this.free.pop() ?? this.inodes.length
+    const nodeid = this.freeNodeids.pop() ?? this.inodes.length
     this.inodes[nodeid] = inode
     inode.nodeid = nodeid as Nodeid
     inode.mount.unclaimed.delete(inode)
@@ -74,8 +76,22 @@ export class InodeTable {
     }
   }
 
-  /** Let go of the inode, and of directories above it, when nobody has a use for them any more. */
+  /**
+   * Let go of the inode, and of directories above it, when nobody has a use for them any more: at the end of this turn of the loop,
+   * for somebody may have found it in a look-up and go on with it only after what runs now.
+   */
   freeIfUnused(inode: Inode): void {
+    if (!isUnused(inode)) return
+    if (this.unused.push(inode) === 1) setImmediate(this.freeUnused)
+  }
+
+  private readonly freeUnused = (): void => {
+    const { unused } = this
+    this.unused = []
+    for (const inode of unused) this.free(inode)
+  }
+
+  private free(inode: Inode): void {
     let current: Inode | null = inode
     while (current !== null && isUnused(current)) {
       const parent: Inode | null = current.parent
@@ -85,7 +101,7 @@ export class InodeTable {
       current.content?.retire()
       if (current.nodeid !== 0) {
         this.inodes[current.nodeid] = undefined
-        this.free.push(current.nodeid)
+        this.freeNodeids.push(current.nodeid)
         current.nodeid = 0 as Nodeid
       }
       current = parent

@@ -63,6 +63,8 @@ export class Inode {
   mayBeStored = true
   /** Its data is being deleted: nobody may open it any more. */
   isErasing = false
+  /** Its object was removed: it has no path any more, for the name may be another file's. */
+  isGone = false
   /** Its name was unlinked; it lives until its last handle is gone. */
   isUnlinked = false
   /** As the store keeps them, or will: null for the mount's own. */

@@ -215,5 +215,6 @@ function abandon(inode: Inode, content: FileContent): void {
   inode.expire()
   if (inode.mayBeStored) return
   inode.isUnlinked = true
+  inode.isGone = true
   inode.parent?.removeChild(inode.name, inode)
 }

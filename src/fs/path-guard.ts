@@ -1,4 +1,5 @@
 import { holding, mayWaitFor } from '../observability/lock-order.js'
+import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
 
 /**
@@ -12,7 +13,7 @@ export class PathGuard {
   private moveQueue: Promise<void> = Promise.resolve()
   private waiting: (() => void)[] = []
 
-  /** Run `work` while no directory above `inode`, nor itself, is moved. */
+  /** Run `work` while no directory above `inode`, nor itself, is moved. @throws FsError ESTALE where it was removed meanwhile */
   use<T>(inode: Inode, work: () => Promise<T>): Promise<T> {
     return this.useAll([inode], work)
   }
@@ -21,6 +22,7 @@ export class PathGuard {
   async useAll<T>(inodes: readonly Inode[], work: () => Promise<T>): Promise<T> {
     mayWaitFor('paths')
     while (inodes.some((inode) => this.isMoving(inode))) await this.nextChange()
+    if (inodes.some(({ isGone }) => isGone)) throw new FsError('ESTALE', 'the file was removed')
     for (const inode of inodes) this.uses.set(inode, (this.uses.get(inode) ?? 0) + 1)
     try {
       return await holding('paths', work)

@@ -2,7 +2,7 @@ import { requireNotFixed, requireWritable } from './access.js'
 import { changeNames } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
-import { hide, removeName } from './hidden.js'
+import { endName, hide } from './hidden.js'
 import type { Inode } from './inode.js'
 import { lookup, requireDirectory } from './lookup.js'
 import { removeFor } from './removed.js'
@@ -16,7 +16,7 @@ export function unlink(fs: FileSystem, parent: Inode, name: string): Promise<voi
     if (inode === null) throw new FsError('ENOENT')
     requireNotFixed(inode)
     if (inode.isDirectory) throw new FsError('EISDIR')
-    await fs.inodes.hold([inode], () => (inode.handles > 0 ? hide(inode) : erase(inode)))
+    await fs.inodes.hold([inode], () => (inode.handles > 0 ? hide(fs, inode) : erase(inode)))
   })
 }
 
@@ -28,7 +28,6 @@ async function erase(inode: Inode): Promise<void> {
     // A commit beside the removal would bring the file back.
     if (content === null) await removeStored(inode)
     else await content.betweenCommits(() => removeStored(inode))
-    await content?.cancel()
   } finally {
     inode.isErasing = false
   }
@@ -42,7 +41,7 @@ async function removeStored(inode: Inode): Promise<void> {
     if (inode.mayBeStored || inode.isUncertain) {
       await removeFor(mount.backend, path, () => mount.backend.removeFile(path))
     }
-    if (parent !== null) removeName(parent, name, inode)
+    if (parent !== null) endName(parent, name, inode)
   })
 }
 
@@ -55,17 +54,18 @@ export function removeDirectory(fs: FileSystem, parent: Inode, name: string): Pr
     if (inode === null) throw new FsError('ENOENT')
     requireNotFixed(inode)
     requireDirectory(inode)
-    const { mount } = inode
-    await inode.change(() =>
-      mount.guard.move([inode], async () => {
-        await requireEmpty(inode)
-        const path = inode.path()
-        await removeFor(mount.backend, path, () => mount.backend.removeDirectory(path))
-        mount.unfinishedMoves.forget(path)
-        removeName(parent, name, inode)
-      }),
-    )
-    fs.inodes.freeIfUnused(inode)
+    await fs.inodes.hold([inode], () => inode.change(() => removeStoredDirectory(parent, name, inode)))
+  })
+}
+
+function removeStoredDirectory(parent: Inode, name: string, inode: Inode): Promise<void> {
+  const { mount } = inode
+  return mount.guard.move([inode], async () => {
+    await requireEmpty(inode)
+    const path = inode.path()
+    await removeFor(mount.backend, path, () => mount.backend.removeDirectory(path))
+    mount.unfinishedMoves.forget(path)
+    endName(parent, name, inode)
   })
 }
 

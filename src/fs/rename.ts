@@ -3,7 +3,7 @@ import { requireNewName, requireNotFixed, requireWritable } from './access.js'
 import { noteChange } from './create.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
-import { eraseHidden, loseNameTo, removeName } from './hidden.js'
+import { endName, eraseIfClosed, loseNameTo } from './hidden.js'
 import type { Inode } from './inode.js'
 import { dropAside, keepAside } from './keep-aside.js'
 import { lookup, lookupStored, requireDirectory } from './lookup.js'
@@ -38,11 +38,13 @@ export async function rename(
         requireNewName(newParent, newName)
         const source = await lookup(fs, oldParent, oldName)
         if (source === null) throw new FsError('ENOENT')
-        const target = await lookup(fs, newParent, newName)
-        if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
-        if (source === target) return
-        checkKinds(source, target, newParent)
-        await fs.inodes.hold([source], () => moveOver(fs, source, target, newParent, newName))
+        await fs.inodes.hold([source], async () => {
+          const target = await lookup(fs, newParent, newName)
+          if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
+          if (source === target) return
+          checkKinds(source, target, newParent)
+          await moveOver(fs, source, target, newParent, newName)
+        })
       }),
     ),
   )
@@ -105,8 +107,7 @@ async function moveOverOpen(
 ): Promise<void> {
   await move(source, target, parent, name)
   await target.content?.forgetStaged()
-  // Closed meanwhile.
-  if (target.handles === 0) await eraseHidden(fs, target).catch(() => undefined)
+  await eraseIfClosed(fs, target)
 }
 
 async function move(source: Inode, replaced: Inode | null, newParent: Inode, newName: string): Promise<void> {
@@ -133,7 +134,7 @@ async function moveInStore(
     const isOpen = replaced !== null && !replaced.isDirectory && !replaced.isErasing
     if (isOpen) await replaceOpen(source, replaced, newParent, newName)
     else await replace(source, replaced, newParent, newName)
-    if (replaced !== null && !isOpen) removeName(newParent, newName, replaced)
+    if (replaced !== null && !isOpen) endName(newParent, newName, replaced)
     moveName(source, oldParent, oldName, newParent, newName)
     await amendStagedBelow(source, null)
     return true

@@ -135,6 +135,11 @@ export class ReferenceStore {
     return new Map([...this.objects].filter(([path]) => !path.startsWith(`${RESERVED_DIRECTORY}/`)))
   }
 
+  /** Paths of the daemon's own files. */
+  hidden(): string[] {
+    return [...this.objects.keys()].filter((path) => path.startsWith(`${RESERVED_DIRECTORY}/`))
+  }
+
   // ---- everybody else
 
   outsideWrite(path: string, data: Uint8Array | string): StoredVersion {

@@ -20,7 +20,7 @@ const FILES = ['a', 'b', 'c', 'd'] as const
 const LARGE_BYTES = 1_500_000
 const PROGRAMS = 6
 const OPERATIONS = 25
-const ROUNDS = 1
+const ROUNDS = 3
 /** Nothing here waits for anything but others, ms. */
 const DEADLINE_MS = 30_000
 
@@ -38,7 +38,7 @@ class Town {
     this.backend = new ReferenceBackend({ ...kind.options, partSizeBytes: PART_BYTES })
     this.driver = new Driver({
       ...{ backend: this.backend, poolBytes: POOL_BYTES, dirtyMaxBytes: DIRTY_BYTES, writeBack },
-      ...{ expirationMs: Infinity, cacheEnabled: true, dirtyExpireMs: 60_000 },
+      ...{ expirationMs: random.pick([0, Infinity]), cacheEnabled: true, dirtyExpireMs: 60_000 },
     })
     const { account } = this.driver.root.mount
     Object.assign(account, {
@@ -163,6 +163,7 @@ describe('programs that work on the same files at once', () => {
             0,
             `round ${round}: files are lost`,
           )
+          assert.deepEqual(town.backend.store.hidden(), [], 'something is left of removed files')
           for (const [path, { data }] of town.backend.store.visible()) {
             const strange = data.findIndex((byte) => ![0x41, 0x62, 0x63, 0].includes(byte))
             assert.equal(strange, -1, `${path} has a byte that nobody wrote`)
