@@ -110,6 +110,11 @@ export class Driver {
     }
   }
 
+  /** Resolves when what nobody uses has been let go of: at the end of the turn. */
+  unusedFreed(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve))
+  }
+
   /** Run `work` while the guest knows what is at `path`. */
   holding(path: Path, work: () => Promise<void>): Promise<void> {
     return this.at(path, work)

@@ -120,6 +120,7 @@ describe('the time of a directory', () => {
         const file = driver.root.children?.get('d')?.children?.get('file')
         file?.content?.forgetStored()
         if (file !== undefined) driver.fs.inodes.freeIfUnused(file)
+        await driver.unusedFreed()
         assert.equal(driver.root.children?.has('d'), false)
         await driver.holding(['d'], () => {
           times.push(JSON.stringify(driver.root.children?.get('d')?.mtime))

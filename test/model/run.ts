@@ -389,6 +389,7 @@ export function compareWithReference(store: ModelStore, steps: number): void {
         assert.equal(driver.fs.files.count, 0)
         // What is still in memory is clean cache, and makes way for others.
         driver.fillPool()
+        await driver.unusedFreed()
         assert.equal(driver.fs.inodes.count, 1, 'only the root is left')
       })
     }

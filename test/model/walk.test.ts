@@ -28,6 +28,7 @@ it('what was listed in place of looks is forgotten with its directory', async (t
       assert.equal(listings, round)
       assert.equal(root.mount.walks.size, 1)
     })
+    await driver.unusedFreed()
     assert.equal(root.mount.walks.size, 0)
     assert.equal(fs.inodes.count, 1)
   }

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { ExpectedVersion, StoreConditions } from '../backend.js'
 import type { HttpHead } from '../http/http-connection.js'
 import { HttpError } from '../http/http-error.js'
@@ -15,6 +16,7 @@ import type {
   StoreRequest,
 } from '../objects/object-client.js'
 import { StorageError } from '../storage-error.js'
+import { ServerClock } from './server-clock.js'
 import { encodeName, SwiftContainer, type SwiftRequest } from './swift-container.js'
 import { SwiftError } from './swift-errors.js'
 import { isLarge, LARGE_OBJECT_HEADERS, objectHeadOf, quoteEtag, totalBytesOf } from './swift-head.js'
@@ -33,6 +35,9 @@ export const METADATA_PREFIX = 'x-object-meta-'
 /** A copy takes over no metadata. */
 const FRESH_METADATA: Headers = { 'x-fresh-metadata': 'true' }
 const MS_PER_SECOND = 1000
+/** A server's clock is looked at for a little longer than a second, when its `Date` goes on by one: to tell times apart that are further apart than the pause. */
+const CLOCK_LOOKS = 24
+const CLOCK_LOOK_PAUSE_MS = 50
 const EMPTY = new Uint8Array(0)
 
 /** OpenStack Swift over its own HTTP interface. */
@@ -215,15 +220,23 @@ export class SwiftObjectClient implements ObjectClient {
     })
   }
 
-  /** By the server's own clock. @throws HttpError where the object may have been made since `begunMs`. */
+  /**
+   * By the server's own clock, which is looked at until it tells whether the object is older than the removal that began at
+   * `begunMs`. @throws HttpError where it does not
+   */
   private async isGoneSince(key: string, begunMs: number): Promise<boolean> {
-    const { status, headers } = await this.container.request({
-      ...{ method: 'HEAD', object: key, expect: [200, 204, 404] },
-    })
-    if (status === 404) return true
-    const madeMs = Number(headers['x-timestamp']) * MS_PER_SECOND
-    const begunThereMs = Date.parse(headers.date ?? '') - (performance.now() - begunMs)
-    if (madeMs < begunThereMs) return false
+    const clock = new ServerClock()
+    for (let looks = 1; looks <= CLOCK_LOOKS; looks++) {
+      const sentMs = performance.now()
+      const { status, headers } = await this.container.request({
+        ...{ method: 'HEAD', object: key, expect: [200, 204, 404] },
+      })
+      if (status === 404) return true
+      clock.note(headers.date, sentMs, performance.now())
+      const made = clock.compare(Number(headers['x-timestamp']) * MS_PER_SECOND, begunMs)
+      if (made !== 'unknown') return made === 'after'
+      await pause(CLOCK_LOOK_PAUSE_MS)
+    }
     throw new HttpError(
       { errno: 'EIO', retryable: true, outcome: 'unknown' },
       `${key}: made at about the time at which it was removed, and nobody answered`,
