@@ -145,7 +145,8 @@ export class InodeTable {
 
 function isUnused(inode: Inode): boolean {
   if (inode.nlookup > 0 || inode.handles > 0 || inode.pins > 0 || inode.isFixed) return false
-  if (inode.parent !== null && inode.parent.listers > 0) return false
+  // What no name leads to is in no listing.
+  if (inode.parent !== null && inode.parent.listers > 0 && !inode.isUnlinked) return false
   if (inode.children !== null && inode.children.size > 0) return false
   if (inode.pendingLookups !== null && inode.pendingLookups.size > 0) return false
   // Cached contents outlive the guest's interest, as long as the cache has room for them.
