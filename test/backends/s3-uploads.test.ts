@@ -161,6 +161,18 @@ describe('an upload in parts over a bad network', () => {
     await assertNothingLeft()
   })
 
+  it('whose own note was refused goes on when that is taken', async () => {
+    let isAway = true
+    front.decide = ({ method, url }) =>
+      isAway && method === 'PUT' && url?.includes('/.ovfsd/upload-') === true ? { status: 503 } : null
+    const writer = await open({ endpoint: front.origin }).createWriter('noted', undefined)
+    await writer.write(randomBytes(PART_BYTES))
+    await assert.rejects(writer.close(), refusedWith('EIO'))
+    isAway = false
+    assert.equal((await writer.close()).sizeBytes, PART_BYTES)
+    await assertNothingLeft()
+  })
+
   it('notices that a completion whose answer was lost has been done', async () => {
     let completions = 0
     front.decide = ({ method, url }) =>

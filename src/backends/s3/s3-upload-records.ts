@@ -38,7 +38,9 @@ const live = new Set<string>()
 /** One upload that is under way. */
 export class UploadRecord {
   private readonly name = RECORD_PREFIX + randomUUID()
-  private readonly noted: Promise<unknown>
+  /** The last try; it rejects where that failed. */
+  private noted: Promise<unknown>
+  private hasFailed = false
   private readonly timer: NodeJS.Timeout
 
   constructor(
@@ -47,17 +49,24 @@ export class UploadRecord {
     private readonly uploadId: string,
   ) {
     live.add(this.name)
-    this.noted = this.note()
-    this.noted.catch(() => undefined)
+    this.noted = this.tryToNote()
     this.timer = setInterval(() => {
       this.note().catch(() => undefined)
     }, REFRESH_MS)
     this.timer.unref()
   }
 
-  /** Resolves when a killed daemon's upload would be found. Rejects when it would not. */
+  /** Resolves when a killed daemon's upload would be found. Rejects when it would not; the next call tries again. */
   async isNoted(): Promise<void> {
+    if (this.hasFailed) this.noted = this.tryToNote()
     await this.noted
+  }
+
+  private tryToNote(): Promise<unknown> {
+    this.hasFailed = false
+    const noted = this.note()
+    noted.catch(() => (this.hasFailed = true))
+    return noted
   }
 
   private note(): Promise<unknown> {
