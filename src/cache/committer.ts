@@ -135,12 +135,18 @@ export class Committer {
     return resting.kind === 'conflict' || resting.kind === 'removed' ? resting.error : null
   }
 
+  /** Nothing is to be stored, nothing runs, and nothing has gone wrong: what most files are, most of the time. */
+  get isClean(): boolean {
+    return this.state === CLEAN
+  }
+
   get hasUnsavedData(): boolean {
     if (this.resting.kind === 'removed') return false
     return this.content.blocks.dirty.size > 0 || this.mustStore || this.upload !== null
   }
 
   get isDirty(): boolean {
+    if (this.isClean) return false
     return this.hasUnsavedData || this.content.source.hasUnsavedAttributes
   }
 

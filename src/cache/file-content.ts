@@ -117,6 +117,7 @@ export class FileContent {
   /** A commit runs or something waits for one: the content may not be dropped. */
   get isBusy(): boolean {
     const { committer, source } = this
+    if (committer.isClean) return false
     if (committer.isDirty || committer.isRunning) return true
     // A new file whose data was lost is known to nobody but those who have it open.
     return committer.isLost && !this.base.isStored && source.isOpen

@@ -1,3 +1,4 @@
+import { monotonicMs } from '../backends/clock.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { ErrorObserver } from '../cache/error-sequence.js'
 import type { FileContent } from '../cache/file-content.js'
@@ -28,8 +29,6 @@ const OPEN_REVALIDATE_MS = 1000
 /** An open file of the guest. */
 export class OpenFile implements ErrorObserver {
   readonly readAhead = new ReadAhead()
-  /** What was lost before it was opened is others' concern. */
-  errorCursor: number
 
   constructor(
     readonly inode: Inode,
@@ -40,9 +39,9 @@ export class OpenFile implements ErrorObserver {
     readonly isSynchronous: boolean,
     /** Reads are not through the guest's pages. */
     readonly isDirect: boolean,
-  ) {
-    this.errorCursor = content.errors.sample()
-  }
+    /** What was lost before it was opened is others' concern. */
+    public errorCursor: number,
+  ) {}
 }
 
 export interface Opened {
@@ -79,7 +78,7 @@ function isCurrent(inode: Inode): boolean {
   const { mount } = inode
   // Bytes of the version that we know are as good an answer.
   const askedMs = Math.max(inode.validatedMs, inode.content?.confirmedMs ?? -Infinity)
-  return askedMs >= mount.invalidatedMs && performance.now() - askedMs < maximumAgeMs
+  return askedMs >= mount.invalidatedMs && monotonicMs() - askedMs < maximumAgeMs
 }
 
 function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
@@ -117,7 +116,15 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
   const canRead = access !== O_WRONLY || fs.options.guestWriteback
   // With O_TRUNC the guest's kernel takes the file for empty by itself.
   const isDirect = (flags & O_TRUNC) === 0 && mustReadDirectly(inode)
-  const file = new OpenFile(inode, content, canRead, access !== O_RDONLY, (flags & O_DSYNC) !== 0, isDirect)
+  const file = new OpenFile(
+    inode,
+    content,
+    canRead,
+    access !== O_RDONLY,
+    (flags & O_DSYNC) !== 0,
+    isDirect,
+    content.errors.sample(),
+  )
   inode.handles++
   fs.inodes.add(inode)
   const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled
