@@ -56,13 +56,21 @@ export function placeOf({ method, origin, target }: HttpRequest): string {
   return `${method} ${origin}${target.replace(/\?.*$/s, '')}`
 }
 
+interface HttpServer {
+  readonly address: { readonly host: string; readonly port?: string }
+  /** With its port, as a request names it. */
+  readonly host: string
+  readonly isSecure: boolean
+  readonly proxy: HttpProxy | null
+}
+
 /** The connections of one mount; idle ones do not keep the process alive. */
 export class HttpConnections {
   private readonly http = new HttpAgent({ keepAlive: true, maxSockets: MAX_CONNECTIONS })
   private https: HttpsAgent | null = null
   private tunnels: HttpsAgent | null = null
-  /** By the server's origin. A mount has one or two, and a client of WebHDFS as many as there are machines. */
-  private readonly proxies = new Map<string, HttpProxy | null>()
+  /** By their origins. A mount has one or two, and a client of WebHDFS as many as there are machines. */
+  private readonly servers = new Map<string, HttpServer>()
   /** Told of each request that is sent again. */
   onRetry: () => void = () => undefined
 
@@ -102,29 +110,31 @@ export class HttpConnections {
     { method, origin, target, headers }: HttpRequest,
     extra: Readonly<Record<string, string>>,
   ): ClientRequest {
-    const url = new URL(origin)
-    const proxy = this.proxyFor(url)
-    if (url.protocol === 'https:') {
-      const options = { ...addressOf(url), method, path: target, headers: { ...headers, ...extra } }
+    const server = this.serverOf(origin)
+    const { proxy } = server
+    if (server.isSecure) {
+      const options = { ...server.address, method, path: target, headers: { ...headers, ...extra } }
       return httpsRequest({ ...options, agent: this.httpsAgent(proxy) })
     }
     if (proxy === null) {
-      const options = { ...addressOf(url), method, path: target, headers: { ...headers, ...extra } }
+      const options = { ...server.address, method, path: target, headers: { ...headers, ...extra } }
       return httpRequest({ ...options, agent: this.http })
     }
     const { host, port } = proxy
     return httpRequest({
       ...{ host, port, method, path: origin + target, agent: this.http },
-      headers: { host: url.host, ...headers, ...extra, ...proxy.headers },
+      headers: { host: server.host, ...headers, ...extra, ...proxy.headers },
     })
   }
 
-  private proxyFor(origin: URL): HttpProxy | null {
-    const known = this.proxies.get(origin.origin)
+  private serverOf(origin: string): HttpServer {
+    const known = this.servers.get(origin)
     if (known !== undefined) return known
-    const proxy = proxyOf(origin, process.env)
-    this.proxies.set(origin.origin, proxy)
-    return proxy
+    const url = new URL(origin)
+    const proxy = proxyOf(url, process.env)
+    const server = { address: addressOf(url), host: url.host, isSecure: url.protocol === 'https:', proxy }
+    this.servers.set(origin, server)
+    return server
   }
 
   private httpsAgent(proxy: HttpProxy | null): HttpsAgent {

@@ -1,4 +1,4 @@
-/** All requests to S3, one method each, signed with AWS's version 4, which is loaded when the first is made. */
+/** All requests to S3, one method each. */
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { copyTimeMs } from '../objects/copy-time.js'
@@ -14,6 +14,7 @@ import type { Repeats } from '../http/http-error.js'
 import { S3CredentialSource, type S3Credentials } from './s3-credentials.js'
 import { s3Error, S3Error } from './s3-errors.js'
 import { parseS3Options, type S3Options } from './s3-options.js'
+import { encodeKey, encodeStrictly, S3Signer } from './s3-signature.js'
 import { elementText, escapeText } from './s3-xml.js'
 
 export const METADATA_PREFIX = 'x-amz-meta-'
@@ -21,8 +22,6 @@ export const METADATA_PREFIX = 'x-amz-meta-'
 const MAX_ANSWER_BYTES = 1 << 20
 /** A thousand keys of 1024 bytes, each of which may be written as six, with what is told of them. */
 const MAX_LIST_BYTES = 8 << 20
-/** As OpenDAL has it too: the connection protects the contents, or nothing does. */
-const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD'
 /** Begins the document of an error. */
 const LATE_ERROR = /<Error[\s>]/
 
@@ -50,22 +49,12 @@ export interface S3Part {
   readonly checksum: Headers
 }
 
-/** Percent-encodes all but RFC 3986's unreserved characters and "/", which is what is signed. */
-function encodeKey(key: string): string {
-  return key.split('/').map(encodeStrictly).join('/')
-}
-
-function encodeStrictly(text: string): string {
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
-}
-
 export class S3Client {
   readonly options: S3Options
   readonly connections = new HttpConnections()
   private readonly credentials: S3CredentialSource
+  private readonly host: string
+  private readonly signer: S3Signer
 
   /** Uploads of this mount that could not be ended while the server was away. */
   readonly leftovers = new Set<{ abortOnce(): Promise<void> }>()
@@ -76,6 +65,8 @@ export class S3Client {
     private readonly timeoutMs: number,
   ) {
     this.options = parseS3Options(options)
+    this.host = new URL(this.options.origin).host
+    this.signer = new S3Signer(this.options.region)
     this.credentials = new S3CredentialSource(this.options.credentials)
   }
 
@@ -252,7 +243,7 @@ export class S3Client {
 
   private async send(request: S3Request, credentials: S3Credentials | null): Promise<HttpResponse> {
     const { method, key, body, expect } = request
-    const call = await this.sign(request, credentials)
+    const call = this.callOf(request, credentials)
     // Without a body a PUT or POST must say that it has none: some servers wait for one.
     const payload = body ?? (method === 'PUT' || method === 'POST' ? new Uint8Array(0) : undefined)
     const response = await this.connections.send(call, payload)
@@ -263,44 +254,32 @@ export class S3Client {
     throw s3Error(`${method} ${key}`, response)
   }
 
-  private async sign(request: S3Request, credentials: S3Credentials | null): Promise<HttpRequest> {
-    const { method, key, query = {}, headers = {} } = request
-    const { origin, pathPrefix, region, everyHeaders } = this.options
-    const search = Object.entries(query)
-      .map(([name, value]) => `${encodeStrictly(name)}=${encodeStrictly(value)}`)
-      .sort()
-      .join('&')
-    const target = `${pathPrefix}/${encodeKey(key)}${search === '' ? '' : `?${search}`}`
-    const unsigned = {
-      ...{ host: new URL(origin).host, 'x-amz-content-sha256': UNSIGNED_PAYLOAD },
-      ...everyHeaders,
-      ...headers,
-    }
-    const call = {
-      ...{ method, origin, target, asksFirst: true },
+  private callOf(request: S3Request, credentials: S3Credentials | null): HttpRequest {
+    const { method, key, query, headers, check } = request
+    const path = `${this.options.pathPrefix}/${encodeKey(key)}`
+    const search = query === undefined ? '' : searchOf(query)
+    const unsigned = { host: this.host, ...this.options.everyHeaders, ...headers }
+    return {
+      method,
+      origin: this.options.origin,
+      target: search === '' ? path : `${path}?${search}`,
+      headers:
+        credentials === null
+          ? unsigned
+          : this.signer.sign({ method, path, search, headers: unsigned }, credentials),
+      asksFirst: true,
       maxBodyBytes: request.maxAnswerBytes ?? MAX_ANSWER_BYTES,
-      ...(request.check === undefined ? {} : { check: request.check }),
       timeoutMs: this.timeoutMs + (request.extraTimeMs ?? 0),
+      ...(check === undefined ? {} : { check }),
     }
-    if (credentials === null) return { ...call, headers: unsigned }
-    const { default: aws4 } = await import('aws4')
-    // Node gives and takes headers as bytes, which are signed as UTF-8.
-    const asText = mapValues(unsigned, (value) => Buffer.from(value, 'latin1').toString('utf8'))
-    const { sessionToken, accessKeyId, secretAccessKey } = credentials
-    const signed = aws4.sign(
-      { ...{ service: 's3', region, method, path: target }, headers: asText },
-      { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
-    )
-    const added = mapValues(signed.headers ?? {}, String)
-    return { ...call, headers: { ...added, ...unsigned } }
   }
 }
 
-function mapValues<T>(
-  record: Readonly<Record<string, T>>,
-  map: (value: T) => string,
-): Record<string, string> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value)]))
+function searchOf(query: Readonly<Record<string, string>>): string {
+  return Object.keys(query)
+    .sort()
+    .map((name) => `${encodeStrictly(name)}=${encodeStrictly(query[name] ?? '')}`)
+    .join('&')
 }
 
 function checksumHeaders(algorithm: S3Options['checksum'], body: Uint8Array): Headers {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { Headers } from '../objects/file-attributes.js'
 import { StorageError } from '../storage-error.js'
+import { encodeKey, encodeStrictly } from './s3-signature.js'
 
 /** Where neither the profile nor the environment names a region: what S3 itself and most servers like it take for "any". */
 export const DEFAULT_S3_REGION = 'us-east-1'
@@ -66,7 +67,7 @@ export function parseS3Options(options: Options): S3Options {
     options['region'] ?? process.env['AWS_REGION'] ?? process.env['AWS_DEFAULT_REGION'] ?? DEFAULT_S3_REGION
   const endpoint = endpointOf(options['endpoint'], bucket, region)
   const namesBucketInHost = options['enable_virtual_host_style'] === 'true'
-  const path = endpoint.pathname.replace(/\/+$/, '')
+  const path = canonicalPath(endpoint).replace(/\/+$/, '')
   const hasBucket = endpoint.host.startsWith(`${bucket}.`)
   const host = namesBucketInHost && !hasBucket ? `${bucket}.${endpoint.host}` : endpoint.host
   const root = (options['root'] ?? '')
@@ -76,7 +77,7 @@ export function parseS3Options(options: Options): S3Options {
   const { checksum_algorithm: checksum } = options
   return {
     origin: `${endpoint.protocol}//${host}`,
-    pathPrefix: namesBucketInHost ? path : `${path}/${bucket}`,
+    pathPrefix: namesBucketInHost ? path : `${path}/${encodeStrictly(bucket)}`,
     ...{ bucket, region },
     root: root === '' ? '' : `${root}/`,
     credentials: credentialOptions(options, region),
@@ -87,6 +88,15 @@ export function parseS3Options(options: Options): S3Options {
     checksum: checksum === 'crc32c' || checksum === 'md5' ? checksum : null,
     listsByVersion1: options['disable_list_objects_v2'] === 'true',
     sendsNoConditions: options['disable_write_with_if_match'] === 'true',
+  }
+}
+
+/** Encoded as it is signed. */
+function canonicalPath({ pathname }: URL): string {
+  try {
+    return encodeKey(decodeURIComponent(pathname))
+  } catch {
+    throw new StorageError('EINVAL', `"endpoint" has a path that is no URL's: ${pathname}`)
   }
 }
 
