@@ -4,7 +4,7 @@
  * where this takes 20, of a request of 120 in all, and a guest waits for one or two requests with
  * each small file.
  */
-import { createHash, createHmac } from 'node:crypto'
+import { createHmac, hash } from 'node:crypto'
 import type { Headers } from '../objects/file-attributes.js'
 import type { S3Credentials } from './s3-credentials.js'
 
@@ -69,7 +69,7 @@ export class S3Signer {
     for (const name of names) lines += `${name}:${canonicalValue(all[name] ?? '')}\n`
     const request = `${method}\n${path}\n${search}\n${lines}\n${signed}\n${PAYLOAD}`
     const scope = `${day}/${this.region}/s3/aws4_request`
-    const digest = createHash('sha256').update(request).digest('hex')
+    const digest = hash('sha256', request)
     const signature = createHmac('sha256', this.keyOf(secretAccessKey, day))
       .update(`${ALGORITHM}\n${time}\n${scope}\n${digest}`)
       .digest('hex')
