@@ -215,13 +215,13 @@ int host_usage(const HostPlace& place, HostUsage* usage) {
 namespace {
 
 // False for what is not listed. `kind_only`: without a system call, where the file system tells kinds.
-bool look_at(int directory, const dirent& entry, bool kind_only, HostStat* result) {
-  if (kind_only && entry.d_type != DT_UNKNOWN) {
-    result->kind = kind_of(DTTOIF(entry.d_type));
+bool look_at(int directory, const char* name, unsigned char type, bool kind_only, HostStat* result) {
+  if (kind_only && type != DT_UNKNOWN) {
+    result->kind = kind_of(DTTOIF(type));
     return result->kind != HostKind::kOther;
   }
   struct stat stat;
-  if (::fstatat(directory, entry.d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0) {
+  if (::fstatat(directory, name, &stat, AT_SYMLINK_NOFOLLOW) == 0) {
     *result = host_stat(stat);
     return result->kind != HostKind::kOther;
   }
@@ -244,10 +244,61 @@ int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEn
     if (entry == nullptr) return errno;
     if (is_dots(entry->d_name)) continue;
     HostStat stat;
-    if (!look_at(::dirfd(directory.get()), *entry, limit > 0, &stat)) continue;
+    if (!look_at(::dirfd(directory.get()), entry->d_name, entry->d_type, limit > 0, &stat)) continue;
     entries->push_back({entry->d_name, stat});
     if (limit > 0 && entries->size() > limit) return 0;
   }
+}
+
+namespace {
+
+// What the host is asked for at once.
+constexpr size_t kListingBytes = 32 << 10;
+
+// Go to an offset, for which file systems forget less when they are there already. False: those before it have to be read again, since
+// lseek(2) takes an offset with bit 63, as NFS and FUSE file systems have them, for a negative one.
+bool go_to(int fd, int64_t offset, int* error) {
+  *error = 0;
+  if (::lseek(fd, 0, SEEK_CUR) == offset) return true;
+  if (::lseek(fd, offset < 0 ? 0 : offset, SEEK_SET) < 0) *error = errno;
+  return offset >= 0;
+}
+
+}  // namespace
+
+int list_host_page(const HostPlace& place, int fd, int64_t from, size_t limit, HostPage* page) {
+  if (fd < 0) {
+    if (const int error = open_place(place, O_RDONLY | O_DIRECTORY, &page->opened); error != 0) return error;
+    fd = page->opened.get();
+  }
+  int error = 0;
+  bool is_there = go_to(fd, from, &error);
+  if (error != 0) return error;
+  alignas(dirent64) char listing[kListingBytes];
+  page->next = from;
+  while (page->entries.size() < limit) {
+    const ssize_t found = ::getdents64(fd, listing, sizeof listing);
+    if (found < 0 && errno == EINTR) continue;
+    // A directory that was removed has no entries any more.
+    if (found < 0 && errno != ENOENT) return errno;
+    if (found <= 0) {
+      page->is_end = true;
+      // Half a listing is none.
+      return is_there ? 0 : EIO;
+    }
+    for (ssize_t position = 0; position < found;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(listing + position);
+      position += entry->d_reclen;
+      if (is_there) {
+        page->next = entry->d_off;
+        HostStat stat;
+        if (!is_dots(entry->d_name) && look_at(fd, entry->d_name, entry->d_type, false, &stat))
+          page->entries.push_back({entry->d_name, stat});
+      }
+      is_there = is_there || entry->d_off == from;
+    }
+  }
+  return 0;
 }
 
 }  // namespace ovfsd

@@ -74,6 +74,20 @@ int link_host_name(const HostPlace& from, const HostPlace& to);
 // without a look at it; 0: all, with what a look tells. What goes meanwhile is left out; what can't be looked at is told as a link.
 int list_host_directory(const HostPlace& place, size_t limit, std::vector<HostEntry>* entries);
 
+// A portion of a listing.
+struct HostPage {
+  std::vector<HostEntry> entries;
+  // Where the next one begins: the file system's own offset.
+  int64_t next = 0;
+  bool is_end = false;
+  // What was opened for it.
+  mutable UniqueFd opened;
+};
+
+// As `list_host_directory` without a limit, from the offset `from` on, 0 at first, until there are `limit` entries, or a few more. `fd`: the
+// directory, which nobody else reads meanwhile; -1: it is opened anew.
+int list_host_page(const HostPlace& place, int fd, int64_t from, size_t limit, HostPage* page);
+
 struct HostUsage {
   uint64_t block_size = 0;
   uint64_t blocks = 0;

@@ -1,5 +1,6 @@
 #include "host_directory_wrap.h"
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,15 @@ Napi::Value to_listing(Napi::Env env, const std::vector<HostEntry>& entries) {
   Napi::Object listing = Napi::Object::New(env);
   listing.Set("text", Napi::String::New(env, text));
   listing.Set("numbers", numbers);
+  return listing;
+}
+
+Napi::Value to_page(Napi::Env env, const HostPage& page) {
+  Napi::Object listing = to_listing(env, page.entries).As<Napi::Object>();
+  // As text: an offset may have all of its 64 bits.
+  listing.Set("next", page.is_end ? env.Null() : Napi::String::New(env, std::to_string(page.next)).As<Napi::Value>());
+  // Its owner is the caller from now on.
+  listing.Set("opened", Napi::Number::New(env, page.is_end ? -1 : page.opened.release()));
   return listing;
 }
 
@@ -64,6 +74,18 @@ Napi::Value list_call(const Napi::CallbackInfo& info) {
       [place, limit](std::vector<HostEntry>* entries) { return list_host_directory(place, limit, entries); }, to_listing);
 }
 
+// listPage(root, path, fd, from, limit, beneath)
+Napi::Value list_page_call(const Napi::CallbackInfo& info) {
+  const HostPlace place = place_of(info, 1, 5);
+  if (!info[2].IsNumber() || !info[3].IsString() || !info[4].IsNumber())
+    throw Napi::TypeError::New(info.Env(), "listPage(root, path, fd: number, from: string, limit: number, beneath)");
+  const int32_t fd = info[2].As<Napi::Number>();
+  const int64_t from = std::strtoll(info[3].As<Napi::String>().Utf8Value().c_str(), nullptr, 10);
+  const uint32_t limit = info[4].As<Napi::Number>();
+  return HostWorker<HostPage>::start(
+      info.Env(), place.path, [=](HostPage* page) { return list_host_page(place, fd, from, limit, page); }, to_page);
+}
+
 Napi::Value to_usage(Napi::Env env, const HostUsage& usage) {
   Napi::Object result = Napi::Object::New(env);
   const auto set = [&](const char* name, uint64_t value) {
@@ -96,6 +118,7 @@ Napi::Object define_host_directory(Napi::Env env) {
   calls.Set("link", Napi::Function::New<change_two_call<link_host_name>>(env, "link"));
   calls.Set("sync", Napi::Function::New<change_call<sync_host_directory>>(env, "sync"));
   calls.Set("usage", Napi::Function::New<usage_call>(env, "usage"));
+  calls.Set("listPage", Napi::Function::New<list_page_call>(env, "listPage"));
   calls.Set("list", Napi::Function::New<list_call>(env, "list"));
   return calls;
 }

@@ -131,3 +131,29 @@ TEST("host directory: a listing tells what looks would, up to a limit") {
   CHECK_EQ(list_host_directory(folder.place("file"), 0, &entries), ENOTDIR);
   CHECK_EQ(list_host_directory(folder.place("missing"), 0, &entries), ENOENT);
 }
+
+TEST("host directory: pages of a listing have each entry once, and go on wherever one ended") {
+  const Folder folder;
+  constexpr size_t kFiles = 5000;
+  for (size_t i = 0; i < kFiles; ++i) std::ofstream(folder.at("root/below/deeper/file-" + std::to_string(i)));
+  const HostPlace place = folder.place("below/deeper");
+  for (const bool reopens : {false, true}) {
+    std::vector<std::string> names;
+    UniqueFd fd;
+    int64_t from = 0;
+    for (bool is_end = false; !is_end;) {
+      HostPage page;
+      CHECK_EQ(list_host_page(place, fd.get(), from, 100, &page), 0);
+      for (const HostEntry& entry : page.entries) names.push_back(entry.name);
+      if (page.opened && !reopens) fd = std::move(page.opened);
+      from = page.next;
+      is_end = page.is_end;
+    }
+    std::sort(names.begin(), names.end());
+    CHECK_EQ(names.size(), kFiles);
+    CHECK(std::adjacent_find(names.begin(), names.end()) == names.end());
+  }
+  HostPage page;
+  CHECK_EQ(list_host_page(folder.place("file"), -1, 0, 100, &page), ENOTDIR);
+  CHECK_EQ(list_host_page(folder.place("missing"), -1, 0, 100, &page), ENOENT);
+}

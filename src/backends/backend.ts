@@ -65,6 +65,14 @@ export interface DirectoryEntry {
   readonly stat: ObjectStat | null
 }
 
+/** A piece of a directory's listing. */
+export interface DirectoryPage {
+  /** In the store's own order; there may be none, and more may follow all the same. */
+  readonly entries: readonly DirectoryEntry[]
+  /** What the next page is asked for with, of the same directory of the same backend; null: this was the last one. */
+  readonly next: string | null
+}
+
 export interface StorageUsage {
   readonly blockSizeBytes: number
   readonly totalBlocks: number
@@ -195,6 +203,12 @@ export interface Backend {
   stat(path: string, kind?: EntryKind): Promise<ObjectStat | null>
   /** The entries of a directory, in any order, each name once; the directory itself and the reserved directory are left out. [] when it is missing. */
   list(path: string): Promise<DirectoryEntry[]>
+  /**
+   * The same, page by page: the first one with null, each other with `next` of the one before it. What is there throughout is in
+   * exactly one of them; what comes or goes meanwhile may or may not be. Any page may be asked for again. `maxEntries`: more are not
+   * needed, though there may be more. Absent where the service lists only all at once.
+   */
+  listPage?(path: string, token: string | null, maxEntries?: number): Promise<DirectoryPage>
   /**
    * The same of a directory whose listing costs about as much as a look at a few names; null of a larger one. Absent where it
    * is never so cheap.

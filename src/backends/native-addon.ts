@@ -23,6 +23,13 @@ export interface HostListing {
   readonly numbers: Float64Array
 }
 
+export interface HostPage extends HostListing {
+  /** The host's offset at which the next page begins; null: this is the last one. */
+  readonly next: string | null
+  /** The directory's descriptor, which is the caller's to close; -1: none was opened, or the end was reached. */
+  readonly opened: number
+}
+
 /**
  * `native/src/host_directory.h`: `path` is below `root`, `beneath` has the kernel see to it. Errors have a `code`, and are marked
  * by `leadsOut` for links that it does not follow and by `cannotConfine` where it does not know how.
@@ -39,6 +46,15 @@ export interface HostDirectoryCalls {
   link(root: string, from: string, to: string, beneath: boolean): Promise<void>
   /** `limit` + 1 entries at most, without a look at each: kinds alone; 0: all entries, with what a look would tell. */
   list(root: string, path: string, limit: number, beneath: boolean): Promise<HostListing>
+  /** `fd`: -1, or one that is read by nobody else meanwhile. `from`: "0", or `next` of a page of the same directory. */
+  listPage(
+    root: string,
+    path: string,
+    fd: number,
+    from: string,
+    limit: number,
+    beneath: boolean,
+  ): Promise<HostPage>
 }
 
 /** `PublishRequest` of `native/src/host_file.h`. */

@@ -1,7 +1,12 @@
 /** Bringing to its store what an earlier process had staged, before anybody sees those files. */
-import type { Backend, DirectoryEntry, EntryKind, RenameOptions } from '../backends/backend.js'
+import type { Backend, DirectoryEntry, DirectoryPage, EntryKind, RenameOptions } from '../backends/backend.js'
 import { forEachConcurrently } from '../backends/concurrency.js'
-import { BackendLayer, type BackendCall } from '../backends/layers/backend-layer.js'
+import {
+  BackendLayer,
+  required,
+  type BackendCall,
+  type BackendMethod,
+} from '../backends/layers/backend-layer.js'
 import type { StorageError } from '../backends/storage-error.js'
 import { toStorageError } from '../backends/storage-error.js'
 import type { Logger } from '../observability/logger.js'
@@ -16,6 +21,9 @@ const RETRY_MS = 1000
 const TELL_AGAIN_MS = 60_000
 /** Records on their way at a time: each has a part of its file in memory. */
 const CONCURRENCY = 4
+
+/** Calls that tell which names are in a directory. */
+const LISTS: ReadonlySet<BackendMethod> = new Set<BackendMethod>(['list', 'listPage', 'listSmall'])
 
 /** A record that its store does not have yet. */
 class PendingRecord {
@@ -48,7 +56,7 @@ class PendingRecord {
   isConcernedBy({ method, path, to }: BackendCall): boolean {
     return this.record.paths.some((own) => {
       if (own === path || own === to) return true
-      if (method === 'list' || method === 'listSmall') return directoryOf(own) === path
+      if (LISTS.has(method)) return directoryOf(own) === path
       const takesTree = method === 'rename' || method === 'removeDirectory'
       return takesTree && (own.startsWith(`${path}/`) || (to !== '' && own.startsWith(`${to}/`)))
     })
@@ -205,6 +213,7 @@ export function recoverFirst(backend: Backend, recovery: Recovery): Backend {
 const NONE = Promise.resolve(null)
 
 class RecoveringBackend extends BackendLayer {
+  declare readonly listPage?: NonNullable<Backend['listPage']>
   declare readonly listSmall?: NonNullable<Backend['listSmall']>
 
   constructor(
@@ -213,6 +222,11 @@ class RecoveringBackend extends BackendLayer {
   ) {
     super(inner)
     // Until then, `list` knows what is missing.
+    if (inner.listPage !== undefined)
+      this.listPage = (path, token, maxEntries) =>
+        recovery.isDone || token !== null
+          ? required(inner.listPage?.(path, token, maxEntries))
+          : this.firstPage(path, maxEntries)
     if (inner.listSmall !== undefined)
       this.listSmall = (path) => (recovery.isDone ? (inner.listSmall?.(path) ?? NONE) : NONE)
   }
@@ -230,6 +244,18 @@ class RecoveringBackend extends BackendLayer {
   override async rename(from: string, to: string, kind: EntryKind, options?: RenameOptions): Promise<void> {
     await this.recovery.flushForgotten()
     await super.rename(from, to, kind, options)
+  }
+
+  /** A page like any other where the store has all that is to be in the directory; else all of the directory is one. */
+  private async firstPage(path: string, maxEntries: number | undefined): Promise<DirectoryPage> {
+    const { inner, recovery } = this
+    const call = { method: 'listPage', path, sizeBytes: 0, offset: 0, to: '' } as const
+    try {
+      await recovery.before(inner, call)
+    } catch {
+      return { entries: await this.list(path), next: null }
+    }
+    return required(inner.listPage?.(path, null, maxEntries))
   }
 
   override async list(path: string): Promise<DirectoryEntry[]> {

@@ -1,3 +1,4 @@
+import { listPageOf } from '../backends/list-page.js'
 import { requireNotFixed, requireWritable } from './access.js'
 import { changeNames } from './create.js'
 import type { FileSystem } from './file-system.js'
@@ -74,6 +75,11 @@ export async function requireEmpty(directory: Inode): Promise<void> {
   for (const child of directory.children?.values() ?? []) {
     if (child.isFixed || !child.mayBeStored) throw new FsError('ENOTEMPTY')
   }
-  const entries = await directory.mount.backend.list(directory.path())
-  if (entries.length > 0) throw new FsError('ENOTEMPTY')
+  const { backend } = directory.mount
+  for (let token: string | null = null; ;) {
+    const { entries, next } = await listPageOf(backend, directory.path(), token, 1)
+    if (entries.length > 0) throw new FsError('ENOTEMPTY')
+    if (next === null) return
+    token = next
+  }
 }

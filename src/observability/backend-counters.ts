@@ -4,6 +4,7 @@ import { OperationCounters } from './operation-counters.js'
 const OPERATION_OF_METHOD: Readonly<Record<string, string>> = {
   stat: 'stat',
   list: 'list',
+  listPage: 'list',
   listSmall: 'list',
   read: 'read',
   write: 'write',

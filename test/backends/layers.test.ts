@@ -20,6 +20,7 @@ const DATA = new Uint8Array(3)
 const CALLS: Readonly<Record<BackendMethod, readonly unknown[]>> = {
   stat: ['a', 'file'],
   list: ['a'],
+  listPage: ['a', 'token', 3],
   listSmall: ['a'],
   read: ['a', 5, 7, 'v1'],
   write: ['a', DATA, 'v1', { mark: 'm' }],
@@ -135,6 +136,7 @@ describe('layers around a store', () => {
   it('have no member that the store has not', () => {
     const backend = new BackendLayer(new EmptyBackend())
     for (const member of [
+      'listPage',
       'listSmall',
       'identify',
       'keepAside',

@@ -6,6 +6,7 @@ import {
   type BackendCapabilities,
   type BackendWriter,
   type DirectoryEntry,
+  type DirectoryPage,
   type EntryKind,
   type ExpectedVersion,
   type IdentifiedObject,
@@ -60,12 +61,14 @@ export class WebhdfsBackend implements Backend {
   private readonly root: string
   private readonly publisher: WebhdfsPublisher
   private readonly appender: WebhdfsAppender
+  readonly listPage?: NonNullable<Backend['listPage']>
 
   constructor(options: WebhdfsOptions, timeoutMs: number) {
     this.client = new WebhdfsClient(options, timeoutMs)
     this.root = options.root
     this.publisher = new WebhdfsPublisher(this.client, (path) => this.absolute(path))
     this.appender = new WebhdfsAppender(this.client, timeoutMs)
+    if (options.listsInBatches) this.listPage = (path, token) => this.pageAfter(path, token)
   }
 
   conditions(): StoreConditions {
@@ -102,22 +105,13 @@ export class WebhdfsBackend implements Backend {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    let found: FileStatus[]
-    try {
-      found = await this.client.list(this.absolute(path))
-    } catch (error) {
-      if (hasErrno(error, 'ENOENT')) return []
-      throw error
-    }
-    const entries: DirectoryEntry[] = []
-    for (const status of found) {
-      const { pathSuffix: name, type } = status
-      if (name === '') throw new HttpError({ errno: 'ENOTDIR' }, `${path}: not a directory`)
-      if (type === 'SYMLINK' || (path === '' && name === RESERVED_DIRECTORY)) continue
-      const stat = statOf(status)
-      entries.push({ name, kind: stat.kind, stat })
-    }
-    return entries
+    return entriesOf(path, await unlessMissing(this.client.list(this.absolute(path)), []))
+  }
+
+  private async pageAfter(path: string, name: string | null): Promise<DirectoryPage> {
+    const batch = this.client.listBatch(this.absolute(path), name)
+    const { entries, next } = await unlessMissing(batch, { entries: [], next: null })
+    return { entries: entriesOf(path, entries), next }
   }
 
   async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
@@ -270,5 +264,27 @@ export class WebhdfsBackend implements Backend {
       if (hasErrno(error, 'EINVAL') || hasErrno(error, 'EOPNOTSUPP')) return null
       throw error
     }
+  }
+}
+
+function entriesOf(path: string, found: readonly FileStatus[]): DirectoryEntry[] {
+  const entries: DirectoryEntry[] = []
+  for (const status of found) {
+    const { pathSuffix: name, type } = status
+    // A file lists itself.
+    if (name === '') throw new HttpError({ errno: 'ENOTDIR' }, `${path}: not a directory`)
+    if (type === 'SYMLINK' || (path === '' && name === RESERVED_DIRECTORY)) continue
+    const stat = statOf(status)
+    entries.push({ name, kind: stat.kind, stat })
+  }
+  return entries
+}
+
+async function unlessMissing<T>(found: Promise<T>, missing: T): Promise<T> {
+  try {
+    return await found
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return missing
+    throw error
   }
 }

@@ -99,22 +99,32 @@ export class WebhdfsClient {
       return this.listed(parse(reply) as Partial<Listing>)
     }
     const found: FileStatus[] = []
-    for (let startAfter: string | undefined; ;) {
-      const parameters: Parameters = startAfter === undefined ? {} : { startAfter }
-      const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters })
-      const { DirectoryListing: batch } = parse(reply) as { DirectoryListing?: Partial<Batch> }
-      const entries = this.listed(batch?.partialListing ?? {})
-      for (const entry of entries) found.push(entry)
-      if (batch?.remainingEntries === 0) return found
-      const last = entries.at(-1)?.pathSuffix
-      // What does not get on would not end, and what ends here would be half a listing.
-      if (last === undefined || last === startAfter)
-        throw new HttpError(
-          { errno: 'EIO', retryable: true },
-          `${path}: the NameNode's listing does not get on`,
-        )
-      startAfter = last
+    for (let startAfter: string | null = null; ;) {
+      const batch = await this.listBatch(path, startAfter)
+      for (const entry of batch.entries) found.push(entry)
+      startAfter = batch.next
+      if (startAfter === null) return found
     }
+  }
+
+  /** The entries behind that of the name `startAfter`; null: from the first on. `next`: what the following ones are asked for with. */
+  async listBatch(
+    path: string,
+    startAfter: string | null,
+  ): Promise<{ readonly entries: FileStatus[]; readonly next: string | null }> {
+    const parameters: Parameters = startAfter === null ? {} : { startAfter }
+    const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters })
+    const { DirectoryListing: batch } = parse(reply) as { DirectoryListing?: Partial<Batch> }
+    const entries = this.listed(batch?.partialListing ?? {})
+    if (batch?.remainingEntries === 0) return { entries, next: null }
+    const last = entries.at(-1)?.pathSuffix
+    // What does not get on would not end, and what ends here would be half a listing.
+    if (last === undefined || last === startAfter)
+      throw new HttpError(
+        { errno: 'EIO', retryable: true },
+        `${path}: the NameNode's listing does not get on`,
+      )
+    return { entries, next: last }
   }
 
   private listed({ FileStatuses: statuses }: Partial<Listing>): FileStatus[] {

@@ -59,6 +59,7 @@ function callOf(method: BackendMethod, path: string, sizeBytes = 0, offset = 0, 
  * store pass, or single members. What can be said without the store never passes `around`.
  */
 export class BackendLayer implements Backend {
+  readonly listPage?: NonNullable<Backend['listPage']>
   readonly listSmall?: NonNullable<Backend['listSmall']>
   readonly identify?: NonNullable<Backend['identify']>
   readonly keepAside?: NonNullable<Backend['keepAside']>
@@ -70,6 +71,9 @@ export class BackendLayer implements Backend {
 
   constructor(protected readonly inner: Backend) {
     // Whoever asks whether a member is there asks the store.
+    if (inner.listPage !== undefined)
+      this.listPage = (path, token, maxEntries) =>
+        this.around(callOf('listPage', path), (store) => required(store.listPage?.(path, token, maxEntries)))
     if (inner.listSmall !== undefined)
       this.listSmall = (path) =>
         this.around(callOf('listSmall', path), (store) => required(store.listSmall?.(path)))
@@ -199,7 +203,7 @@ export class BackendLayer implements Backend {
 }
 
 /** Of a call that the store can only have where the layer has it. */
-function required<T>(answer: Promise<T> | undefined): Promise<T> {
+export function required<T>(answer: Promise<T> | undefined): Promise<T> {
   return answer ?? Promise.reject(new Error('the store has no such call'))
 }
 

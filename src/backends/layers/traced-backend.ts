@@ -6,7 +6,7 @@ import {
   type SpanSubject,
   type TracedPlace,
 } from '../../observability/traced.js'
-import type { Backend } from '../backend.js'
+import type { Backend, DirectoryPage } from '../backend.js'
 import { BackendLayer, type BackendCall, type BackendMethod } from './backend-layer.js'
 import type { WriterCall } from './layered-writer.js'
 
@@ -24,6 +24,7 @@ const ATTRIBUTES: Partial<Record<BackendMethod, (call: BackendCall) => SpanAttri
 const RESULTS: Partial<Record<BackendMethod, (value: unknown) => SpanAttributes>> = {
   read: (data) => ({ 'ovfsd.bytes': (data as Uint8Array).byteLength }),
   list: (entries) => ({ 'ovfsd.entries': (entries as readonly unknown[]).length }),
+  listPage: (page) => ({ 'ovfsd.entries': (page as DirectoryPage).entries.length }),
   listSmall: (entries) => ({ 'ovfsd.entries': (entries as readonly unknown[] | null)?.length }),
   stat: (stat) => ({ 'ovfsd.found': stat !== null }),
 }

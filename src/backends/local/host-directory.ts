@@ -1,6 +1,7 @@
 /** Names of a directory of the host, looked at and changed by the addon: each call is one hop to a thread, and none leaves the directory. */
-import type { DirectoryEntry, ObjectStat, StorageUsage } from '../backend.js'
-import { storageAddon, type HostListing, type HostStat } from '../native-addon.js'
+import type { DirectoryEntry, DirectoryPage, ObjectStat, StorageUsage } from '../backend.js'
+import { storageAddon, type HostListing, type HostPage, type HostStat } from '../native-addon.js'
+import { HostListings } from './host-listings.js'
 import { isMissing, type HostRoot } from './host-root.js'
 
 /** `HostKind` of native/src/host_directory.h. */
@@ -8,6 +9,8 @@ const FILE = 0
 const DIRECTORY = 1
 const OTHER = 3
 const NUMBERS_PER_ENTRY = 4
+/** Of a page: a look at each on a thread, and a millisecond or two to make JavaScript of them. */
+const PAGE_ENTRIES = 2000
 /** What stands for bytes that are no UTF-8: nothing is found by such a name. */
 const REPLACEMENT = '\uFFFD'
 
@@ -22,6 +25,7 @@ export function statOf({ kind, sizeBytes, seconds, nanoseconds, version }: HostS
 /** Names of a directory of the host. */
 export class HostDirectory {
   private readonly calls = storageAddon().hostDirectory
+  private readonly listings = new HostListings()
 
   constructor(private readonly root: HostRoot) {}
 
@@ -39,7 +43,34 @@ export class HostDirectory {
 
   /** Files, directories and links with what a look at each would tell; of links nothing. [] when the directory is missing. */
   async list(path: string): Promise<DirectoryEntry[]> {
-    return entriesOf(await this.listing(path, 0), true)
+    const entries: DirectoryEntry[] = []
+    for (let token: string | null = null; ;) {
+      const page = await this.listPage(path, token, PAGE_ENTRIES)
+      for (const entry of page.entries) entries.push(entry)
+      token = page.next
+      if (token === null) return entries
+    }
+  }
+
+  /** The same, page by page. */
+  async listPage(path: string, token: string | null, maxEntries = PAGE_ENTRIES): Promise<DirectoryPage> {
+    const limit = Math.min(maxEntries, PAGE_ENTRIES)
+    const { page, next } = await this.listings.page<HostPage>(token, (fd, from) =>
+      this.readPage(path, fd, from, limit),
+    )
+    return { entries: entriesOf(page, true), next }
+  }
+
+  private async readPage(path: string, fd: number, from: string, limit: number): Promise<HostPage> {
+    const call = ([place]: readonly string[], beneath: boolean): Promise<HostPage> =>
+      this.calls.listPage(this.root.path, place ?? '', fd, from, limit, beneath)
+    if (fd >= 0) return call([path], true)
+    try {
+      return await this.root.confined([path], call, true)
+    } catch (error) {
+      if (isMissing(error)) return { ...NO_ENTRIES, next: null, opened: -1 }
+      throw error
+    }
   }
 
   /** The names alone, with no look at each; null where there are more than `limit`. */

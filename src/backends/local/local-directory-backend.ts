@@ -8,6 +8,7 @@ import {
   type BackendWriter,
   type CopyOptions,
   type DirectoryEntry,
+  type DirectoryPage,
   type EntryKind,
   type ExpectedVersion,
   type IdentifiedObject,
@@ -83,6 +84,11 @@ export class LocalDirectoryBackend implements Backend {
 
   async list(path: string): Promise<DirectoryEntry[]> {
     return shown(path, await onHost(() => this.host.list(path)))
+  }
+
+  async listPage(path: string, token: string | null, maxEntries?: number): Promise<DirectoryPage> {
+    const { entries, next } = await onHost(() => this.host.listPage(path, token, maxEntries))
+    return { entries: shown(path, entries), next }
   }
 
   async listSmall(path: string): Promise<DirectoryEntry[] | null> {
@@ -249,8 +255,8 @@ export class LocalDirectoryBackend implements Backend {
   }
 }
 
-function shown(path: string, entries: DirectoryEntry[]): DirectoryEntry[] {
-  return path === '' ? entries.filter(({ name }) => name !== RESERVED_DIRECTORY) : entries
+function shown(path: string, entries: readonly DirectoryEntry[]): DirectoryEntry[] {
+  return entries.filter(({ name }) => path !== '' || name !== RESERVED_DIRECTORY)
 }
 
 async function onHost<T>(work: () => Promise<T>): Promise<T> {

@@ -15,27 +15,48 @@ export interface ListRequest {
   readonly maxKeys?: number
 }
 
-/**
- * Page after page, each asked for when the one before was dealt with.
- * @throws StorageError EIO where the server goes round in circles
- */
+/** Between two pages of a listing. */
+export interface ListPlace {
+  /** The server's. */
+  readonly token: string | null
+  /** What the page before began with. */
+  readonly previousFirst: string | null
+  /** Pages without an entry, in a row, up to here. */
+  readonly emptyPages: number
+}
+
+export interface PlacedPage {
+  readonly page: ObjectPage
+  /** null: behind the last one. */
+  readonly next: ListPlace | null
+}
+
+export const LIST_START: ListPlace = { token: null, previousFirst: null, emptyPages: 0 }
+
+/** @throws StorageError EIO where the server goes round in circles */
+export async function listPageAt(
+  client: ObjectClient,
+  request: ListRequest,
+  { token, previousFirst, emptyPages: emptyBefore }: ListPlace,
+): Promise<PlacedPage> {
+  const page = await client.listPage({ ...request, token })
+  const first = page.objects[0]?.key ?? page.prefixes[0] ?? null
+  const emptyPages = first === null ? emptyBefore + 1 : 0
+  const repeats = (first !== null && first === previousFirst) || (page.next !== null && page.next === token)
+  if (repeats || emptyPages > MAX_EMPTY_PAGES)
+    throw new StorageError('EIO', `the list of ${JSON.stringify(request.prefix)} does not advance`, {
+      retryable: true,
+    })
+  return { page, next: page.next === null ? null : { token: page.next, previousFirst: first, emptyPages } }
+}
+
+/** Page after page, each asked for when the one before was dealt with. */
 export async function* listPages(client: ObjectClient, request: ListRequest): AsyncGenerator<ObjectPage> {
-  let token: string | null = null
-  let previousFirst: string | null = null
-  let emptyPages = 0
-  do {
-    const page: ObjectPage = await client.listPage({ ...request, token })
-    const first = page.objects[0]?.key ?? page.prefixes[0] ?? null
-    emptyPages = first === null ? emptyPages + 1 : 0
-    const repeats = (first !== null && first === previousFirst) || (page.next !== null && page.next === token)
-    if (repeats || emptyPages > MAX_EMPTY_PAGES)
-      throw new StorageError('EIO', `the list of ${JSON.stringify(request.prefix)} does not advance`, {
-        retryable: true,
-      })
-    previousFirst = first
-    token = page.next
-    yield page
-  } while (token !== null)
+  for (let place: ListPlace | null = LIST_START; place !== null;) {
+    const placed: PlacedPage = await listPageAt(client, request, place)
+    place = placed.next
+    yield placed.page
+  }
 }
 
 /** Whether a guest can have a file of this name. */

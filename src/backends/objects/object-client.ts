@@ -120,6 +120,8 @@ export interface ObjectClient {
   readonly canWrite: boolean
   /** `copy` works. */
   readonly canCopy: boolean
+  /** Of a page, where directories are listed page by page; Infinity: as many as the server gives. null: all of a list is one page. */
+  readonly pageKeys: number | null
   /** Other clients of the service mark directories by objects without a "/" at the end: see `ObjectHead.isMarker`. */
   readonly hasBareMarkers?: boolean
   /** The service keeps metadata with an object, and `head` tells it. */

@@ -7,6 +7,7 @@ import type {
   BackendWriter,
   CopyOptions,
   DirectoryEntry,
+  DirectoryPage,
   EntryKind,
   ExpectedVersion,
   FileAttributes,
@@ -33,8 +34,9 @@ import {
   withMetadata,
   type Metadata,
 } from './file-attributes.js'
-import { canBeShown, listPages } from './listing.js'
-import type { ListedObject, ObjectClient, ObjectHead, ObjectPage } from './object-client.js'
+import { DirectoryPages, isDirectory, markerKey, prefixOf } from './directory-pages.js'
+import { listPageAt, listPages, type ListRequest } from './listing.js'
+import type { ListedObject, ObjectClient, ObjectHead } from './object-client.js'
 import { ObjectMover } from './object-mover.js'
 import { DIRECTORY, SMALL_LISTING_ENTRIES, UNLIMITED_USAGE } from './object-store.js'
 import { ObjectWriter } from './object-writer.js'
@@ -46,6 +48,8 @@ const MAX_OBJECT_DIRECTORIES = 256
 /** Tries to change an object's attributes that somebody else keeps changing too. */
 const CHANGE_TRIES = 5
 const EMPTY = new Uint8Array(0)
+/** Keys of a page that may be no entries: the directory's own marker, and the reserved directory. */
+const OWN_KEYS = 2
 
 export interface ObjectStoreOptions {
   /** Mode, owner and time are kept in the objects' metadata. */
@@ -67,6 +71,7 @@ export class ObjectStoreBackend implements Backend {
   private readonly unlistableNames = new UnlistableNames()
   /** Directories in which the last name that was looked for was an object. */
   private readonly objectDirectories = new Set<string>()
+  readonly listPage?: NonNullable<Backend['listPage']>
 
   constructor(
     private readonly client: ObjectClient,
@@ -87,6 +92,10 @@ export class ObjectStoreBackend implements Backend {
       maxPathBytes: limits.maxPathBytes,
       partSizeBytes: limits.partSizeBytes,
     }
+    const { pageKeys } = client
+    if (pageKeys !== null)
+      this.listPage = (path, token, maxEntries = Infinity) =>
+        this.pageOf(path, token, maxKeysOf(Math.min(pageKeys, maxEntries + OWN_KEYS)))
   }
 
   accepts(path: string): boolean {
@@ -168,32 +177,37 @@ export class ObjectStoreBackend implements Backend {
   // ---- listings
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    const listing = new DirectoryListing(path)
-    for await (const page of listPages(this.client, { prefix: prefixOf(path), isFlat: true }))
-      this.addPage(listing, page)
-    return this.endOf(listing)
-  }
-
-  async listSmall(path: string): Promise<DirectoryEntry[] | null> {
-    const listing = new DirectoryListing(path)
-    const request = { prefix: prefixOf(path), isFlat: true, token: null, maxKeys: SMALL_LISTING_ENTRIES }
-    const page = await this.client.listPage(request)
-    if (page.next !== null) return null
-    this.addPage(listing, page)
-    return this.endOf(listing)
-  }
-
-  private addPage(listing: DirectoryListing, { objects, prefixes }: ObjectPage): void {
-    for (const prefix of prefixes) listing.add(prefix, 'directory', this.keepsAttributes ? null : DIRECTORY)
-    for (const object of objects) {
-      if (object.key === markerKey(listing.path)) this.markers.note(listing.path)
-      listing.add(object.key, isDirectory(object) ? 'directory' : 'file', this.listedStat(object))
+    const entries: DirectoryEntry[] = []
+    for (let token: string | null = null; ;) {
+      const page = await this.pageOf(path, token, {})
+      for (const entry of page.entries) entries.push(entry)
+      token = page.next
+      if (token === null) return entries
     }
   }
 
-  private endOf(listing: DirectoryListing): DirectoryEntry[] {
-    this.unlistableNames.note(listing.path, listing.unlistable, listing.example)
-    return [...listing.entries.values()]
+  async listSmall(path: string): Promise<DirectoryEntry[] | null> {
+    const { entries, next } = await this.pageOf(path, null, { maxKeys: SMALL_LISTING_ENTRIES })
+    return next === null ? [...entries] : null
+  }
+
+  private async pageOf(
+    path: string,
+    token: string | null,
+    size: Pick<ListRequest, 'maxKeys'>,
+  ): Promise<DirectoryPage> {
+    const pages = new DirectoryPages(
+      path,
+      token,
+      (object) => this.listedStat(object),
+      this.keepsAttributes ? null : DIRECTORY,
+    )
+    const request = { prefix: prefixOf(path), isFlat: true, ...size }
+    const { page, next } = await listPageAt(this.client, request, pages.listPlace)
+    if (page.objects.some(({ key }) => key === markerKey(path))) this.markers.note(path)
+    const added = pages.add(page, next)
+    if (next === null) this.unlistableNames.note(path, pages.unlistable, pages.example)
+    return added
   }
 
   /** What a listing tells of an object; null where it is not enough, and the object itself has to be asked. */
@@ -477,40 +491,9 @@ export class ObjectStoreBackend implements Backend {
   }
 }
 
-/** The entries of one directory, as the pages of a listing tell them. */
-class DirectoryListing {
-  readonly entries = new Map<string, DirectoryEntry>()
-  /** Names that no file can have. */
-  unlistable = 0
-  example = ''
-
-  constructor(readonly path: string) {}
-
-  add(key: string, kind: EntryKind, stat: ObjectStat | null): void {
-    const relative = key.slice(prefixOf(this.path).length)
-    // The directory's own marker.
-    if (relative === '') return
-    const name = relative.endsWith('/') ? relative.slice(0, -1) : relative
-    if (this.path === '' && name === RESERVED_DIRECTORY) return
-    if (!canBeShown(name)) {
-      this.unlistable++
-      this.example = key
-      return
-    }
-    if (kind === 'file' || !this.entries.has(name)) this.entries.set(name, { name, kind, stat })
-  }
-}
-
-function prefixOf(directory: string): string {
-  return directory === '' ? '' : markerKey(directory)
-}
-
-function isDirectory({ key, isMarker }: ListedObject): boolean {
-  return isMarker === true || key.endsWith('/')
-}
-
-function markerKey(directory: string): string {
-  return `${directory}/`
+/** Infinity: as many as the server gives. */
+function maxKeysOf(count: number): Pick<ListRequest, 'maxKeys'> {
+  return Number.isFinite(count) ? { maxKeys: count } : {}
 }
 
 function putCondition(expected: string | null): 'create' | 'replace' {

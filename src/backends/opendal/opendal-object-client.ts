@@ -30,6 +30,7 @@ export class OpendalObjectClient implements ObjectClient {
   readonly canCopy: boolean
   readonly keepsMetadata: boolean
   readonly hasLeftovers = false
+  readonly pageKeys = null
   readonly conditions: StoreConditions
   readonly limits: ObjectClientLimits
   private readonly readsMatching: boolean

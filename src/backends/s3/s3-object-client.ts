@@ -54,6 +54,7 @@ const USUAL_STORAGE_CLASS = 'STANDARD'
 
 /** S3 and what is like it. */
 export class S3ObjectClient implements ObjectClient {
+  readonly pageKeys = Infinity
   readonly canWrite = true
   readonly canCopy = true
   readonly keepsMetadata = true
