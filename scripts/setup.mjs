@@ -11,7 +11,7 @@ import { say, SetupError, withLock } from './lib/steps.mjs'
 
 const BUILD_COMMANDS = ['g++', 'make', 'python3']
 const GUEST_COMMANDS = ['qemu-system-x86_64', 'cpio', 'depmod', 'readelf', 'setpriv']
-const TEST_COMMANDS = ['git']
+const TEST_COMMANDS = ['git', 'strace']
 
 /** @typedef {'build' | 'demo' | 'test'} Target */
 

@@ -94,10 +94,12 @@ int fsync_directory(int fd) {
   return errno == EINVAL || errno == EOPNOTSUPP ? 0 : errno;
 }
 
-int sync_directory_of(const Name& name) {
-  const UniqueFd directory(::openat(name.directory(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+int sync_directory(int at, const char* path) {
+  const UniqueFd directory(::openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return directory ? fsync_directory(directory.get()) : errno;
 }
+
+int sync_directory_of(const Name& name) { return sync_directory(name.directory(), "."); }
 
 int open_target(const PublishRequest& request, Target* target) {
   if (request.present == Present::kNothing) return open_host_parent(request.target, &target->parent, &target->name);
@@ -169,7 +171,9 @@ int finish_times(int fd, const PublishRequest& request) {
 // The contents are durable under the upload's name before the first byte of the file is changed.
 int secure_upload(int fd, const Name& upload) {
   if (::fsync(fd) != 0) return errno;
-  return sync_directory_of(upload);
+  if (const int error = sync_directory_of(upload); error != 0) return error;
+  // The directory of uploads may have been made a moment ago.
+  return sync_directory(upload.directory(), "..");
 }
 
 // What is not enough space is told before anything is changed.
@@ -192,7 +196,11 @@ int overwrite_leased(int from, int to, const struct stat& upload, const PublishR
   return finish_times(to, request);
 }
 
-int overwrite(int fd, const struct stat& present, const PublishRequest& request, const Name& upload, const Name& target,
+void sync_names(const PublishRequest& request, const Target& target, Published* published) {
+  if (request.syncs_directory || target.is_elsewhere) published->sync_error = sync_directory_of(target);
+}
+
+int overwrite(int fd, const struct stat& present, const PublishRequest& request, const Name& upload, const Target& target,
               Published* published) {
   if (const int error = secure_upload(fd, upload); error != 0) return error;
   const UniqueFd to(::openat(target.directory(), target.text(), kOverwriteFlags));
@@ -207,6 +215,8 @@ int overwrite(int fd, const struct stat& present, const PublishRequest& request,
   published->is_torn = false;
   published->stat = host_stat(stat);
   ::unlinkat(upload.directory(), upload.text(), 0);
+  // Its name may be younger than the last fsync of its directory.
+  sync_names(request, target, published);
   return 0;
 }
 
@@ -214,7 +224,7 @@ int finish(int fd, const PublishRequest& request, const Target& target, Publishe
   struct stat stat;
   if (::fstat(fd, &stat) != 0) return errno;
   published->stat = host_stat(stat);
-  if (request.syncs_directory || target.is_elsewhere) published->sync_error = sync_directory_of(target);
+  sync_names(request, target, published);
   return 0;
 }
 

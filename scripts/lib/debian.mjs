@@ -9,6 +9,7 @@ const PACKAGE_OF_COMMAND = {
   make: 'make',
   python3: 'python3',
   git: 'git',
+  strace: 'strace',
   cpio: 'cpio',
   depmod: 'kmod',
   readelf: 'binutils',

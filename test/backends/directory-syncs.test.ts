@@ -77,6 +77,46 @@ describe('fsyncs of directories', () => {
     await later
   })
 
+  it('that are under way are waited for by all whom they concern', async () => {
+    const { calls, syncs } = heldSyncs()
+    await syncs.noteChange('new', true)
+    let stored = 0
+    const store = async (path: string): Promise<void> => {
+      await syncs.commit(path, () => Promise.resolve())
+      stored++
+    }
+    const commits = [store('new/one'), store('new/two')]
+    const names = syncs.syncChanges('').then(() => stored++)
+    await turn()
+    // The fsync of the root was for the first of them; the others find it under way.
+    const directories = calls.map(({ directory }) => directory)
+    assert.deepEqual(directories, ['', 'new'])
+    calls[1]?.end()
+    await turn()
+    assert.equal(stored, 0)
+    calls[0]?.end()
+    await turn()
+    assert.equal(stored, 3)
+    await Promise.all([...commits, names])
+  })
+
+  it('follow a directory to its new path, and what is below it', async () => {
+    const { calls, syncs } = heldSyncs()
+    await syncs.noteChange('a', true)
+    await syncs.noteChange('a/b', true)
+    await syncs.noteChange('target', false)
+    syncs.move('a', 'target')
+    await syncs.noteChange('a', false)
+    await syncs.noteChange('target', true)
+    const commit = syncs.commit('target/b/file', () => Promise.resolve())
+    for (const directory of ['target', '']) {
+      await turn()
+      assert.equal(calls.at(-1)?.directory, directory)
+      calls.at(-1)?.end()
+    }
+    assert.equal((await commit).syncError, null)
+  })
+
   it('are done of the way to a file whose directories are new', async () => {
     const { calls, syncs } = heldSyncs()
     await syncs.noteChange('a', true)

@@ -91,7 +91,24 @@ describe('what a host directory stores', { skip: !hasStrace && 'there is no stra
       await backend.write('d/moved/deep/file', Buffer.from('x'), null)`,
     )
     const name = find(calls, /^rename \/\.ovfsd/)
-    for (const pattern of [/^fsync \/d\/moved\/deep$/, /^fsync \/d$/]) find(calls, pattern, name)
+    for (const pattern of [/^fsync \/d\/moved\/deep$/, /^fsync \/d\/moved$/, /^fsync \/d$/])
+      find(calls, pattern, name)
+  })
+
+  it('is durable by its present name when it is changed where it is', () => {
+    const appended = trace(
+      root,
+      `await backend.write('d/first', Buffer.from('x'), null); await backend.rename('d/first', 'd/second', 'file')
+      await backend.append('d/second', Buffer.from('y'), await backend.stat('d/second'))`,
+    )
+    find(appended, /^fsync \/d$/, find(appended, /^rename \/d second$/))
+    linkSync(join(root, 'd/second'), join(root, 'd/third'))
+    const overwritten = trace(
+      root,
+      `await backend.rename('d/third', 'd/fourth', 'file')
+      await backend.write('d/fourth', Buffer.from('z'), await version('d/fourth'))`,
+    )
+    find(overwritten, /^fsync \/d$/, find(overwritten, /^rename \/d /))
   })
 
   it('has its names durable when that is asked for', () => {
@@ -110,7 +127,8 @@ describe('what a host directory stores', { skip: !hasStrace && 'there is no stra
     writeFileSync(join(root, 'd/one'), 'old')
     linkSync(join(root, 'd/one'), join(root, 'd/two'))
     const calls = trace(root, `await backend.write('d/one', Buffer.from('new'), await version('d/one'))`)
-    const beside = find(calls, /^fsync \/\.ovfsd$/, find(calls, /^fsync \/\.ovfsd\/upload$/))
+    const inItsDirectory = find(calls, /^fsync \/\.ovfsd$/, find(calls, /^fsync \/\.ovfsd\/upload$/))
+    const beside = find(calls, /^fsync $/, inItsDirectory)
     const overwritten = find(calls, /^copy_file_range \/\.ovfsd\/upload$/, beside)
     find(calls, /^unlinkat \/\.ovfsd /, find(calls, /^fsync \/d\/one$/, overwritten))
   })

@@ -21,7 +21,7 @@ import {
 import type { HostPublished } from '../native-addon.js'
 import { PART_SIZE_BYTES } from '../objects/object-store.js'
 import { StorageError, toStorageError } from '../storage-error.js'
-import { DirectorySyncs, parentOf } from './directory-syncs.js'
+import { DirectorySyncs, moveKeys, parentOf } from './directory-syncs.js'
 import { HostDirectory } from './host-directory.js'
 import { fileOf, HostFiles, type PublishTo } from './host-files.js'
 import { HostRoot } from './host-root.js'
@@ -127,7 +127,11 @@ export class LocalDirectoryBackend implements Backend {
   }
 
   append(path: string, data: Uint8Array, base: AppendBase): Promise<ObjectStat> {
-    return onHost(() => this.files.append(path, data, base))
+    return onHost(async () => {
+      // Before the file is changed: an error is a refusal then, and there is none of which nobody knows what it has left.
+      await this.syncs.syncChanges(parentOf(path))
+      return this.files.append(path, data, base)
+    })
   }
 
   /** The host's file system may share the blocks (a reflink) in place of copying them. */
@@ -212,6 +216,8 @@ export class LocalDirectoryBackend implements Backend {
         await this.makeReserved()
         await this.host.rename(from, to)
       }
+      moveKeys(this.unsettled, from, to)
+      if (kind === 'directory') this.syncs.move(from, to)
       await this.syncs.noteChange(from, false)
       await this.syncs.noteChange(to, kind === 'directory')
     })
