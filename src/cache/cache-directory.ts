@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import { DiskTier } from './disk-tier.js'
-import type { Durability } from './durable-directory.js'
+import { makeDirectory, type Durability } from './durable-directory.js'
 import { describeStaged, noteOwner, type StagedDirectory, type StoreOwner } from './staged-directories.js'
 import { Staging } from './staging.js'
 
@@ -39,7 +39,7 @@ export class CacheDirectory {
     tierBytes: number,
     durability: Durability = 'host',
   ): Promise<CacheDirectory> {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    makeDirectory(path.join(directory, STAGED), durability)
     const lock = await takeLock(path.join(directory, LOCK))
     const tier = new DiskTier(path.join(directory, BLOCKS), tierBytes)
     return new CacheDirectory(directory, durability, lock, tier)

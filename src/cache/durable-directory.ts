@@ -1,4 +1,5 @@
 /** Files of the host that appear whole or not at all, whatever ends the process or the host. */
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
 import { open, rename, unlink, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 
@@ -58,6 +59,28 @@ export const hostFiles: HostFiles = {
       await handle.close()
     }
   },
+}
+
+/**
+ * Make a directory, and those above it that are missing; the way to it outlives what `durability` says. Its own name is flushed even if it
+ * was there: whoever made it may have been killed before that.
+ */
+export function makeDirectory(directory: string, durability: Durability): void {
+  const first = mkdirSync(directory, { recursive: true, mode: 0o700 })
+  if (durability === 'process') return
+  for (let at = path.resolve(directory); ; at = path.dirname(at)) {
+    flushNames(path.dirname(at))
+    if (first === undefined || at === path.resolve(first)) return
+  }
+}
+
+function flushNames(directory: string): void {
+  const descriptor = openSync(directory, 'r')
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
 }
 
 /** A directory whose files are put there and taken away in one step each. */

@@ -1,9 +1,10 @@
-import { mkdirSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { readFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import {
   DurableDirectory,
   hostFiles,
+  makeDirectory,
   UNFINISHED_SUFFIX,
   type Durability,
   type HostFiles,
@@ -68,7 +69,7 @@ export class Staging {
 
   private inside(folder: string): DurableDirectory {
     const directory = path.join(this.directory, folder)
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    makeDirectory(directory, this.durability)
     return new DurableDirectory(directory, this.durability, this.files)
   }
 

@@ -1,15 +1,28 @@
 /** System calls on a directory of the host, made again on a model of a file system. */
-import { lstatSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { CrashModel, Inode } from './crash-model.js'
-import type { Mark } from './steps.js'
-import { numberOf, stringOf, type SystemCall, type TraceEvent } from './system-calls.js'
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import type { Random } from '../../model/random.js'
+import { CrashModel, Inode, type Survival, type Tree } from './crash-model.js'
+import { eventsOf, numberOf, stringOf, type SystemCall, type TraceEvent } from './system-calls.js'
 
 /** For strace: what changes a file system, what makes it durable, and what tells which file a descriptor is of. */
-export const TRACED_CALLS = [
+const TRACED_CALLS = [
   ...['openat', 'openat2', 'close', 'write', 'pwrite64', 'copy_file_range', 'ioctl', 'ftruncate'],
   ...['fsync', 'fdatasync', 'renameat', 'renameat2', 'linkat', 'unlinkat', 'mkdirat'],
+  // What Node.js calls, with paths from the root on.
+  ...['rename', 'unlink', 'mkdir'],
 ].join(',')
+
+/** More than any write has. */
+const TRACED_BYTES = 1 << 16
+/** Crashes that leave something at random, for each beginning of a trace, beside the two extremes. */
+const RANDOM_CRASHES = 2
+
+/** Why nothing can be traced here; false: it can. */
+export const cannotTrace = spawnSync('strace', ['-V']).status !== 0 && 'NO REPLAYS: there is no strace'
 
 interface Opened {
   readonly inode: Inode
@@ -18,17 +31,20 @@ interface Opened {
   offset: number
 }
 
-export class Replay {
+/** `M`: a line that the traced program writes to the file of marks. */
+export class Replay<M> {
   readonly model = new CrashModel()
   private readonly descriptors = new Map<number, Opened>()
   private marksDescriptor = -1
+  /** Those that are under way in another form have the same one when they end. */
+  private readonly calls = new WeakMap<SystemCall, SystemCall>()
   private readonly syncs = new Map<SystemCall, { readonly inode: Inode; readonly since: number }>()
 
   /** `root` is as it is when the trace begins. */
   constructor(
     private readonly root: string,
     private readonly marksFile: string,
-    private readonly told: (mark: Mark) => void,
+    private readonly told: (mark: M) => void,
   ) {
     this.plantAll(root, this.model.root, new Map())
   }
@@ -46,8 +62,11 @@ export class Replay {
   }
 
   /** Whether a crash after this one may leave something else than before. */
-  apply({ call, begins, ends }: TraceEvent): boolean {
-    if (call.result < 0) return false
+  apply(event: TraceEvent): boolean {
+    const { begins, ends } = event
+    if (event.call.result < 0) return false
+    const call = this.calls.get(event.call) ?? withDirectories(event.call)
+    this.calls.set(event.call, call)
     // A descriptor's number may be used again before the thread that closes it goes on; one that is opened is used later.
     if (begins) this.begin(call)
     return ends && this.end(call)
@@ -94,9 +113,11 @@ export class Replay {
   /** A path below the descriptor's directory. null: it is none of ours. */
   private place(descriptor = '', argument = ''): { directory: Inode; name: string } | null {
     const path = stringOf(argument)
-    const start = this.descriptors.get(/^\d/.test(descriptor) ? numberOf(descriptor) : -1)?.inode
-    if (start === undefined || path.startsWith('/')) return null
-    const names = path.split('/')
+    const isBelowRoot = path.startsWith(`${this.root}/`)
+    const isRelative = !path.startsWith('/') && /^\d/.test(descriptor)
+    const start = isRelative ? this.descriptors.get(numberOf(descriptor))?.inode : this.model.root
+    if (start === undefined || !(isBelowRoot || isRelative)) return null
+    const names = (isBelowRoot ? path.slice(this.root.length + 1) : path).split('/')
     const name = names.pop() ?? ''
     let directory: Inode | undefined = start
     for (const step of names) directory = directory?.entries.get(step)
@@ -117,7 +138,7 @@ export class Replay {
     const present =
       name === '.' ? directory : name === '..' ? this.parentOf(directory) : directory.entries.get(name)
     const inode = present ?? new Inode('file')
-    if (how.includes('O_TRUNC')) throw new Error('O_TRUNC is not modelled')
+    if (present !== undefined && how.includes('O_TRUNC')) this.model.write(inode, 0, '', 0)
     if (present === undefined) this.model.change([{ directory, name, inode }])
     this.descriptors.set(result, { inode, appends, offset: 0 })
     return present === undefined
@@ -135,7 +156,7 @@ export class Replay {
   private write({ name, args, result }: SystemCall): boolean {
     const [descriptor, data = '', , offset] = args
     if (numberOf(descriptor) === this.marksDescriptor) {
-      this.told(JSON.parse(stringOf(data)) as Mark)
+      this.told(JSON.parse(Buffer.from(stringOf(data), 'latin1').toString()) as M)
       return true
     }
     const opened = this.descriptors.get(numberOf(descriptor))
@@ -212,4 +233,69 @@ export class Replay {
     if (place !== null) this.model.change([{ ...place, inode: new Inode('directory') }])
     return place !== null
   }
+}
+
+const FROM_ROOT = 'AT_FDCWD'
+
+/** Calls of paths alone as those of directories and paths. */
+function withDirectories(call: SystemCall): SystemCall {
+  const [first = '', second = ''] = call.args
+  if (call.name === 'rename')
+    return { ...call, name: 'renameat', args: [FROM_ROOT, first, FROM_ROOT, second] }
+  if (call.name === 'unlink' || call.name === 'mkdir')
+    return { ...call, name: `${call.name}at`, args: [FROM_ROOT, ...call.args] }
+  return call
+}
+
+export interface TracedProgram {
+  /** A module. */
+  readonly program: string
+  /** What it changes. */
+  readonly root: string
+  readonly marksFile: string
+  readonly seed: number
+  readonly rounds: number
+}
+
+/** Run a program that is told by its environment what to do. */
+export function traceOf({ program, root, marksFile, seed, rounds }: TracedProgram): TraceEvent[] {
+  const out = join(mkdtempSync(join(tmpdir(), 'ovfsd-trace-')), 'trace')
+  const options = ['-f', '-y', '-s', String(TRACED_BYTES), '-e', `trace=${TRACED_CALLS}`, '-o', out]
+  const settings = { ROOT: root, MARKS: marksFile, SEED: String(seed), ROUNDS: String(rounds) }
+  const { status, stderr } = spawnSync('strace', [...options, process.execPath, program], {
+    env: { ...process.env, ...settings },
+    encoding: 'utf8',
+  })
+  assert.equal(status, 0, `seed ${seed}: ${stderr}`)
+  const trace = readFileSync(out, 'latin1')
+  rmSync(dirname(out), { recursive: true })
+  return eventsOf(trace)
+}
+
+/** Crash after each event, in each of several ways; `faultOf` tells what is wrong with what that leaves. Returns how many crashes there were. */
+export function crashAfterEach<M>(
+  events: readonly TraceEvent[],
+  replay: Replay<M>,
+  random: Random,
+  faultOf: (tree: Tree) => string | null,
+): number {
+  const never = (): boolean => false
+  const toss = (): boolean => random.chance(0.5)
+  const nothing: Survival = { change: never, write: never, share: () => 1 }
+  const namesOnly: Survival = { ...nothing, change: () => true }
+  const some: Survival = { change: toss, write: toss, share: () => (toss() ? 1 : random.next()) }
+  const survivals = [nothing, namesOnly, ...Array.from({ length: RANDOM_CRASHES }, () => some)]
+  let crashes = 0
+  events.forEach((event, index) => {
+    if (!replay.apply(event)) return
+    const { model } = replay
+    const trees = [model.present(), ...survivals.map((survival) => model.afterCrash(survival))]
+    crashes += trees.length
+    trees.forEach((tree, crash) => {
+      const fault = faultOf(tree)
+      const call = `${event.call.name}(${event.call.args.join(', ').slice(0, 300)})`
+      if (fault !== null) assert.fail(`event ${index}, ${call}, crash ${crash}: ${fault}`)
+    })
+  })
+  return crashes
 }
