@@ -207,7 +207,7 @@ describe('the conditions of a store', () => {
       const { create, replace } = conditionsOf(backend)
       assert.deepEqual([create, replace], ['look', 'look'])
       s3.forget()
-      await backend.write(conditions, OURS, s3.objects.get(conditions)?.etag ?? '')
+      await backend.write(conditions, Buffer.from('other'), s3.objects.get(conditions)?.etag ?? '')
       assert.deepEqual(s3.seen, [`HEAD ${conditions}`, `PUT ${conditions}`])
     }
   })

@@ -11,6 +11,7 @@ import {
 import type { AddressInfo } from 'node:net'
 
 const BUCKET = 'bucket'
+/** Of a page, as S3 has it. */
 const MAX_KEYS = 1000
 
 export interface FakeObject {
@@ -67,6 +68,8 @@ export class FakeS3 {
   /** As with SSE-KMS: no MD5s. */
   hasRandomEtags = false
   keepsMetadata = true
+  /** Of a listing. */
+  pageKeys = MAX_KEYS
   private readonly uploads = new Map<
     string,
     { parts: Map<number, Buffer>; headers: Record<string, string> }
@@ -159,7 +162,8 @@ export class FakeS3 {
     else send(call, after ?? answer, response)
   }
 
-  private carryOut(call: FakeCall): FakeAnswer {
+  /** What a request is answered with when nothing goes wrong. */
+  carryOut(call: FakeCall): FakeAnswer {
     const { method, key, query } = call
     if (method === 'GET' && key === '') return this.list(query)
     const object = this.objects.get(key)
@@ -209,7 +213,10 @@ export class FakeS3 {
     if (query.has('uploads')) {
       const id = randomBytes(8).toString('hex')
       this.uploads.set(id, { parts: new Map(), headers: this.keptOf(headers) })
-      return { status: 200, body: `<InitiateResult><UploadId>${id}</UploadId></InitiateResult>` }
+      return {
+        status: 200,
+        body: `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
+      }
     }
     const id = query.get('uploadId') ?? ''
     const upload = this.uploads.get(id)
@@ -218,20 +225,27 @@ export class FakeS3 {
       upload.parts.set(Number(query.get('partNumber')), body)
       return { status: 200, headers: { etag: quoted(md5(body)) } }
     }
+    const told = [...body.toString().matchAll(/<ETag>(.*?)<\/ETag>/g)].map(([, etag = '']) => unescape(etag))
+    const sent = [...upload.parts].sort(([a], [b]) => a - b).map(([, part]) => quoted(md5(part)))
+    if (method === 'POST' && told.join() !== sent.join()) return errorAnswer(400, 'InvalidPart')
     this.uploads.delete(id)
     if (method === 'DELETE') return { status: 204 }
     const parts = [...upload.parts].sort(([a], [b]) => a - b).map(([, part]) => part)
     const digest = md5(Buffer.concat(parts.map((part) => Buffer.from(md5(part), 'hex'))))
     const etag = this.hasRandomEtags ? undefined : quoted(`${digest}-${parts.length}`)
     const made = this.put(key, Buffer.concat(parts), upload.headers, etag)
-    return { status: 200, body: `<CompleteResult><ETag>${escape(made.etag)}</ETag></CompleteResult>` }
+    const result = `<Key>${escape(key)}</Key><ETag>${escape(made.etag)}</ETag>`
+    return {
+      status: 200,
+      body: `<CompleteMultipartUploadResult>${result}</CompleteMultipartUploadResult>`,
+    }
   }
 
   /** Both versions of it: the token of the second is the marker of the first. */
   private list(query: URLSearchParams): FakeAnswer {
     const prefix = query.get('prefix') ?? ''
     const delimiter = query.get('delimiter') ?? ''
-    const maxKeys = Math.min(Number(query.get('max-keys') ?? MAX_KEYS), MAX_KEYS)
+    const maxKeys = Math.min(Number(query.get('max-keys') ?? MAX_KEYS), this.pageKeys)
     const after = query.get('continuation-token') ?? query.get('marker') ?? ''
     const [objects, prefixes] = [new Map<string, FakeObject>(), new Set<string>()]
     let last: string | null = null
@@ -299,4 +313,10 @@ function send(
 
 function escape(text: string): string {
   return text.replace(/[<>&"\p{Cc}]/gu, (character) => `&#x${character.charCodeAt(0).toString(16)};`)
+}
+
+function unescape(text: string): string {
+  return text
+    .replace(/&#(\d+);/g, (_whole, code: string) => String.fromCharCode(Number(code)))
+    .replaceAll('&quot;', '"')
 }

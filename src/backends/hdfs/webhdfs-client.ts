@@ -10,12 +10,15 @@ import {
   type HttpUpload,
 } from '../http/http-connection.js'
 import { connectionError, HttpError } from '../http/http-error.js'
+import { stepTo, TRAIL_START } from '../trail.js'
 import { parseStatus, type FileStatus } from './file-status.js'
 import { refusal } from './webhdfs-errors.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 
-/** A listing in one piece of a million names; one in batches is far below. */
-const MAX_ANSWER_BYTES = 512 << 20
+/** A listing in one piece, of a million names. */
+const MAX_LISTING_BYTES = 512 << 20
+/** A batch of one: a thousand names of 255 bytes, which JSON may write as six each, and what is told of them (HDFS gives at most `dfs.ls.limit`). */
+const MAX_BATCH_BYTES = 16 << 20
 /** What a DataNode says when it has stored something, or why not. */
 const MAX_REPLY_BYTES = 1 << 20
 /** Unfinished uploads that are remembered; more than fail while a server is away and few try. */
@@ -24,6 +27,7 @@ const API_PREFIX = '/webhdfs/v1'
 /** A body of another type is refused. */
 const BODY_HEADERS = { 'content-type': 'application/octet-stream' }
 const NO_BODY = new Uint8Array(0)
+const NOT_WEBHDFS = 'an answer that is not WebHDFS'
 
 /** Bytes of the whole file system, replicas counted. */
 export interface FileSystemStatus {
@@ -95,15 +99,19 @@ export class WebhdfsClient {
   /** A file lists itself, with pathSuffix ''. */
   async list(path: string): Promise<FileStatus[]> {
     if (!this.options.listsInBatches) {
-      const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS', path })
-      return this.listed(parse(reply) as Partial<Listing>)
+      const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS', path }, MAX_LISTING_BYTES)
+      return this.listed(parse(reply))
     }
     const found: FileStatus[] = []
+    let trail = TRAIL_START
     for (let startAfter: string | null = null; ;) {
       const batch = await this.listBatch(path, startAfter)
       for (const entry of batch.entries) found.push(entry)
       startAfter = batch.next
       if (startAfter === null) return found
+      const next = stepTo(trail, startAfter)
+      if (next === null) throw endless(path)
+      trail = next
     }
   }
 
@@ -113,17 +121,13 @@ export class WebhdfsClient {
     startAfter: string | null,
   ): Promise<{ readonly entries: FileStatus[]; readonly next: string | null }> {
     const parameters: Parameters = startAfter === null ? {} : { startAfter }
-    const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters })
+    const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters }, MAX_BATCH_BYTES)
     const { DirectoryListing: batch } = parse(reply) as { DirectoryListing?: Partial<Batch> }
     const entries = this.listed(batch?.partialListing ?? {})
     if (batch?.remainingEntries === 0) return { entries, next: null }
     const last = entries.at(-1)?.pathSuffix
     // What does not get on would not end, and what ends here would be half a listing.
-    if (last === undefined || last === startAfter)
-      throw new HttpError(
-        { errno: 'EIO', retryable: true },
-        `${path}: the NameNode's listing does not get on`,
-      )
+    if (last === undefined || last === startAfter) throw endless(path)
     return { entries, next: last }
   }
 
@@ -211,7 +215,7 @@ export class WebhdfsClient {
       path,
       parameters: { newlength: lengthBytes },
     }
-    return (parse(await this.ask(call)) as { boolean?: boolean }).boolean === true
+    return booleanOf(await this.ask(call))
   }
 
   private async send(call: HttpRequest, data: Uint8Array, expectedStatus: number): Promise<void> {
@@ -226,8 +230,9 @@ export class WebhdfsClient {
   async discard(path: string): Promise<Discarded> {
     try {
       const reply = await this.askOnce(deleteCall(path))
+      const isRemoved = booleanOf(reply)
       this.leftovers.delete(path)
-      return (parse(reply) as { boolean?: boolean }).boolean === true ? 'removed' : 'missing'
+      return isRemoved ? 'removed' : 'missing'
     } catch {
       if (this.leftovers.size < MAX_LEFTOVERS) this.leftovers.add(path)
       return 'unknown'
@@ -266,7 +271,7 @@ export class WebhdfsClient {
             `DELETE ${path}: somebody else made it by now`,
           )
       }
-      const { boolean: isDeleted } = parse(await this.askOnce(deleteCall(path))) as { boolean: boolean }
+      const isDeleted = booleanOf(await this.askOnce(deleteCall(path)))
       if (!isDeleted && !mayBeDone) throw new HttpError({ errno: 'ENOENT' }, `DELETE ${path}: not there`)
     })
   }
@@ -278,7 +283,7 @@ export class WebhdfsClient {
   async renameOnce(from: string, to: string, overwrite: boolean): Promise<void> {
     const parameters = { destination: to, renameoptions: overwrite ? 'OVERWRITE' : 'NONE' }
     try {
-      await this.askOnce({ method: 'PUT', op: 'RENAME', path: from, parameters })
+      requireEmpty(await this.askOnce({ method: 'PUT', op: 'RENAME', path: from, parameters }))
     } catch (error) {
       // A file and a directory: HDFS looks at that before it looks whether it may overwrite.
       if (!overwrite && error instanceof HttpError && error.errno === 'EISDIR')
@@ -305,22 +310,24 @@ export class WebhdfsClient {
   }
 
   private async set(op: string, path: string, parameters: Parameters): Promise<void> {
-    await this.ask({ method: 'PUT', op, path, parameters })
+    requireEmpty(await this.ask({ method: 'PUT', op, path, parameters }))
   }
 
   async fileSystemStatus(): Promise<FileSystemStatus> {
-    return (
-      parse(await this.ask({ method: 'GET', op: 'GETSTATUS', path: '/' })) as { FsStatus: FileSystemStatus }
-    ).FsStatus
+    const answer = parse(await this.ask({ method: 'GET', op: 'GETSTATUS', path: '/' }))
+    const { FsStatus: status } = answer as { FsStatus?: Partial<FileSystemStatus> }
+    const { capacity, remaining } = status ?? {}
+    if (typeof capacity === 'number' && typeof remaining === 'number') return { capacity, remaining }
+    throw connectionError(NOT_WEBHDFS, new Error('it tells no capacity'))
   }
 
   /** A request that the NameNode answers itself. All of them may be sent again. */
-  private ask(call: NameNodeCall): Promise<HttpResponse> {
-    return this.connections.retrying(() => this.askOnce(call))
+  private ask(call: NameNodeCall, maxBodyBytes = MAX_REPLY_BYTES): Promise<HttpResponse> {
+    return this.connections.retrying(() => this.askOnce(call, maxBodyBytes))
   }
 
-  private async askOnce(call: NameNodeCall): Promise<HttpResponse> {
-    const httpCall = this.httpCall(call, MAX_ANSWER_BYTES)
+  private async askOnce(call: NameNodeCall, maxBodyBytes = MAX_REPLY_BYTES): Promise<HttpResponse> {
+    const httpCall = this.httpCall(call, maxBodyBytes)
     const answer = await this.toNameNode(httpCall)
     if (answer.status !== 200) throw refusal(placeOf(httpCall), answer)
     return answer
@@ -373,6 +380,10 @@ export class WebhdfsClient {
   }
 }
 
+function endless(path: string): HttpError {
+  return new HttpError({ errno: 'EIO', retryable: true }, `${path}: the NameNode's listing does not get on`)
+}
+
 /** A name's own "%" and whatever else means something in a URL. */
 export function encodePath(path: string): string {
   return path === '' ? '/' : path.split('/').map(encodeURIComponent).join('/')
@@ -392,15 +403,30 @@ export function targetOf(target: string, path: string): string {
 }
 
 /** The answer's JSON; its form is WebHDFS's published schema. */
-function parse({ body }: HttpResponse): unknown {
+function parse({ body }: HttpResponse): object {
+  let value: unknown
   try {
-    return JSON.parse(body.toString('utf8'))
+    value = JSON.parse(body.toString('utf8'))
   } catch (error) {
-    throw connectionError('an answer that is not WebHDFS', error)
+    throw connectionError(NOT_WEBHDFS, error)
   }
+  if (typeof value === 'object' && value !== null) return value
+  throw connectionError(NOT_WEBHDFS, new Error(`it is ${String(value)}`))
+}
+
+/** Of what is answered with yes or no. */
+function booleanOf(reply: HttpResponse): boolean {
+  const { boolean: told } = parse(reply) as { boolean?: unknown }
+  if (typeof told === 'boolean') return told
+  throw connectionError(NOT_WEBHDFS, new Error('it says neither yes nor no'))
+}
+
+/** What is done without a word is answered by nothing. */
+function requireEmpty(reply: HttpResponse): void {
+  if (reply.body.byteLength > 0) throw connectionError(NOT_WEBHDFS, new Error('it is not empty'))
 }
 
 function requireTrue(reply: HttpResponse, path: string): void {
-  if ((parse(reply) as { boolean?: boolean }).boolean === true) return
+  if (booleanOf(reply)) return
   throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the NameNode refused without a reason`)
 }

@@ -23,6 +23,8 @@ const MAX_CONNECTIONS = 64
 const CONTINUE_MIN_BYTES = 64 << 10
 /** A server or proxy that knows no `Expect: 100-continue` gets the body after this long, as curl does. */
 const CONTINUE_WAIT_MS = 1000
+/** Hints before an answer (status 1xx) that a server may give; more is no answer that comes. Some send one every few seconds while they work. */
+const MAX_HINTS = 100
 const NO_BODY = Buffer.alloc(0)
 
 export interface HttpRequest {
@@ -166,6 +168,14 @@ class Exchange {
         reject(error instanceof StorageError ? error : connectionError(placeOf(request), error))
       }
       outgoing.on('error', this.fail)
+      let hints = 0
+      const noteHint = (): void => {
+        if (++hints === MAX_HINTS)
+          this.fail(
+            new StorageError('EIO', `${placeOf(request)}: hints and no answer`, { outcome: 'unknown' }),
+          )
+      }
+      outgoing.on('continue', noteHint).on('information', noteHint)
       outgoing.on('response', (incoming) => {
         clearTimeout(this.patience)
         const head = { status: incoming.statusCode ?? 0, headers: incoming.headers }

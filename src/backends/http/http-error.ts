@@ -24,7 +24,8 @@ const UNKNOWN_STATUSES: ReadonlySet<number> = new Set([500, 502, 504])
 
 /** What became of a request that was answered with this status, which is none that was asked for. */
 export function outcomeOfStatus(status: number): FailedOutcome {
-  return UNKNOWN_STATUSES.has(status) ? 'unknown' : 'refused'
+  // Another success than the one that says so may be one all the same.
+  return UNKNOWN_STATUSES.has(status) || (status >= 200 && status < 300) ? 'unknown' : 'refused'
 }
 
 /** An HTTP request that failed: refused, or without an answer. */

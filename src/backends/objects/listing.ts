@@ -1,5 +1,6 @@
 /** Pages of a listing, and which of the names in it can be shown. */
 import { StorageError } from '../storage-error.js'
+import { stepTo, TRAIL_START, type Trail } from '../trail.js'
 import type { ObjectClient, ObjectPage } from './object-client.js'
 
 /** Pages without an entry that a server may give in a row, as some do after removals; more is no listing that ends. */
@@ -19,8 +20,8 @@ export interface ListRequest {
 export interface ListPlace {
   /** The server's. */
   readonly token: string | null
-  /** What the page before began with. */
-  readonly previousFirst: string | null
+  /** What the pages before began with. */
+  readonly trail: Trail
   /** Pages without an entry, in a row, up to here. */
   readonly emptyPages: number
 }
@@ -31,23 +32,24 @@ export interface PlacedPage {
   readonly next: ListPlace | null
 }
 
-export const LIST_START: ListPlace = { token: null, previousFirst: null, emptyPages: 0 }
+export const LIST_START: ListPlace = { token: null, trail: TRAIL_START, emptyPages: 0 }
 
 /** @throws StorageError EIO where the server goes round in circles */
 export async function listPageAt(
   client: ObjectClient,
   request: ListRequest,
-  { token, previousFirst, emptyPages: emptyBefore }: ListPlace,
+  { token, trail: trailBefore, emptyPages: emptyBefore }: ListPlace,
 ): Promise<PlacedPage> {
   const page = await client.listPage({ ...request, token })
   const first = page.objects[0]?.key ?? page.prefixes[0] ?? null
   const emptyPages = first === null ? emptyBefore + 1 : 0
-  const repeats = (first !== null && first === previousFirst) || (page.next !== null && page.next === token)
-  if (repeats || emptyPages > MAX_EMPTY_PAGES)
+  const trail = first === null ? trailBefore : stepTo(trailBefore, first)
+  const repeats = page.next !== null && page.next === token
+  if (trail === null || repeats || emptyPages > MAX_EMPTY_PAGES)
     throw new StorageError('EIO', `the list of ${JSON.stringify(request.prefix)} does not advance`, {
       retryable: true,
     })
-  return { page, next: page.next === null ? null : { token: page.next, previousFirst: first, emptyPages } }
+  return { page, next: page.next === null ? null : { token: page.next, trail, emptyPages } }
 }
 
 /** Page after page, each asked for when the one before was dealt with. */

@@ -313,7 +313,7 @@ export class ObjectStoreBackend implements Backend {
     const version = await this.change(to, expected, {
       relies: () => (isLarge ? 'complete' : 'copy'),
       send: (condition) => this.client.copy(source, to, { condition, metadata }),
-      isOurs: (present) => metadata !== null && isMarked(present, metadata) === true,
+      isOurs: (present) => (metadata === null ? null : isMarked(present, metadata) === true),
     })
     return storedStat(head.sizeBytes, version, attributes)
   }

@@ -8,6 +8,7 @@ import { StorageError, toStorageError } from '../storage-error.js'
 import type { ConditionProbe } from './condition-probe.js'
 import type { ObjectHead } from './object-client.js'
 import { conflict } from './object-store.js'
+import { notShown } from './stored-version.js'
 
 export interface Change {
   readonly path: string
@@ -35,7 +36,9 @@ export async function settle(change: Change, probe: ConditionProbe): Promise<str
       if (done !== null) return done
     }
     try {
-      return await change.send(kind === 'look' ? undefined : expected)
+      const version = await change.send(kind === 'look' ? undefined : expected)
+      if (version === expected) await requireShown(change)
+      return version
     } catch (error) {
       const failure = toStorageError(error)
       if (kind === 'unknown' && condition !== null && failure.errno === 'EOPNOTSUPP') {
@@ -62,6 +65,13 @@ export async function settle(change: Change, probe: ConditionProbe): Promise<str
  */
 async function kindOf(condition: keyof StoreConditions, probe: ConditionProbe): Promise<ConditionKind> {
   return condition === 'complete' ? probe.conditions.complete : probe.of(condition)
+}
+
+/** The version that was to be replaced is that of the same bytes, or of a write that was called done and was not. */
+async function requireShown(change: Change): Promise<void> {
+  const head = await looked(change, true)
+  const isThere = head !== null && (change.isOurs(head) ?? (await change.isSame?.(head)) ?? true)
+  if (!isThere) throw notShown(change.path)
 }
 
 function isConflict({ errno }: StorageError): boolean {

@@ -75,7 +75,7 @@ export class SharedStoreBackend extends OpendalBackend {
       if (stored !== null) return stored
       try {
         await this.writeOnce(path, data)
-        return await this.statOwn(path, data)
+        return await this.statOwn(path, data, expected)
       } catch (error) {
         const failure = toStorageError(error)
         mayBeDone ||= isUnknown(failure)
@@ -144,14 +144,25 @@ export class SharedStoreBackend extends OpendalBackend {
   }
 
   /** What was just written, which somebody else may have replaced by now. */
-  private async statOwn(path: string, data: Uint8Array): Promise<ObjectStat> {
-    let stat: ObjectStat | null
+  private async statOwn(path: string, data: Uint8Array, expected: ExpectedVersion): Promise<ObjectStat> {
     try {
-      stat = await this.statExactly(objectPath(path))
+      const stat = await this.statExactly(objectPath(path))
+      const isSameVersion = (stat?.version ?? null) === expected
+      if (stat?.kind === 'file' && stat.sizeBytes === data.byteLength) {
+        // The version of before is that of the same bytes, or of a write that was not done.
+        if (!isSameVersion || (await this.holds(path, stat, data))) return stat
+      }
+      if (isSameVersion)
+        throw new StorageError(
+          'EIO',
+          `${path}: the server says that it was stored, and shows what was there before`,
+          {
+            ...{ retryable: true, outcome: 'unknown' as const },
+          },
+        )
     } catch (error) {
       throw unknownUnlessConflict(toStorageError(error))
     }
-    if (stat?.kind === 'file' && stat.sizeBytes === data.byteLength) return stat
     throw conflict(path, '')
   }
 

@@ -10,7 +10,7 @@ import {
   type HttpRequest,
   type HttpResponse,
 } from '../http/http-connection.js'
-import type { Repeats } from '../http/http-error.js'
+import { HttpError, type Repeats } from '../http/http-error.js'
 import { S3CredentialSource, type S3Credentials } from './s3-credentials.js'
 import { s3Error, S3Error } from './s3-errors.js'
 import { parseS3Options, type S3Options } from './s3-options.js'
@@ -105,9 +105,12 @@ export class S3Client {
   /** The XML of one page of a list; `query` says which. */
   async list(query: Readonly<Record<string, string>>): Promise<string> {
     const response = await this.request({
-      ...{ method: 'GET', key: '', query, expect: [200], maxAnswerBytes: MAX_LIST_BYTES },
+      ...{ method: 'GET', key: '', query, expect: [200, 404], maxAnswerBytes: MAX_LIST_BYTES },
     })
-    return response.body.toString('utf8')
+    if (response.status === 200) return response.body.toString('utf8')
+    // Nothing is known of the names that are asked for: the bucket is missing, or it is another server.
+    const { message } = s3Error('GET', response)
+    throw new HttpError({ errno: 'EIO', retryable: true }, message)
   }
 
   /** Store an object of at most 5 GiB. Returns its etag. */
@@ -137,7 +140,7 @@ export class S3Client {
       ...{ method: 'PUT', key: to, expect: [200], extraTimeMs: copyTimeMs(sizeBytes), repeats },
       headers: { ...storeHeaders, ...customerKeyHeaders, ...this.copySource(from), ...headers },
     })
-    return etagOf(response)
+    return etagOf(response, 'CopyObjectResult')
   }
 
   private copySource(from: string): Headers {
@@ -190,10 +193,10 @@ export class S3Client {
         ...headers,
       },
     })
-    return { number, etag: etagOf(response), checksum: {} }
+    return { number, etag: etagOf(response, 'CopyPartResult'), checksum: {} }
   }
 
-  /** Returns the object's etag. */
+  /** Returns the object's etag; '' where the answer is not about this object. */
   async completeUpload(
     key: string,
     uploadId: string,
@@ -212,7 +215,8 @@ export class S3Client {
       ...{ repeats, headers: { 'content-type': 'application/xml', ...headers } },
       body: Buffer.from(`<CompleteMultipartUpload>${list.join('')}</CompleteMultipartUpload>`),
     })
-    return etagOf(response)
+    const told = elementText(response.body.toString('utf8'), 'Key')
+    return told === null || told === key ? etagOf(response, 'CompleteMultipartUploadResult') : ''
   }
 
   /** One that is gone already is fine. One try: whoever waits for the end of a failed upload does not wait for this too. */
@@ -293,9 +297,10 @@ function checksumHeaders(algorithm: S3Options['checksum'], body: Uint8Array): He
   }
 }
 
-/** Of an answer that names it in its body. */
-function etagOf({ body }: HttpResponse): string {
-  return quoteEtag(elementText(body.toString('utf8'), 'ETag') ?? '')
+/** Of an answer that names it in its body; '' where it is no answer to that request. */
+function etagOf({ body }: HttpResponse, root: string): string {
+  const xml = body.toString('utf8')
+  return new RegExp(`<${root}[\\s>]`).test(xml) ? quoteEtag(elementText(xml, 'ETag') ?? '') : ''
 }
 
 /** An etag as HTTP has it; some servers leave the quotes away. */

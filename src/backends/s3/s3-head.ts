@@ -1,6 +1,7 @@
 /** What the headers of an answer tell of an object. */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Timestamp } from '../backend.js'
+import { byteCountOf } from '../http/byte-count.js'
 import { headersNamed, metadataOf, type Headers } from '../objects/file-attributes.js'
 import type { ObjectHead } from '../objects/object-client.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
@@ -21,7 +22,6 @@ const KEPT_HEADERS = [
   'x-amz-server-side-encryption-bucket-key-enabled',
   STORAGE_CLASS_HEADER,
 ]
-const LENGTH_PATTERN = /^\d+$/
 const CONTENT_RANGE_PATTERN = /^bytes (?:(\d+)-(\d+)|\*)\/(\d+|\*)$/
 
 /** What a Content-Range says; null in place of what it leaves open. */
@@ -38,8 +38,7 @@ export function versionOf(etag: string, mtime: Timestamp | null, sizeBytes: numb
 
 /** null where the answer does not tell it, as of an object with a Content-Encoding on some servers. */
 export function contentLengthOf(headers: IncomingHttpHeaders): number | null {
-  const text = headers['content-length'] ?? ''
-  return LENGTH_PATTERN.test(text) ? Number(text) : null
+  return byteCountOf(headers['content-length'])
 }
 
 export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | null {
@@ -47,7 +46,7 @@ export function contentRangeOf(headers: IncomingHttpHeaders): ContentRange | nul
   if (match === null) return null
   const [firstByte = null, lastByte = null, totalBytes = null] = match
     .slice(1)
-    .map((text: string | undefined) => (text === undefined || text === '*' ? null : Number(text)))
+    .map((text: string | undefined) => byteCountOf(text))
   return { firstByte, lastByte, totalBytes }
 }
 

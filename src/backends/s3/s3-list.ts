@@ -1,4 +1,5 @@
 /** One page of a list of objects: ListObjectsV2, or the first version where the profile says so. */
+import { byteCountOf } from '../http/byte-count.js'
 import type { ListedObject, ObjectPage, PageRequest } from '../objects/object-client.js'
 import { StorageError } from '../storage-error.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
@@ -58,8 +59,7 @@ export function parsePage(
 }
 
 function objectOf(element: string, decode: (text: string) => string): ListedObject {
-  const sizeText = elementText(element, 'Size') ?? ''
-  const sizeBytes = /^\d+$/.test(sizeText) ? Number(sizeText) : null
+  const sizeBytes = byteCountOf(elementText(element, 'Size'))
   const mtime = timestampOfRfc3339(elementText(element, 'LastModified'))
   const etag = quoteEtag(elementText(element, 'ETag') ?? '')
   const version = sizeBytes === null ? etag : versionOf(etag, mtime, sizeBytes)

@@ -17,6 +17,7 @@ import {
   type StoreRequest,
 } from '../objects/object-client.js'
 import { PART_SIZE_BYTES } from '../objects/object-store.js'
+import { versionOfCopied, versionOfStored, type Stored } from '../objects/stored-version.js'
 import { hasExactPath } from '../opendal/opendal-backend.js'
 import { createOperator } from '../opendal/operator.js'
 import { StorageError } from '../storage-error.js'
@@ -147,9 +148,11 @@ export class S3ObjectClient implements ObjectClient {
       ...metadataHeaders(metadata, METADATA_PREFIX),
       ...this.conditionOf(condition),
     }
+    // What is said of `data` is said before it is sent: it may be given back then.
+    const sizeBytes = data.byteLength
     return this.conditional(condition, async (repeats) => {
       const etag = await this.client.put(this.client.keyOf(key), data, headers, repeats)
-      return etag === '' ? this.storedVersion(key, data.byteLength) : etag
+      return etag === '' ? this.storedVersion({ key, sizeBytes, metadata, condition }) : etag
     })
   }
 
@@ -174,7 +177,10 @@ export class S3ObjectClient implements ObjectClient {
     const [from, target] = [this.client.keyOf(source.key), this.client.keyOf(to)]
     return this.conditional(condition, async (allowed) => {
       const etag = await this.client.copy(from, target, source.sizeBytes, headers, repeats ?? allowed)
-      return etag === '' ? this.storedVersion(to, source.sizeBytes) : etag
+      if (etag !== '') return etag
+      const { sizeBytes } = source
+      if (metadata !== null) return this.storedVersion({ key: to, sizeBytes, metadata, condition })
+      return versionOfCopied(to, ...(await Promise.all([this.head(to), this.head(source.key)])))
     })
   }
 
@@ -191,7 +197,7 @@ export class S3ObjectClient implements ObjectClient {
     const headers = metadataHeaders(metadata, METADATA_PREFIX)
     return S3Multipart.begin(this.client, this.client.keyOf(key), headers, {
       conditionOf: (condition) => this.conditionOf(condition),
-      storedVersion: (sizeBytes) => this.storedVersion(key, sizeBytes),
+      storedVersion: (sizeBytes, condition) => this.storedVersion({ key, sizeBytes, metadata, condition }),
     })
   }
 
@@ -218,11 +224,8 @@ export class S3ObjectClient implements ObjectClient {
   }
 
   /** What was stored, where the answer does not tell it. */
-  private async storedVersion(key: string, sizeBytes: number): Promise<string> {
-    const head = await this.head(key)
-    if (head?.sizeBytes === sizeBytes) return head.version
-    const message = `${key}: the server says that it was stored, and shows something else`
-    throw new StorageError('EIO', message, { retryable: true, outcome: 'unknown' })
+  private async storedVersion(stored: Stored): Promise<string> {
+    return versionOfStored(stored, await this.head(stored.key))
   }
 
   // ---- copies
@@ -258,13 +261,15 @@ export class S3ObjectClient implements ObjectClient {
     if (head?.version !== source.version)
       throw new StorageError('ESTALE', `${source.key}: changed before it was copied`)
     const from = this.client.keyOf(source.key)
+    const kept = metadata ?? head.metadata
     const headers = {
       ...this.keptHeaders({ key: source.key, ...head }),
-      ...metadataHeaders(metadata ?? head.metadata, METADATA_PREFIX),
+      ...metadataHeaders(kept, METADATA_PREFIX),
     }
     const upload = await S3Multipart.begin(this.client, this.client.keyOf(to), headers, {
       conditionOf: (expected) => this.conditionOf(expected),
-      storedVersion: (sizeBytes) => this.storedVersion(to, sizeBytes),
+      storedVersion: (sizeBytes, expected) =>
+        this.storedVersion({ key: to, sizeBytes, metadata: kept, condition: expected }),
     })
     try {
       const partBytes = Math.min(COPY_PART_BYTES, this.maxCopyBytes)

@@ -22,7 +22,7 @@ const MD5_ETAG = /^"?([0-9a-f]{32})"?$/
 export interface UploadSupport {
   readonly conditionOf: (condition: ExpectedVersion) => Headers
   /** The version of what was stored, where the answer does not tell it. */
-  readonly storedVersion: (sizeBytes: number) => Promise<string>
+  readonly storedVersion: (sizeBytes: number, condition: ExpectedVersion) => Promise<string>
 }
 
 export class S3Multipart implements PartsUpload {
@@ -52,6 +52,8 @@ export class S3Multipart implements PartsUpload {
     // What is said of `data` is said before it is sent: it may be given back then.
     const { byteLength } = data
     const part = await this.client.uploadPart(this.key, this.uploadId, number, data)
+    if (part.etag === '')
+      throw new StorageError('EIO', `${this.key}: part ${number} was not stored`, { retryable: true })
     await this.record.isNoted()
     this.parts[number - 1] = part
     this.partBytes[number - 1] = byteLength
@@ -81,7 +83,7 @@ export class S3Multipart implements PartsUpload {
     try {
       const etag = await client.completeUpload(key, uploadId, parts, sizeBytes, headers, repeats)
       // Ceph 16 leaves it empty in its first answer.
-      return etag === '' ? await this.support.storedVersion(sizeBytes) : etag
+      return etag === '' ? await this.support.storedVersion(sizeBytes, condition) : etag
     } catch (error) {
       // With If-Match the object is missing where the upload is not.
       if (typeof condition !== 'string' || !(error instanceof HttpError) || error.errno !== 'ENOENT')

@@ -107,11 +107,14 @@ export class SwiftContainer {
 
   /** A page of a listing, as JSON. */
   async listPage(query: Readonly<Record<string, string>>): Promise<unknown> {
+    // Without entries the list is "[]": 204 is for other formats.
     const { status, body } = await this.request({
-      ...{ method: 'GET', query: { ...query, format: 'json' }, expect: [200, 204] },
+      ...{ method: 'GET', query: { ...query, format: 'json' }, expect: [200, 404] },
       maxBodyBytes: MAX_LISTING_BYTES,
     })
-    if (status === 204) return []
+    // Nothing is known of the names that are asked for.
+    if (status === 404)
+      throw new StorageError('EIO', `the container ${this.name} is missing`, { retryable: true })
     try {
       return JSON.parse(body.toString('utf8'))
     } catch (error) {

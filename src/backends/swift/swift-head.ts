@@ -1,5 +1,6 @@
 /** What the headers of an answer tell of an object. */
 import type { Timestamp } from '../backend.js'
+import { byteCountOf } from '../http/byte-count.js'
 import type { HttpHead } from '../http/http-connection.js'
 import { headersNamed, type Headers, type Metadata } from '../objects/file-attributes.js'
 import type { ObjectHead } from '../objects/object-client.js'
@@ -43,7 +44,7 @@ export function totalBytesOf({ status, headers }: HttpHead): number | null {
     status === 206
       ? /^bytes [\d-]+\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1]
       : headers['content-length']
-  return told !== undefined && /^\d+$/.test(told) ? Number(told) : null
+  return byteCountOf(told)
 }
 
 /** X-Timestamp has the fraction that Last-Modified rounds up. */

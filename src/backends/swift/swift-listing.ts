@@ -52,7 +52,7 @@ function listedOf(key: string, entry: ListedEntry): ListedObject {
   const { bytes, hash, slo_etag: segmentsEtag, last_modified: lastModified, content_type: type } = entry
   const isDirectory = isMarker(type, bytes ?? NaN)
   // A dynamic large object is listed as empty, and is as long as its segments: only a look tells.
-  const isTold = bytes !== undefined && bytes > 0
+  const isTold = bytes !== undefined && Number.isSafeInteger(bytes) && bytes > 0
   return {
     key,
     sizeBytes: isDirectory ? 0 : isTold ? bytes : null,

@@ -15,6 +15,7 @@ import type {
   PartsUpload,
   StoreRequest,
 } from '../objects/object-client.js'
+import { versionOfCopied, versionOfStored, type Stored } from '../objects/stored-version.js'
 import { StorageError } from '../storage-error.js'
 import { ServerClock } from './server-clock.js'
 import { encodeName, SwiftContainer, type SwiftRequest } from './swift-container.js'
@@ -133,8 +134,10 @@ export class SwiftObjectClient implements ObjectClient {
 
   // ---- what is stored
 
-  put(key: string, data: Uint8Array, { condition, metadata, isMarker }: StoreRequest): Promise<string> {
-    return this.store({
+  async put(key: string, data: Uint8Array, { condition, metadata, isMarker }: StoreRequest): Promise<string> {
+    // What is said of `data` is said before it is sent: it may be given back then.
+    const sizeBytes = data.byteLength
+    const version = await this.store({
       ...{ method: 'PUT', object: key, body: data, expect: [201], repeats: repeatsOf(condition) },
       headers: {
         ...(isMarker === true ? MARKER_HEADERS : {}),
@@ -142,9 +145,14 @@ export class SwiftObjectClient implements ObjectClient {
         ...(condition === null ? { 'if-none-match': '*' } : {}),
       },
     })
+    return version === '' ? this.storedVersion({ key, sizeBytes, metadata, condition }) : version
   }
 
-  /** The version of what the request stores. */
+  private async storedVersion(stored: Stored): Promise<string> {
+    return versionOfStored(stored, await this.head(stored.key))
+  }
+
+  /** The version of what the request stores; '' where the answer does not tell it. */
   private async store(request: SwiftRequest): Promise<string> {
     try {
       const { headers } = await this.container.request(request)
@@ -168,8 +176,16 @@ export class SwiftObjectClient implements ObjectClient {
       if ((await this.head(key))?.version !== version) throw error
       copied = await this.sendCopy(sent, '')
     }
+    if (copied === '') return this.copiedVersion(sent)
     if (copied === version || version === '') return copied
     throw new StorageError('ESTALE', `${key}: another version was copied`)
+  }
+
+  /** Of a copy whose answer does not tell it. */
+  private async copiedVersion({ source, to, metadata }: SentCopy): Promise<string> {
+    const { key, sizeBytes } = source
+    if (metadata !== null) return this.storedVersion({ key: to, sizeBytes, metadata, condition: undefined })
+    return versionOfCopied(to, ...(await Promise.all([this.head(to), this.head(key)])))
   }
 
   private sendCopy(
@@ -247,8 +263,8 @@ export class SwiftObjectClient implements ObjectClient {
   }
 
   beginUpload(key: string, metadata: Metadata): Promise<PartsUpload> {
-    const join = (manifest: string, sizeBytes: number): Promise<string> =>
-      this.store({
+    const join = async (manifest: string, sizeBytes: number): Promise<string> => {
+      const version = await this.store({
         ...{ method: 'PUT', object: key, body: EMPTY, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
         repeats: 'refused',
         headers: {
@@ -258,6 +274,8 @@ export class SwiftObjectClient implements ObjectClient {
           'x-copy-from': encodeName(this.container.fullNameOf(manifest)),
         },
       })
+      return version === '' ? this.storedVersion({ key, sizeBytes, metadata, condition: undefined }) : version
+    }
     return Promise.resolve(new SwiftPartsUpload(this.container, key, join))
   }
 }

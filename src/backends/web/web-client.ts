@@ -7,6 +7,7 @@ import {
   type HttpRequest,
   type HttpResponse,
 } from '../http/http-connection.js'
+import { byteCountOf } from '../http/byte-count.js'
 import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { DIRECTORY } from '../objects/object-store.js'
 import { StorageError } from '../storage-error.js'
@@ -14,7 +15,7 @@ import { timestampOfRfc3339 } from '../timestamp.js'
 import { encodePath } from '../hdfs/webhdfs-client.js'
 
 /** The properties of one name, or an error's page. */
-const MAX_ANSWER_BYTES = 1 << 20
+export const MAX_ANSWER_BYTES = 1 << 20
 /** Of what a server says about an error, this much goes into the message. */
 const MAX_REASON_CHARACTERS = 200
 /** Apache and nginx lead from the name of a directory to the same with a "/". */
@@ -84,24 +85,26 @@ export class WebClient {
   /** By HEAD; null when nothing is there, 'elsewhere' when the server sends clients on to another place. */
   async head(path: string): Promise<WebStatus | 'elsewhere' | null> {
     const request = { method: 'HEAD', target: this.targetOf(path) }
-    const { status, headers } = await this.send(request, [200, 404, 410, ...REDIRECTIONS])
+    const answer = await this.send(request, [200, 404, 410, ...REDIRECTIONS])
+    const { status, headers } = answer
     if (status === 404 || status === 410) return null
-    if (status !== 200) {
-      const place = new URL(headers.location ?? '', `${this.origin}${request.target}`)
-      return place.pathname === `${new URL(request.target, this.origin).pathname}/`
-        ? SOME_DIRECTORY
-        : 'elsewhere'
-    }
-    const { 'content-length': length } = headers
-    return statusOf(headers, isLength(length) ? Number(length) : await this.askSize(path))
+    if (status !== 200) return this.leadsToDirectory(path, answer) ? SOME_DIRECTORY : 'elsewhere'
+    return statusOf(headers, byteCountOf(headers['content-length']) ?? (await this.askSize(path)))
+  }
+
+  /** Whether a redirection leads to the same name with a "/". */
+  protected leadsToDirectory(path: string, { headers }: HttpHead): boolean {
+    const asked = new URL(this.targetOf(path), this.origin)
+    const { location = '' } = headers
+    return URL.canParse(location, asked.href) && new URL(location, asked).pathname === `${asked.pathname}/`
   }
 
   /** Of a file whose length the usual request does not tell. */
   protected async askSize(path: string): Promise<number> {
     const request = { method: 'GET', target: this.targetOf(path), headers: { range: 'bytes=0-0' } }
     const { status, headers } = await this.send(request, [200, 206], { maxBodyBytes: MAX_ANSWER_BYTES })
-    const told = status === 206 ? totalOf(headers) : headers['content-length']
-    if (isLength(told)) return Number(told)
+    const told = byteCountOf(status === 206 ? totalOf(headers) : headers['content-length'])
+    if (told !== null) return told
     throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the server does not tell its length`)
   }
 
@@ -168,10 +171,6 @@ function statusOf(headers: HttpHead['headers'], sizeBytes: number): WebStatus {
   return { kind: 'file', sizeBytes, lastModified: headers['last-modified'] ?? '', etag: headers.etag ?? '' }
 }
 
-export function isLength(text: string | undefined): text is string {
-  return text !== undefined && /^\d+$/.test(text)
-}
-
 /** Of the whole file, in an answer that has a part of it. */
 function totalOf(headers: HttpHead['headers']): string | undefined {
   return /^bytes [\d-]+\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1]
@@ -187,15 +186,15 @@ interface Asked {
 function requireRange(path: string, { status, headers }: HttpHead, asked: Asked): void {
   if (status !== 206 && status !== 200) return
   const { offset, lengthBytes, version } = asked
-  const total = status === 206 ? totalOf(headers) : headers['content-length']
+  const total = byteCountOf(status === 206 ? totalOf(headers) : headers['content-length'])
   // Where nobody tells the length, an etag is the version all the same.
-  const present = statOfWeb(statusOf(headers, isLength(total) ? Number(total) : NaN))
+  const present = statOfWeb(statusOf(headers, total ?? NaN))
   if (present.version !== version)
     throw new StorageError('ESTALE', `${path}: it was replaced`, { retryable: true })
-  if (isLength(total) && Number(total) < offset + lengthBytes)
+  if (total !== null && total < offset + lengthBytes)
     throw new StorageError('ESTALE', `${path}: ${total} bytes where more were stored`, { retryable: true })
   // A server that knows no ranges sends everything: a short file is taken from it, a long one would be sent again for each part.
-  if (status === 200 && isLength(total) && Number(total) <= Math.max(MAX_ANSWER_BYTES, lengthBytes)) return
+  if (status === 200 && total !== null && total <= Math.max(MAX_ANSWER_BYTES, lengthBytes)) return
   const range = headers['content-range']
   const first = /^bytes (\d+)-/.exec(range ?? '')?.[1]
   if (status === 206 && (range === undefined || Number(first) === offset)) return

@@ -1,8 +1,17 @@
-import type { Metadata, Operator } from 'opendal'
-import { RESERVED_DIRECTORY, type EntryKind, type ObjectStat, type RenameOptions } from '../backend.js'
+import type { Operator } from 'opendal'
+import {
+  RESERVED_DIRECTORY,
+  type DirectoryEntry,
+  type EntryKind,
+  type ObjectStat,
+  type RenameOptions,
+} from '../backend.js'
 import { DirectoryServiceBackend } from '../opendal/directory-service-backend.js'
+import { canBeShown } from '../objects/listing.js'
 import { DIRECTORY } from '../objects/object-store.js'
-import { StorageError } from '../storage-error.js'
+import { UnlistableNames, type UnlistableListener } from '../objects/unlistable-names.js'
+import { StorageError, toStorageError } from '../storage-error.js'
+import { nameOf } from './multistatus.js'
 import { statOfWeb, type WebStatus } from './web-client.js'
 import { WebdavClient } from './webdav-client.js'
 
@@ -11,7 +20,8 @@ const MAX_PATH_BYTES = 2048
 
 /**
  * WebDAV over OpenDAL, save looking at a name that may be a directory's (Apache leads PROPFIND without a "/" to one with,
- * which OpenDAL follows as a GET) and moving: OpenDAL moves no directories, and over whatever is there.
+ * which OpenDAL follows as a GET), listing (OpenDAL takes an answer that is no listing for an empty one) and moving: OpenDAL
+ * moves no directories, and over whatever is there.
  *
  * DELETE takes a whole tree with it, whatever has come into it a moment ago. So a directory that is to be empty is first
  * moved to where nobody else puts anything.
@@ -19,9 +29,12 @@ const MAX_PATH_BYTES = 2048
 export class WebdavBackend extends DirectoryServiceBackend {
   private readonly client: WebdavClient
   private nextRemoved = 1
+  private readonly unlistableNames = new UnlistableNames()
   /** Tells two daemons on one store apart. */
   private readonly removedPrefix = `${RESERVED_DIRECTORY}/removed-${process.pid}-${Date.now().toString(36)}-`
   private hasReserved = false
+  /** Directories that are not removed and could not be moved back yet, by where they are now. */
+  private readonly stranded = new Map<string, string>()
 
   constructor(operator: Operator, options: Readonly<Record<string, string>>, timeoutMs: number) {
     // What is changed is changed by our own client.
@@ -43,19 +56,30 @@ export class WebdavBackend extends DirectoryServiceBackend {
     return status === null ? null : statOfWeb(status)
   }
 
-  protected override toStat(metadata: Metadata): ObjectStat {
-    return statOfWeb({
-      kind: metadata.isDirectory() ? 'directory' : 'file',
-      sizeBytes: Number(metadata.contentLength ?? 0n),
-      lastModified: metadata.lastModified ?? '',
-      etag: metadata.etag ?? '',
-    })
+  override async list(path: string): Promise<DirectoryEntry[]> {
+    const found = (await this.client.list(path)) ?? []
+    const entries: DirectoryEntry[] = []
+    const unlistable: string[] = []
+    for (const resource of found) {
+      const name = nameOf(resource)
+      if (path === '' && name === RESERVED_DIRECTORY) continue
+      if (!canBeShown(name)) {
+        unlistable.push(resource.path)
+        continue
+      }
+      const { kind, sizeBytes } = resource.status
+      entries.push({ name, kind, stat: Number.isNaN(sizeBytes) ? null : statOfWeb(resource.status) })
+    }
+    this.unlistableNames.note(path, unlistable.length, unlistable[0] ?? '')
+    return entries
   }
 
-  /** OpenDAL tells no length and a length of 0 alike. */
-  protected override listedStat(metadata: Metadata): ObjectStat | null {
-    const stat = this.toStat(metadata)
-    return stat.kind === 'file' && stat.sizeBytes === 0 ? null : stat
+  get unlistable(): number {
+    return this.unlistableNames.total
+  }
+
+  reportUnlistable(listener: UnlistableListener): void {
+    this.unlistableNames.listener = listener
   }
 
   override async read(
@@ -83,6 +107,14 @@ export class WebdavBackend extends DirectoryServiceBackend {
     }
   }
 
+  override createDirectory(path: string): Promise<void> {
+    return path === '' ? Promise.resolve() : this.client.makeDirectory(path)
+  }
+
+  protected override copyObject(from: string, to: string): Promise<void> {
+    return this.client.copyOnce(from, to)
+  }
+
   override removeFile(path: string): Promise<void> {
     return this.client.deleteFile(path)
   }
@@ -90,12 +122,40 @@ export class WebdavBackend extends DirectoryServiceBackend {
   override async removeDirectory(path: string): Promise<void> {
     const aside = `${this.removedPrefix}${this.nextRemoved++}`
     await this.makeReserved()
+    // Until it is removed or back: whatever goes wrong from here on, it may be there.
+    this.stranded.set(aside, path)
     await this.client.move(path, aside, 'directory', false)
-    if ((await this.list(aside)).length > 0) {
-      await this.client.move(aside, path, 'directory', false)
-      throw new StorageError('ENOTEMPTY', `${path}: somebody else has put something there`)
+    try {
+      if ((await this.list(aside)).length > 0)
+        throw new StorageError('ENOTEMPTY', `${path}: somebody else has put something there`)
+      await this.client.deleteTree(aside)
+      this.stranded.delete(aside)
+    } catch (error) {
+      await this.moveBack(aside, path).catch(() => undefined)
+      throw error
     }
-    await super.removeDirectory(aside)
+  }
+
+  private async moveBack(aside: string, path: string): Promise<void> {
+    try {
+      await this.client.move(aside, path, 'directory', false)
+    } catch (error) {
+      // It was removed after all, or its place is taken: then it stays where it is.
+      const { errno, retryable, outcome } = toStorageError(error)
+      if (retryable || outcome === 'unknown' || (errno !== 'ENOENT' && errno !== 'EEXIST')) throw error
+    }
+    this.stranded.delete(aside)
+  }
+
+  get hasLeftovers(): boolean {
+    return this.stranded.size > 0
+  }
+
+  /** Directories that are not removed go back to where they were. */
+  async removeLeftovers(): Promise<number> {
+    const before = this.stranded.size
+    for (const [aside, path] of [...this.stranded]) await this.moveBack(aside, path)
+    return before - this.stranded.size
   }
 
   private async makeReserved(): Promise<void> {

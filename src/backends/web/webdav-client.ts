@@ -1,7 +1,12 @@
 /** The requests of WebDAV (RFC 4918) that OpenDAL's service lacks or takes wrong: see `WebdavBackend`. */
 import type { EntryKind } from '../backend.js'
+import type { HttpResponse } from '../http/http-connection.js'
 import { HttpError } from '../http/http-error.js'
-import { isLength, REDIRECTIONS, SOME_DIRECTORY, WebClient, type WebStatus } from './web-client.js'
+import { nameOf, resourcesOf, strange, type WebResource } from './multistatus.js'
+import { MAX_ANSWER_BYTES, REDIRECTIONS, SOME_DIRECTORY, WebClient, type WebStatus } from './web-client.js'
+
+/** A listing has no pages: of some hundred thousand names with what is told of each. */
+const MAX_LISTING_BYTES = 64 << 20
 
 const XML = { 'content-type': 'application/xml; charset=utf-8' }
 const PROPERTIES = Buffer.from(
@@ -12,21 +17,79 @@ const PROPERTIES = Buffer.from(
 export class WebdavClient extends WebClient {
   /** null when nothing is there. */
   async stat(path: string): Promise<WebStatus | null> {
-    const { status, body } = await this.send(
-      { method: 'PROPFIND', target: this.targetOf(path), headers: { depth: '0', ...XML } },
-      // 400 is Apache's answer below a file.
-      [207, 400, 404, ...REDIRECTIONS],
-      { body: PROPERTIES },
-    )
-    if (status !== 207) return status === 400 || status === 404 ? null : SOME_DIRECTORY
-    const found = statusOf(body.toString('utf8'))
+    const response = await this.propfind(path, '0', [207, 400, 404, ...REDIRECTIONS])
+    if (response.status === 404) return null
+    if (response.status === 400) return this.requireNothing(path)
+    if (response.status !== 207) {
+      if (this.leadsToDirectory(path, response)) return SOME_DIRECTORY
+      throw strange(`for ${JSON.stringify(path)} leads elsewhere`)
+    }
+    const found = resourcesOf(response.body.toString('utf8')).find((resource) => isNamed(resource, path))
+    if (found === undefined) throw strange(`does not tell of ${JSON.stringify(path)}`)
+    const { status } = found
     // A length that is missing is not 0.
-    return Number.isNaN(found.sizeBytes) ? { ...found, sizeBytes: await this.askSize(path) } : found
+    return Number.isNaN(status.sizeBytes) ? { ...status, sizeBytes: await this.askSize(path) } : status
+  }
+
+  /** Apache answers 400 to what is looked for below a file. */
+  private async requireNothing(path: string): Promise<null> {
+    const parent = path.slice(0, Math.max(path.lastIndexOf('/'), 0))
+    if (parent !== '' && (await this.stat(parent))?.kind !== 'directory') return null
+    throw strange(`for ${JSON.stringify(path)} is 400, and no file is above it`)
+  }
+
+  /** What is in a directory; a length that the server does not tell is NaN. null when there is no such directory. */
+  async list(path: string): Promise<WebResource[] | null> {
+    const { status, body } = await this.propfind(path === '' ? '' : `${path}/`, '1', [207, 404])
+    if (status === 404) return null
+    const resources = resourcesOf(body.toString('utf8'))
+    // The directory tells of itself, too.
+    const [self, ...others] = resources.sort((one, other) => one.path.length - other.path.length)
+    if (self?.status.kind !== 'directory' || !isNamed(self, path))
+      throw strange(`does not tell of the directory ${JSON.stringify(path)}`)
+    for (const each of others)
+      if (each.path !== `${self.path}/${nameOf(each)}`)
+        throw strange(`has ${JSON.stringify(each.path)}, which is not in ${JSON.stringify(path)}`)
+    return others
+  }
+
+  private propfind(path: string, depth: '0' | '1', expected: readonly number[]): Promise<HttpResponse> {
+    return this.send(
+      { method: 'PROPFIND', target: this.targetOf(path), headers: { depth, ...XML } },
+      expected,
+      {
+        body: PROPERTIES,
+        maxBodyBytes: depth === '0' ? MAX_ANSWER_BYTES : MAX_LISTING_BYTES,
+      },
+    )
   }
 
   /** One try, without a condition. @throws HttpError ENOENT where the directory is missing */
   async putOnce(path: string, data: Uint8Array): Promise<void> {
     await this.sendOnce({ method: 'PUT', target: this.targetOf(path) }, [200, 201, 204], { body: data })
+  }
+
+  /** With the directories above it; one that is there already is fine. @throws HttpError EEXIST where a file is there */
+  async makeDirectory(path: string): Promise<void> {
+    const request = { method: 'MKCOL', target: `${this.targetOf(path)}/` }
+    let { status } = await this.send(request, [201, 405, 409])
+    if (status === 409 && path.includes('/')) {
+      await this.makeDirectory(path.slice(0, path.lastIndexOf('/')))
+      ;({ status } = await this.send(request, [201, 405]))
+    }
+    if (status === 201 || (await this.stat(path))?.kind === 'directory') return
+    throw new HttpError({ errno: status === 405 ? 'EEXIST' : 'ENOENT' }, `MKCOL ${path}: ${status}`)
+  }
+
+  /** With all that is in it; what is gone already is no error. */
+  async deleteTree(path: string): Promise<void> {
+    await this.send({ method: 'DELETE', target: `${this.targetOf(path)}/` }, [200, 204, 404])
+  }
+
+  /** One try: what is at `to` by then may be somebody else's. */
+  async copyOnce(from: string, to: string): Promise<void> {
+    const headers = { destination: `${this.origin}${this.targetOf(to)}`, overwrite: 'T' }
+    await this.sendOnce({ method: 'COPY', target: this.targetOf(from), headers }, [201, 204])
   }
 
   /** What is gone already is no error. What is there after a try without an answer may be somebody else's, and stays. */
@@ -84,21 +147,8 @@ export class WebdavClient extends WebClient {
   }
 }
 
-/** A multistatus of one resource. Servers choose the prefixes of the elements. */
-function statusOf(xml: string): WebStatus {
-  if (/<(?:[\w-]+:)?collection\b/.test(xml)) return SOME_DIRECTORY
-  return {
-    kind: 'file',
-    sizeBytes: lengthOf(textOf(xml, 'getcontentlength')),
-    lastModified: textOf(xml, 'getlastmodified'),
-    etag: textOf(xml, 'getetag').replaceAll('&quot;', '"'),
-  }
-}
-
-function textOf(xml: string, name: string): string {
-  return new RegExp(`<(?:[\\w-]+:)?${name}\\b[^>]*>([^<]*)<`).exec(xml)?.[1]?.trim() ?? ''
-}
-
-function lengthOf(text: string): number {
-  return isLength(text) ? Number(text) : NaN
+/** Whether it may be what is at `path`. A server behind another one may have another name for the root. */
+function isNamed(resource: WebResource, path: string): boolean {
+  const name = path.slice(path.lastIndexOf('/') + 1)
+  return name === '' || nameOf(resource).normalize('NFC') === name.normalize('NFC')
 }
