@@ -19,6 +19,17 @@ export class BrokenRecordError extends Error {
   override readonly name = 'BrokenRecordError'
 }
 
+/** What the disk says of bytes that it can't give back, or of something that is no file: another try would end no other way. */
+const UNREADABLE: ReadonlySet<string | undefined> = new Set(['EIO', 'EISDIR', 'EBADMSG', 'EUCLEAN'])
+
+/** An error of reading a record as what it says of the record. */
+export function asBroken(error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  return UNREADABLE.has(code)
+    ? new BrokenRecordError('the disk does not give it back', { cause: error })
+    : error
+}
+
 /** A description as it is read: older daemons wrote less of it. */
 type Written = Partial<StagedDescription> & Omit<StagedDescription, 'expected' | 'marks' | 'next' | 'ranges'>
 
@@ -199,9 +210,22 @@ async function readAt(handle: FileHandle, position: number, lengthBytes: number)
   const buffer = Buffer.allocUnsafe(lengthBytes)
   let done = 0
   while (done < lengthBytes) {
-    const { bytesRead } = await handle.read(buffer, done, lengthBytes - done, position + done)
+    const { bytesRead } = await readOnce(handle, buffer, done, position + done)
     if (bytesRead === 0) throw new BrokenRecordError('it is too short')
     done += bytesRead
   }
   return buffer
+}
+
+async function readOnce(
+  handle: FileHandle,
+  buffer: Buffer,
+  done: number,
+  position: number,
+): Promise<{ readonly bytesRead: number }> {
+  try {
+    return await handle.read(buffer, done, buffer.byteLength - done, position)
+  } catch (error) {
+    throw asBroken(error)
+  }
 }

@@ -1,5 +1,6 @@
 import type { FileContent } from './file-content.js'
 import type { WriteMark } from '../backends/backend.js'
+import { StorageError } from '../backends/storage-error.js'
 import { newWriteMark } from '../backends/write-mark.js'
 import { placeOf, stage, type Staged } from './stage.js'
 import type { Staging } from './staging.js'
@@ -58,7 +59,12 @@ export class StagedCopy {
   async amend(paths: readonly string[]): Promise<void> {
     const { staging } = this.content.source.account
     if (staging === null || this.record === null) return
-    await staging.amend(this.record.id, placeOf(this.content, paths, this.record.next))
+    try {
+      await staging.amend(this.record.id, placeOf(this.content, paths, this.record.next))
+    } catch (error) {
+      // Whatever the disk says of itself is nothing that the guest's call is about.
+      throw new StorageError('EIO', `what is staged can't follow to ${paths.at(-1) ?? ''}`, { cause: error })
+    }
   }
 
   /** The content comes to its end and its record does not: the next daemon stores that. */

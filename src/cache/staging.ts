@@ -9,7 +9,7 @@ import {
   type Durability,
   type HostFiles,
 } from './durable-directory.js'
-import { BrokenRecordError, RecordReader } from './record-reader.js'
+import { asBroken, BrokenRecordError, RecordReader } from './record-reader.js'
 import { writeRecord, type StagedDescription, type StagedPlace } from './staged-record.js'
 import { parsePlace, placeText } from './staged-place.js'
 
@@ -184,7 +184,7 @@ export class Staging {
       return parsePlace(bytes)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
-      throw error
+      throw asBroken(error)
     }
   }
 
@@ -202,9 +202,9 @@ export class Staging {
     return this.move(id, CONFLICTS)
   }
 
-  /** The record is not what was written: keep it out of the way. Returns where it is. */
+  /** The record is not what was written: keep it out of the way, or where it is, if the disk can't move it. Returns where it is. */
   setBroken(id: string): Promise<string> {
-    return this.move(id, BROKEN)
+    return this.move(id, BROKEN).catch(() => this.pathOf(id))
   }
 
   private async move(id: string, folder: string): Promise<string> {

@@ -1,6 +1,14 @@
 /** What an earlier daemon has staged comes to its store whole, over nobody's work, and holds up nobody else. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -233,6 +241,34 @@ describe('recovery', () => {
     const again = killed.next()
     assert.equal((await again.stat('directory/file'))?.sizeBytes, 6)
     assert.deepEqual(killed.left(), [])
+  })
+
+  it('goes on with the rest where something else is in place of a record or of what was amended of it', async () => {
+    const killed = new Killed()
+    const ids = [await killed.stage('one', [{ offset: 0, data: '1' }])]
+    ids.push(await killed.stage('two', [{ offset: 0, data: '2' }]))
+    await killed.stage('good', [{ offset: 0, data: 'good' }])
+    const [record = '', place = ''] = [join(killed.directory, ids[0] ?? ''), `${ids[1] ?? ''}.place`]
+    rmSync(record)
+    mkdirSync(record)
+    mkdirSync(join(killed.directory, place))
+    const mount = killed.next()
+    assert.deepEqual(
+      (await mount.list('')).map(({ name }) => name),
+      ['good'],
+    )
+    assert.equal((await mount.stat('good'))?.sizeBytes, 4)
+    for (const id of ids) assert.ok(killed.log.some((line) => line.includes(`broken/${id}`)))
+  })
+
+  it('tells of what is broken where the disk does not even move it', async () => {
+    const killed = new Killed()
+    const id = await killed.stage('broken', [{ offset: 0, data: '1' }])
+    truncateSync(join(killed.directory, id), 3)
+    writeFileSync(join(killed.directory, 'broken'), 'no directory')
+    const mount = killed.next()
+    assert.equal(await mount.stat('broken'), null)
+    assert.ok(killed.log.some((line) => line.includes(id)))
   })
 
   it('sets aside what is broken, and goes on with the rest', async () => {

@@ -30,6 +30,8 @@ export const TINY_POOL_BYTES = 16 << 20
 
 export interface MountSpec {
   readonly store: Pick<Store, 'prepare'>
+  /** Which storage it is, whatever leads there. Default: the store's options. */
+  readonly storeKey?: string
   /** Default: ['m']. */
   readonly mountPoint?: readonly string[]
   readonly readOnly?: boolean
@@ -218,7 +220,7 @@ function mountOptions(spec: MountSpec, store: PreparedStore | undefined, index: 
     name: `mount${index}`,
     type: store.type,
     options: store.options,
-    storeKey: JSON.stringify([store.type, store.options]),
+    storeKey: spec.storeKey ?? JSON.stringify([store.type, store.options]),
     timeoutMs: spec.timeoutMs ?? 30_000,
     ...(spec.circuit !== undefined && { circuit: spec.circuit }),
     mountPoint: spec.mountPoint ?? ['m'],
