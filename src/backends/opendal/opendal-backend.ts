@@ -23,6 +23,7 @@ import { asDisposable } from '../disposable.js'
 import { PART_SIZE_BYTES, UNLIMITED_USAGE } from '../objects/object-store.js'
 import { StorageError, toStorageError } from '../storage-error.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
+import { PresentStat } from './present-stat.js'
 
 /** What a service that takes no parts is given in one request: a commit has it in memory, so it bounds the files that can be written there. */
 export const ONE_REQUEST_BYTES = 64 << 20
@@ -129,6 +130,7 @@ export class OpendalWriter implements BackendWriter {
 /** Any OpenDAL service that stores whole objects: the operations it lacks are made from those it has. */
 export class OpendalBackend implements Backend {
   readonly capabilities: BackendCapabilities
+  private readonly present: PresentStat
   private readonly canRename: boolean
   private readonly canCopy: boolean
   private readonly canMatch: boolean
@@ -138,6 +140,7 @@ export class OpendalBackend implements Backend {
     protected readonly operator: Operator,
     extraCapabilities: Partial<BackendCapabilities> = {},
   ) {
+    this.present = new PresentStat(operator)
     const capability = operator.capability()
     this.canRename = capability.rename
     this.canCopy = capability.copy
@@ -168,13 +171,8 @@ export class OpendalBackend implements Backend {
   }
 
   protected async statExactly(path: string): Promise<ObjectStat | null> {
-    try {
-      return this.toStat(await this.operator.stat(path))
-    } catch (error) {
-      const failure = toStorageError(error)
-      if (failure.errno === 'ENOENT' || failure.errno === 'ENOTDIR') return null
-      throw failure
-    }
+    const metadata = await this.present.stat(path)
+    return metadata === null ? null : this.toStat(metadata)
   }
 
   protected toStat(metadata: Metadata): ObjectStat {

@@ -15,6 +15,7 @@ import type {
   StoreRequest,
 } from '../objects/object-client.js'
 import { StorageError, toStorageError } from '../storage-error.js'
+import { PresentStat } from './present-stat.js'
 import { asBuffer, hasExactPath, objectPath, serviceLimits, statOf } from './opendal-backend.js'
 
 export interface OpendalObjectOptions {
@@ -34,11 +35,13 @@ export class OpendalObjectClient implements ObjectClient {
   readonly conditions: StoreConditions
   readonly limits: ObjectClientLimits
   private readonly readsMatching: boolean
+  private readonly present: PresentStat
 
   constructor(
     private readonly operator: Operator,
     private readonly options: OpendalObjectOptions,
   ) {
+    this.present = new PresentStat(operator)
     const capability = operator.capability()
     this.canWrite = capability.write
     this.canCopy = capability.copy
@@ -68,14 +71,8 @@ export class OpendalObjectClient implements ObjectClient {
 
   async head(key: string): Promise<ObjectHead | null> {
     if (key.endsWith('/')) return this.markerHead(key)
-    try {
-      const metadata = await this.operator.stat(objectPath(key))
-      return headOf(key, metadata)
-    } catch (error) {
-      const failure = toStorageError(error)
-      if (failure.errno === 'ENOENT') return null
-      throw failure
-    }
+    const metadata = await this.present.stat(objectPath(key))
+    return metadata === null ? null : headOf(key, metadata)
   }
 
   /** OpenDAL says of every directory that it is there, whether it has a marker or only names below it. */
