@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import { DiskTier } from './disk-tier.js'
@@ -33,12 +33,14 @@ export class CacheDirectory {
     readonly tier: DiskTier,
   ) {}
 
-  /** @throws Error when it can't be made or another daemon has it */
+  /** @throws Error when it can't be made, others may change what lies in it, or another daemon has it */
   static async open(
     directory: string,
     tierBytes: number,
     durability: Durability = 'host',
   ): Promise<CacheDirectory> {
+    makeDirectory(directory, durability)
+    for (const name of ['.', STAGED, STORES]) requireOwn(path.join(directory, name))
     makeDirectory(path.join(directory, STAGED), durability)
     const lock = await takeLock(path.join(directory, LOCK))
     const tier = new DiskTier(path.join(directory, BLOCKS), tierBytes)
@@ -82,6 +84,22 @@ export class CacheDirectory {
     this.tier.close()
     this.lock.close()
   }
+}
+
+const WRITABLE_BY_OTHERS = 0o022
+
+/**
+ * What is staged there becomes files of stores, and what is cached is read as theirs.
+ * @throws Error where others than the daemon's own user could put something there. What is missing is made by the daemon
+ */
+function requireOwn(directory: string): void {
+  const stat = statSync(directory, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  const uid = process.geteuid?.()
+  if (stat.uid !== uid)
+    throw new Error(`cache_dir: ${directory} belongs to user ${stat.uid}, and the daemon runs as ${String(uid)}`)
+  if ((stat.mode & WRITABLE_BY_OTHERS) !== 0)
+    throw new Error(`cache_dir: others may write to ${directory}: chmod go-w it`)
 }
 
 function nameOf(storeKey: string): string {

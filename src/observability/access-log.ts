@@ -44,7 +44,7 @@ export class AccessLog implements RequestWatcher {
     this.listen(file)
   }
 
-  /** @throws Error with `code` (EACCES, ENOENT, ENXIO for a FIFO that nobody reads...) */
+  /** @throws Error with `code` (ELOOP for a symbolic link, EACCES, ENOENT, ENXIO for a FIFO that nobody reads...) */
   static async open(path: string, logger: Logger): Promise<AccessLog> {
     return new AccessLog(path, await openLog(path), logger)
   }
@@ -132,13 +132,16 @@ export class AccessLog implements RequestWatcher {
   }
 }
 
-/** Without waiting: a FIFO that nobody reads would keep a thread for ever. */
+/**
+ * Without waiting: a FIFO that nobody reads would keep a thread for ever. And through no link: whoever may write to the directory
+ * would choose the file of the host that is written to.
+ */
 async function openLog(path: string): Promise<SonicBoom> {
-  const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY, O_NOFOLLOW } = constants
   // Loaded only by daemons that have such a log; pino brings it along.
   const [{ default: sonicBoom }, fd] = await Promise.all([
     import('sonic-boom'),
-    openFile(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, FILE_MODE),
+    openFile(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW, FILE_MODE),
   ])
   const file: SonicBoom = new sonicBoom.SonicBoom({
     ...{ fd, sync: false, contentMode: 'buffer' },

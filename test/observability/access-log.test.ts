@@ -10,6 +10,8 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -173,4 +175,16 @@ describe('the access log', () => {
     execFileSync(process.execPath, ['--input-type=module', '-e', script])
     assert.deepEqual(paths(readFileSync(path, 'utf8')), ['/kept', '/later'])
   })
+})
+
+it('no log is written through a symbolic link', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'ovfsd-access-log-'))
+  t.after(() => {
+    rmSync(directory, { recursive: true })
+  })
+  const [other, path] = [join(directory, 'other'), join(directory, 'access.log')]
+  writeFileSync(other, 'of somebody else')
+  symlinkSync(other, path)
+  await assert.rejects(AccessLog.open(path, createLogger({ level: 'silent' })), { code: 'ELOOP' })
+  assert.equal(readFileSync(other, 'utf8'), 'of somebody else')
 })

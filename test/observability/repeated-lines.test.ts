@@ -39,6 +39,31 @@ describe('the log while something fails over and over', () => {
     )
   })
 
+  it('has few lines of whatever a guest can have told without end, and how many there were', () => {
+    const lines: Line[] = []
+    const logger = logTo(lines)
+    for (let i = 0; i < 10_000; i++) {
+      logger.info({ minor: 38 }, 'guest mounted')
+      logger.error({ major: 7, minor: 5 }, 'too old')
+      logger.error({ opcode: 3, err: new TypeError('a bug') }, 'a defect')
+      logger.warn({ mount: 'a', at: i }, 'of a mount')
+    }
+    logger.warn({ mount: 'b' }, 'of a mount')
+    const written = lines.length
+    assert.ok(written <= 4 * 70 + 1, `${written} lines`)
+    assert.ok(lines.some((line) => (line as { mount?: string }).mount === 'b'))
+    flushLogger(logger)
+    const repeated = lines.slice(written).reduce((sum, line) => sum + (line.repeated ?? 0), 0)
+    assert.equal(written + repeated, 40_001)
+  })
+
+  it('has few lines of kinds without number', () => {
+    const lines: Line[] = []
+    const logger = logTo(lines)
+    for (let i = 0; i < 10_000; i++) logger.error({}, `refused: ${i}`)
+    assert.ok(lines.length < 1100, `${lines.length} lines`)
+  })
+
   it('keeps apart what differs, and has every file that was lost', () => {
     const lines: Line[] = []
     const logger = logTo(lines)
