@@ -97,7 +97,9 @@ function requireOwn(directory: string): void {
   if (stat === undefined) return
   const uid = process.geteuid?.()
   if (stat.uid !== uid)
-    throw new Error(`cache_dir: ${directory} belongs to user ${stat.uid}, and the daemon runs as ${String(uid)}`)
+    throw new Error(
+      `cache_dir: ${directory} belongs to user ${stat.uid}, and the daemon runs as ${String(uid)}`,
+    )
   if ((stat.mode & WRITABLE_BY_OTHERS) !== 0)
     throw new Error(`cache_dir: others may write to ${directory}: chmod go-w it`)
 }

@@ -14,7 +14,11 @@ export function keepPidFile(path: string): void {
   const own = `${process.pid}\n`
   rmSync(path, { force: true })
   // In a directory that others may write to, somebody may have put a link there.
-  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, MODE)
+  const fd = openSync(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    MODE,
+  )
   try {
     writeSync(fd, own)
   } finally {

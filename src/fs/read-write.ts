@@ -43,6 +43,9 @@ async function readStale(file: OpenFile, offset: number, sizeBytes: number, sink
   else file.content.requireAlive()
 }
 
+/** No store that takes files in parts has a smaller limit; a larger file may have been made by others, and not be taken from us. */
+const SURELY_STORABLE_BYTES = 2 ** 36
+
 /** Take `sizeBytes` from the source. `flags` are the descriptor's present ones. Returns the bytes written. */
 export function write(
   file: OpenFile,
@@ -55,7 +58,9 @@ export function write(
   const { inode, content } = file
   const start = (flags & O_APPEND) === 0 ? offset : content.size
   // Only what makes it longer may not fit; a look at the store's capabilities leads through all that stands in front of it.
-  if (start + sizeBytes > content.size) requireFits(inode, start + sizeBytes)
+  const end = start + sizeBytes
+  if (end > content.size || content.size > SURELY_STORABLE_BYTES)
+    requireFits(inode, Math.max(end, content.size))
   if (sizeBytes === 0) return 0
   const written = content.write(start, sizeBytes, source)
   inode.touch()

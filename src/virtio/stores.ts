@@ -1,6 +1,7 @@
 import type { Backend } from '../backends/backend.js'
 import { createBackend, isLocalType, isVolatileType } from '../backends/create-backend.js'
 import { inLayers, type Layer } from '../backends/layers/backend-layer.js'
+import { CheckedAnswers } from '../backends/layers/checked-answers.js'
 import { Circuit, GuardedBackend } from '../backends/layers/circuit.js'
 import { CountedBackend } from '../backends/layers/counted.js'
 import { TracedBackend } from '../backends/layers/traced-backend.js'
@@ -120,6 +121,7 @@ export class Stores {
   /**
    * What stands around the store, from it outwards:
    *
+   *     checked     what it tells is held against what can be true of files
    *     counted     each call that is made
    *     guarded     refuses calls while the store is away; so these are not counted
    *     traced      each call as its caller sees it, those too that the circuit refuses
@@ -132,7 +134,10 @@ export class Stores {
     const circuit = this.circuitOf(mount, health)
     counters.circuit = circuit
     const place = new TracedPlace(mount.name, mount.mountPoint)
-    const layers: Layer[] = [(store) => new CountedBackend(store, counters)]
+    const layers: Layer[] = [
+      (store) => new CheckedAnswers(store),
+      (store) => new CountedBackend(store, counters),
+    ]
     if (circuit !== null)
       layers.push(
         (store) => new GuardedBackend(store, circuit, (method) => health.outage?.countRefusal(method)),

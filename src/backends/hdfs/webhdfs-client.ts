@@ -2,6 +2,8 @@
  * WebHDFS, Hadoop's file system over HTTP: names are the NameNode's business, data goes to and from the DataNode that it
  * sends us to. Paths here are absolute. https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
  */
+import { isIP, type LookupFunction } from 'node:net'
+import { addressesOf, forbidden, isLoopback, lookupOfSent, mayBeSentTo } from '../http/address-rules.js'
 import {
   HttpConnections,
   placeOf,
@@ -72,6 +74,8 @@ export class WebhdfsClient {
   /** The highest number of a file that was seen: HDFS gives them in order, so what is beyond it was made later. */
   private lastFileId = 0
   private isDiscarding = false
+  /** By origin: whether it is on this host. */
+  private readonly nameNodesHere = new Map<string, Promise<boolean>>()
 
   constructor(
     private readonly options: WebhdfsOptions,
@@ -339,10 +343,36 @@ export class WebhdfsClient {
     const answer = await this.toNameNode(httpCall)
     const { location = '' } = answer.headers
     if (answer.status !== 307 || !URL.canParse(location)) throw refusal(placeOf(httpCall), answer)
-    const { origin, protocol } = new URL(location)
+    const { origin, protocol, hostname } = new URL(location)
     if (protocol !== 'http:' && protocol !== 'https:') throw refusal(placeOf(httpCall), answer)
+    const lookup = await this.requireDataNode(httpCall.origin, protocol, hostname.replace(/^\[|\]$/g, ''))
     const target = targetOf(location.slice(location.indexOf('/', `${protocol}//`.length)), call.path)
-    return { ...httpCall, origin, target, maxBodyBytes }
+    return { ...httpCall, origin, target, maxBodyBytes, lookup }
+  }
+
+  /**
+   * The NameNode, or whoever answers in its place, sends us on with what lets us in. A DataNode is not on this host, unless the NameNode
+   * is, nowhere that only a link knows, and not where what was encrypted would pass in the clear. Returns how its name is looked up.
+   * @throws StorageError EACCES for what can be no DataNode
+   */
+  private async requireDataNode(nameNode: string, protocol: string, host: string): Promise<LookupFunction> {
+    if (protocol === 'http:' && nameNode.startsWith('https:')) throw forbidden(`http://${host}`)
+    const mayBeLoopback = await this.isNameNodeHere(nameNode)
+    if (isIP(host) !== 0 && !mayBeSentTo(host, mayBeLoopback)) throw forbidden(host)
+    return lookupOfSent(mayBeLoopback)
+  }
+
+  private isNameNodeHere(nameNode: string): Promise<boolean> {
+    let isHere = this.nameNodesHere.get(nameNode)
+    if (isHere === undefined) {
+      isHere = addressesOf(new URL(nameNode).hostname.replace(/^\[|\]$/g, '')).then(
+        (addresses) => addresses.some(isLoopback),
+        // Reached through a proxy, so it is elsewhere.
+        () => false,
+      )
+      this.nameNodesHere.set(nameNode, isHere)
+    }
+    return isHere
   }
 
   /** To the NameNode that answered last; where it can't, the next try goes to the next one. */

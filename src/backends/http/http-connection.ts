@@ -11,6 +11,7 @@ import {
   type IncomingMessage,
 } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { trustedContext } from './certificate-authorities.js'
 import { asDisposable } from '../disposable.js'
 import { hostOf, proxyOf, tunnelAgent, type HttpProxy } from './http-proxy.js'
@@ -40,6 +41,8 @@ export interface HttpRequest {
   readonly maxBodyBytes: number
   /** A long body is sent only when the server asks for it, so that a refusal (401, 412...) is not lost in a reset connection. */
   readonly asksFirst?: boolean
+  /** Where a server has sent us: how its host's name is looked up. */
+  readonly lookup?: LookupFunction
   /** Looks at the answer before its body is read; what it throws ends the request. */
   readonly check?: (head: HttpHead) => void
 }
@@ -109,18 +112,20 @@ export class HttpConnections {
   }
 
   private begin(
-    { method, origin, target, headers }: HttpRequest,
+    { method, origin, target, headers, lookup }: HttpRequest,
     extra: Readonly<Record<string, string>>,
   ): ClientRequest {
     const server = this.serverOf(origin)
     const { proxy } = server
+    // A proxy looks names up by itself.
+    const named = lookup === undefined || proxy !== null ? {} : { lookup }
     if (server.isSecure) {
       const options = { ...server.address, method, path: target, headers: { ...headers, ...extra } }
-      return httpsRequest({ ...options, agent: this.httpsAgent(proxy) })
+      return httpsRequest({ ...options, ...named, agent: this.httpsAgent(proxy) })
     }
     if (proxy === null) {
       const options = { ...server.address, method, path: target, headers: { ...headers, ...extra } }
-      return httpRequest({ ...options, agent: this.http })
+      return httpRequest({ ...options, ...named, agent: this.http })
     }
     const { host, port } = proxy
     return httpRequest({

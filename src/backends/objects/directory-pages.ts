@@ -7,7 +7,8 @@ import {
   type ObjectStat,
 } from '../backend.js'
 import { StorageError } from '../storage-error.js'
-import { canBeShown, LIST_START, type ListPlace } from './listing.js'
+import { canBeShown } from '../shown-names.js'
+import { LIST_START, type ListPlace } from './listing.js'
 import type { ListedObject, ObjectPage } from './object-client.js'
 
 /** Between two pages of a directory: all that has to be known of those before it. */

@@ -5,8 +5,6 @@ import type { ObjectClient, ObjectPage } from './object-client.js'
 
 /** Pages without an entry that a server may give in a row, as some do after removals; more is no listing that ends. */
 const MAX_EMPTY_PAGES = 100
-/** NAME_MAX of Linux. */
-const MAX_NAME_BYTES = 255
 
 export interface ListRequest {
   readonly prefix: string
@@ -59,10 +57,4 @@ export async function* listPages(client: ObjectClient, request: ListRequest): As
     place = placed.next
     yield placed.page
   }
-}
-
-/** Whether a guest can have a file of this name. */
-export function canBeShown(name: string): boolean {
-  if (name === '' || name === '.' || name === '..') return false
-  return !name.includes('/') && !name.includes('\0') && Buffer.byteLength(name) <= MAX_NAME_BYTES
 }

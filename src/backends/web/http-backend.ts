@@ -25,20 +25,12 @@ export class HttpBackend extends DirectoryServiceBackend {
     return path === '' ? Promise.resolve(DIRECTORY) : this.statExactly(path)
   }
 
-  override async read(
-    path: string,
-    offset: number,
-    lengthBytes: number,
-    version: string,
-  ): Promise<Uint8Array> {
-    const data = await this.client.read(path, offset, lengthBytes, version)
-    return data === 'elsewhere' ? super.read(path, offset, lengthBytes, version) : data
+  override read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
+    return this.client.read(path, offset, lengthBytes, version)
   }
 
   protected override async statExactly(path: string): Promise<ObjectStat | null> {
     const status = await this.client.head(path.replace(/^\//, ''))
-    // OpenDAL follows, as its reads do.
-    if (status === 'elsewhere') return super.statExactly(path)
     return status === null ? null : statOfWeb(status)
   }
 }

@@ -82,13 +82,16 @@ export class WebClient {
     this.authorization = authorizationOf(options)
   }
 
-  /** By HEAD; null when nothing is there, 'elsewhere' when the server sends clients on to another place. */
-  async head(path: string): Promise<WebStatus | 'elsewhere' | null> {
+  /** By HEAD; null when nothing is there. @throws HttpError EIO where the server sends clients on to another place */
+  async head(path: string): Promise<WebStatus | null> {
     const request = { method: 'HEAD', target: this.targetOf(path) }
     const answer = await this.send(request, [200, 404, 410, ...REDIRECTIONS])
     const { status, headers } = answer
     if (status === 404 || status === 410) return null
-    if (status !== 200) return this.leadsToDirectory(path, answer) ? SOME_DIRECTORY : 'elsewhere'
+    if (status !== 200) {
+      if (this.leadsToDirectory(path, answer)) return SOME_DIRECTORY
+      throw sentElsewhere(path)
+    }
     return statusOf(headers, byteCountOf(headers['content-length']) ?? (await this.askSize(path)))
   }
 
@@ -108,13 +111,8 @@ export class WebClient {
     throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the server does not tell its length`)
   }
 
-  /** Exactly these bytes of this version; 'elsewhere' when the server sends clients on to another place. */
-  async read(
-    path: string,
-    offset: number,
-    lengthBytes: number,
-    version: string,
-  ): Promise<Uint8Array | 'elsewhere'> {
+  /** Exactly these bytes of this version. @throws HttpError EIO where the server sends clients on to another place */
+  async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
     const headers = { range: `bytes=${offset}-${offset + lengthBytes - 1}` }
     const request = { method: 'GET', target: this.targetOf(path), headers }
     const { status, body } = await this.send(request, [200, 206, ...REDIRECTIONS], {
@@ -123,7 +121,7 @@ export class WebClient {
         requireRange(path, head, { offset, lengthBytes, version })
       },
     })
-    if (REDIRECTIONS.includes(status)) return 'elsewhere'
+    if (REDIRECTIONS.includes(status)) throw sentElsewhere(path)
     const data = status === 200 ? body.subarray(offset, offset + lengthBytes) : body
     if (data.byteLength === lengthBytes) return data
     const message = `${path}: ${data.byteLength} bytes where ${lengthBytes} were asked for`
@@ -159,6 +157,14 @@ export class WebClient {
     if (!expected.includes(response.status)) throw refusal(whole, response)
     return response
   }
+}
+
+/** Nobody but whoever wrote the configuration says which servers are asked, and given what lets us in. */
+function sentElsewhere(path: string): HttpError {
+  return new HttpError(
+    { errno: 'EIO' },
+    `${path}: the server sends clients on to another place, which is not followed`,
+  )
 }
 
 interface SendDetails {

@@ -7,7 +7,7 @@ import {
   type RenameOptions,
 } from '../backend.js'
 import { DirectoryServiceBackend } from '../opendal/directory-service-backend.js'
-import { canBeShown } from '../objects/listing.js'
+import { canBeShown } from '../shown-names.js'
 import { DIRECTORY } from '../objects/object-store.js'
 import { UnlistableNames, type UnlistableListener } from '../objects/unlistable-names.js'
 import { StorageError, toStorageError } from '../storage-error.js'
@@ -82,14 +82,8 @@ export class WebdavBackend extends DirectoryServiceBackend {
     this.unlistableNames.listener = listener
   }
 
-  override async read(
-    path: string,
-    offset: number,
-    lengthBytes: number,
-    version: string,
-  ): Promise<Uint8Array> {
-    const data = await this.client.read(path, offset, lengthBytes, version)
-    return data === 'elsewhere' ? super.read(path, offset, lengthBytes, version) : data
+  override read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
+    return this.client.read(path, offset, lengthBytes, version)
   }
 
   protected override noteRetry(): void {
