@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs'
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, rename, symlink, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { randomBytes } from '../support/bytes.js'
 import { coreutilsCases } from './cases/coreutils.js'
 import { dataCases } from './cases/data.js'
 import { nameCases } from './cases/names.js'
@@ -52,12 +53,16 @@ const MOUNTS: readonly MountUnderTest[] = [
   },
 ]
 
+/** What was looked at within a second is not looked at again. The guest's kernel believes what it was told for a minute. */
+const PAST_A_LOOK = 'sleep 1.1'
+const REPLACED_BYTES = 2000
+
 const MEMORY = `${mountRoot(TAG)}/mem_fs`
 const LOCAL = `${mountRoot(TAG)}/local_fs`
 
 describe('a Linux guest', () => {
   before(async () => {
-    for (const name of ['local', 'programs', 'frozen/sub', 'kept', 'direct'])
+    for (const name of ['local', 'programs', 'frozen/sub', 'shared', 'kept', 'direct'])
       await mkdir(folderOf(name), { recursive: true })
     await writeFile(folderOf('frozen/sub/file'), 'cannot change\n')
   })
@@ -75,6 +80,7 @@ describe('a Linux guest', () => {
           gid: 1001,
         },
         frozen: { type: 'fs', mount_point: 'frozen', root: folderOf('frozen'), read_only: true },
+        shared: { type: 'fs', mount_point: 'shared', root: folderOf('shared') },
       },
     },
     [KEEPING_TAG]: {
@@ -90,13 +96,13 @@ describe('a Linux guest', () => {
   })
 
   it('lists the mount points in the root, and lets no one change them', async () => {
-    await suite.sh(`cd ${mountRoot(TAG)}; same "$(ls | tr '\\n' ' ')" 'frozen local_fs mem_fs programs '
+    await suite.sh(`cd ${mountRoot(TAG)}; same "$(ls | tr '\\n' ' ')" 'frozen local_fs mem_fs programs shared '
       for d in *; do same "$(stat -c %F $d)" directory; done`)
     if (isReferenceDaemon) return
     await suite.sh(`cd ${mountRoot(TAG)}
       refuses EROFS create file; refuses EROFS mkdir dir
       refuses EROFS rmdir mem_fs; refuses EROFS rename mem_fs other
-      same "$(ls | tr '\\n' ' ')" 'frozen local_fs mem_fs programs '`)
+      same "$(ls | tr '\\n' ' ')" 'frozen local_fs mem_fs programs shared '`)
   })
 
   for (const mount of MOUNTS) {
@@ -135,6 +141,32 @@ describe('a Linux guest', () => {
     await suite.sh(`cd ${mountRoot(KEEPING_TAG)}/direct
       for i in 1 2 3; do echo "line $i" >> file; done; same "$(wc -l < file)" 4; mv file moved; same "$(tail -n 1 moved)" 'line 3'; rm moved`)
   })
+
+  it(
+    'reads all that others have made of a file at the first open, whatever its kernel believes',
+    { skip: isReferenceDaemon },
+    async (t) => {
+      t.diagnostic(`the guest's kernel is ${(await suite.sh('uname -r')).trim()}`)
+      const shared = `${mountRoot(TAG)}/shared`
+      const host = (name: string): string => path.join(folderOf('shared'), name)
+      const contents = randomBytes(REPLACED_BYTES, 1).toString('hex')
+      await writeFile(host('grown'), contents.slice(0, REPLACED_BYTES / 2))
+      await writeFile(host('shrunk'), contents)
+      await writeFile(host('log'), 'first line\n')
+      await suite.sh(`cd ${shared}; same "$(stat -c %s grown)" ${REPLACED_BYTES / 2}
+        same "$(stat -c %s shrunk)" ${contents.length}; same "$(stat -c %s log)" 11`)
+      // Replaced as editors do it, cut in place, and appended to.
+      await writeFile(host('.new'), contents.slice(REPLACED_BYTES))
+      await rename(host('.new'), host('grown'))
+      await writeFile(host('shrunk'), contents.slice(0, 10))
+      await appendFile(host('log'), 'second line\n')
+      const printed = await suite.sh(`cd ${shared}; ${PAST_A_LOOK}
+        same "$(cat grown)" ${contents.slice(REPLACED_BYTES)}; same "$(stat -c %s grown)" ${REPLACED_BYTES}
+        same "$(cat shrunk)" ${contents.slice(0, 10)}
+        cat log`)
+      assert.equal(printed, 'first line\nsecond line\n')
+    },
+  )
 
   describe('across mounts', () => {
     it('rename is refused with EXDEV, mv copies and removes', { skip: isReferenceDaemon }, async () => {
