@@ -201,9 +201,10 @@ export class Committer {
 
   // ---- one after the other
 
-  /** Run `work` as the commit that is under way; the caller has seen that there is none. */
+  /** Run `work` as the commit that is under way; the caller has seen in this turn that there is none. */
   runAlone(work: () => Promise<void>): Promise<void> {
     const { resting } = this
+    if (this.state.kind === 'committing') throw new Error('two commits of one file at once')
     mayWaitFor('commits')
     const committing: Committing = { kind: 'committing', resting, ended: NOTHING }
     this.state = committing
@@ -216,12 +217,17 @@ export class Committer {
 
   /** Run `work`, beside which nothing of the file is stored. */
   async betweenCommits<T>(work: () => Promise<T>): Promise<T> {
-    await this.ended()
     const run = { result: undefined as T | undefined }
-    await this.runAlone(async () => {
+    await this.runNext(async () => {
       run.result = await work()
     })
     return run.result as T
+  }
+
+  /** Not by `ended`: its own turn of the loop would let two that wait begin at once. */
+  private async runNext(work: () => Promise<void>): Promise<void> {
+    while (this.state.kind === 'committing') await this.state.ended.catch(() => undefined)
+    await this.runAlone(work)
   }
 
   /** Resolves when nothing runs. */
@@ -239,7 +245,7 @@ export class Committer {
   }
 
   private async commitWhenFree(): Promise<void> {
-    // Not `ended`: its own turn of the loop would let two waiters start a commit each.
+    // As `runNext`, which would begin one though the one before has stored everything.
     while (this.state.kind === 'committing') await this.state.ended.catch(() => undefined)
     if (!this.isDirty) return
     try {
@@ -355,14 +361,14 @@ export class Committer {
 
   /** Find out whether what got no answer was done; then what it has made is the base. An upload tells when it is ended once more. */
   async recognise(): Promise<void> {
-    await this.ended()
-    if (this.resting.kind !== 'unknown') return
-    await this.runAlone(async () => {
-      await this.recogniseAlone()
-      const { upload } = this
-      if (this.resting.kind === 'unknown' && upload?.isClosing === true) await this.finishUpload(upload)
-      await this.whenStored()
-    })
+    await this.runNext(() => (this.isUncertain ? this.recogniseNow() : NOTHING))
+  }
+
+  private async recogniseNow(): Promise<void> {
+    await this.recogniseAlone()
+    const { upload } = this
+    if (this.isUncertain && upload?.isClosing === true) await this.finishUpload(upload)
+    await this.whenStored()
   }
 
   /** What is stored is not kept on the local disk. */
@@ -423,6 +429,7 @@ export class Committer {
     const { source } = content
     const { path } = source
     const { upload } = this
+    if (this.resting.kind === 'removed') throw error
     this.resting = { kind: 'conflict', error: staleError(error) }
     let keptAs: string | null = null
     try {
@@ -497,6 +504,8 @@ export class Committer {
 
   /** Returns where the upload turns out to have been done all the same. */
   private async finishFailed(upload: Upload, error: StorageError): Promise<void> {
+    // Removed meanwhile, and its upload ended with it: nothing is lost.
+    if (this.resting.kind === 'removed') throw error
     const wasUnknown = this.resting.kind === 'unknown'
     if (!upload.isOver) {
       this.keepUpload(upload, error)
@@ -601,8 +610,7 @@ export class Committer {
     copy: (options: WriteOptions, run: (copying: Promise<ObjectStat>) => Promise<void>) => Promise<void>,
   ): Promise<void> {
     const { content } = this
-    await this.ended()
-    await this.runAlone(async () => {
+    await this.runNext(async () => {
       await this.recogniseAlone()
       const attempt = { mark: newWriteMark(), sizeBytes, limit: 0, changes: -1 }
       await copy(content.writeOptions(attempt), async (copying) => {

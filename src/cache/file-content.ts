@@ -320,7 +320,7 @@ export class FileContent {
 
   /** Change the size. Waits for a running commit, whose size is fixed. */
   async truncate(size: number): Promise<void> {
-    await this.untilResizable(size)
+    while (!this.canResizeNow(size)) await this.untilResizable(size)
     this.resize(size)
   }
 
@@ -330,13 +330,12 @@ export class FileContent {
     if (size > this.size) this.resize(size)
   }
 
+  /** To be asked again by who waits: another commit may have begun by the time that he goes on. */
   private async untilResizable(size: number): Promise<void> {
     const { committer } = this
-    while (!this.canResizeNow(size)) {
-      if (committer.isRunning) await committer.ended()
-      else if (size === 0) await committer.abortUpload()
-      else await this.commit()
-    }
+    if (committer.isRunning) await committer.ended()
+    else if (size === 0) await committer.abortUpload()
+    else await this.commit()
   }
 
   /** True when `truncate` would not have to wait. */

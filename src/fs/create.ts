@@ -121,17 +121,19 @@ export function makeDirectory(
     const permissions = permissionsOf(parent, 'directory', creation)
     inode.permissions = permissions ?? inode.permissions
     const attributes = permissions === null ? undefined : inode.attributes
-    try {
-      await mount.guard.use(parent, () => mount.backend.createDirectory(parent.pathOf(name), attributes))
-    } catch (error) {
-      // Somebody else's, or ours after all: the next look tells.
-      parent.removeNegative(name)
-      throw error
-    }
-    noteChange(parent)
-    parent.addChild(name, inode, mount.changeCount)
-    inode.validatedMs = performance.now()
-    inode.freshUntilMs = inode.validatedMs + mount.options.expirationMs
-    return inode
+    return parent.whileAppearing(name, async () => {
+      try {
+        await mount.guard.use(parent, () => mount.backend.createDirectory(parent.pathOf(name), attributes))
+      } catch (error) {
+        // Somebody else's, or ours after all: the next look tells.
+        parent.removeNegative(name)
+        throw error
+      }
+      noteChange(parent)
+      parent.addChild(name, inode, mount.changeCount)
+      inode.validatedMs = performance.now()
+      inode.freshUntilMs = inode.validatedMs + mount.options.expirationMs
+      return inode
+    })
   })
 }

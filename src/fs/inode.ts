@@ -113,6 +113,8 @@ export class Inode {
   private allStoredMs = -Infinity
   /** Directories only: listings under way. What leaves memory meanwhile may be too new to be in them, so nothing does. */
   listers = 0
+  /** Directories only: names that are being made in the store. */
+  private appearing: Map<string, Promise<void>> | null = null
   /** Directories only: the operations that change its names run one after the other. */
   private changes: Promise<unknown> | null = null
 
@@ -401,6 +403,30 @@ export class Inode {
       })
     this.changes = tail
     return run
+  }
+
+  /**
+   * Run `work`, which makes the store have `name` before it is put into the tree. Until then the store
+   * tells of it what would become a second inode of the same object: see `appearance`.
+   */
+  async whileAppearing<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const running = work()
+    const ended = running.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.appearing ??= new Map()
+    this.appearing.set(name, ended)
+    try {
+      return await running
+    } finally {
+      this.appearing.delete(name)
+    }
+  }
+
+  /** Resolves when `name` is in the tree, or is not made; undefined where nobody makes it. */
+  appearance(name: string): Promise<void> | undefined {
+    return this.appearing?.get(name)
   }
 
   /** No change of names is under way, so one may be made on the spot. */

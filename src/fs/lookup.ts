@@ -64,6 +64,7 @@ function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null 
   const { walk } = parent
   const entry = walk?.find(name, nowMs)
   if (walk === null || walk.listing === null || entry === undefined) return undefined
+  if (parent.appearance(name) !== undefined) return undefined
   if (entry !== null) {
     walk.looked(nowMs, entry.stat !== null)
     return entry.stat === null
@@ -121,6 +122,7 @@ export function resolveListed(
   if (child?.isFresh(nowMs) === true) return child
   if (child === undefined && parent.isKnownMissing(name, nowMs)) return null
   if (stat === null || parent.wasStoredSince(name, askedMs)) return undefined
+  if (parent.appearance(name) !== undefined) return undefined
   if (askedMs < parent.mount.invalidatedMs) return undefined
   return adoptEntry(parent, name, stat, change, askedMs)
 }
@@ -153,9 +155,11 @@ async function askStore(parent: Inode, name: string, kind: EntryKind | undefined
   checkPathLength(path, mount.backend.capabilities.maxPathBytes)
   if (!mount.backend.accepts(path)) return null
   for (let asked = 1; ; asked++) {
+    await parent.appearance(name)
     const change = mount.changeCount
     const askedMs = performance.now()
     const stat = await mount.guard.use(parent, () => mount.backend.stat(parent.pathOf(name), kind))
+    if (parent.appearance(name) !== undefined) continue
     if (askedMs < mount.invalidatedMs && asked <= ASKED_AGAIN_MAX) continue
     // Stored meanwhile and forgotten since: the answer may be of before, and nobody here knows better.
     if (parent.wasStoredSince(name, askedMs) && !parent.children?.has(name)) continue

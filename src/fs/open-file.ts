@@ -87,14 +87,15 @@ function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<
   if ((flags & O_TRUNC) === 0 || (content.size === 0 && !content.isLost))
     return addHandle(fs, inode, content, flags)
   if (content.canResizeNow(0)) {
-    truncateNow(inode, content)
+    content.resize(0)
+    noteTruncated(inode)
     return addHandle(fs, inode, content, flags)
   }
   inode.pins++
   return content.truncate(0).then(
     () => {
       inode.pins--
-      truncateNow(inode, content)
+      noteTruncated(inode)
       return addHandle(fs, inode, content, flags)
     },
     (error: unknown) => {
@@ -104,8 +105,7 @@ function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<
   )
 }
 
-function truncateNow(inode: Inode, content: FileContent): void {
-  content.resize(0)
+function noteTruncated(inode: Inode): void {
   inode.pendingMtime = null
   inode.touch()
 }

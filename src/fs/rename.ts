@@ -42,7 +42,7 @@ export async function rename(
           const target = await lookup(fs, newParent, newName)
           if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
           if (source === target) return
-          checkKinds(source, target, newParent)
+          checkKinds(source, target, oldParent, newParent)
           await moveOver(fs, source, target, newParent, newName)
         })
       }),
@@ -62,13 +62,14 @@ function changeBoth<T>(one: Inode, other: Inode, work: () => Promise<T>): Promis
   return first.change(() => second.change(work))
 }
 
-function checkKinds(source: Inode, target: Inode | null, newParent: Inode): void {
+function checkKinds(source: Inode, target: Inode | null, oldParent: Inode, newParent: Inode): void {
   requireNotFixed(source)
   if (newParent.isAtOrBelow(source)) throw new FsError('EINVAL', 'a directory cannot move into itself')
   if (target === null) return
   requireNotFixed(target)
   if (source.isDirectory && !target.isDirectory) throw new FsError('ENOTDIR')
   if (!source.isDirectory && target.isDirectory) throw new FsError('EISDIR')
+  if (target.isDirectory && oldParent.isAtOrBelow(target)) throw new FsError('ENOTEMPTY')
 }
 
 async function moveOver(
@@ -80,7 +81,8 @@ async function moveOver(
 ): Promise<void> {
   if (target === null) return move(source, null, newParent, newName)
   await fs.inodes.hold([target], async () => {
-    if (target.isDirectory) await move(source, target, newParent, newName)
+    // Nobody makes a name in it between the look whether it is empty and its end.
+    if (target.isDirectory) await target.change(() => move(source, target, newParent, newName))
     else if (target.handles > 0) await moveOverOpen(fs, source, target, newParent, newName)
     else await moveOverClosed(source, target, newParent, newName)
   })
@@ -112,8 +114,9 @@ async function moveOverOpen(
 
 async function move(source: Inode, replaced: Inode | null, newParent: Inode, newName: string): Promise<void> {
   const all = replaced === null ? [source] : [source, replaced]
+  const moveOnce = (): Promise<boolean> => moveInStore(source, replaced, newParent, newName)
   do for (const inode of all) await settleBelow(inode)
-  while (!(await moveInStore(source, replaced, newParent, newName)))
+  while (!(await newParent.whileAppearing(newName, moveOnce)))
 }
 
 /** False when something is on its way again to an old path. */

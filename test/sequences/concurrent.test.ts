@@ -6,8 +6,9 @@ import { StorageError } from '../../src/backends/storage-error.js'
 import { FsError } from '../../src/fs/fs-error.js'
 import { Driver } from '../model/driver.js'
 import { chooseSeed, Random } from '../model/random.js'
+import type { Path } from '../model/reference.js'
 import { ReferenceBackend } from '../reference-store/reference-backend.js'
-import { O_RDWR, O_TRUNC } from './guest.js'
+import { O_APPEND, O_RDWR, O_TRUNC } from './guest.js'
 import { STORE_KINDS, type StoreKind } from './stores.js'
 
 const POOL_BYTES = 4 << 20
@@ -15,7 +16,8 @@ const DIRTY_BYTES = 256 << 10
 /** A read or a part of a commit at a time. */
 const BUDGET_BYTES = 64 << 10
 const PART_BYTES = 64 << 10
-const FILES = ['a', 'b', 'c', 'd'] as const
+const DIRECTORIES = ['x', 'y'] as const
+const FILES = [['a'], ['b'], ['c'], ['d'], ['x', 'a'], ['x', 'b'], ['y', 'a']] as const
 /** Longer than a third of the pool, so that no three of them fit. */
 const LARGE_BYTES = 1_500_000
 const PROGRAMS = 6
@@ -45,7 +47,7 @@ class Town {
       fetchBudget: new Semaphore(BUDGET_BYTES),
       commitBudget: new Semaphore(BUDGET_BYTES),
     })
-    for (const file of FILES) this.backend.store.outsideWrite(file, Buffer.alloc(LARGE_BYTES, 'A'))
+    for (const file of FILES) this.backend.store.outsideWrite(file.join('/'), Buffer.alloc(LARGE_BYTES, 'A'))
   }
 
   async program(number: number): Promise<void> {
@@ -71,16 +73,16 @@ class Town {
     const chance = random.below(100)
     if (chance < 10) {
       const to = random.pick(FILES)
-      told(`rename ${file} ${to}`)
-      return driver.rename([file], [to], 0)
+      told(`rename ${file.join('/')} ${to.join('/')}`)
+      return driver.rename(file, to, 0)
     }
     if (chance < 14) {
-      told(`unlink ${file}`)
-      return driver.unlink([file])
+      told(`unlink ${file.join('/')}`)
+      return driver.unlink(file)
     }
     if (chance < 20) {
-      told(`truncate ${file}`)
-      await driver.truncate([file], random.below(LARGE_BYTES))
+      told(`truncate ${file.join('/')}`)
+      await driver.truncate(file, random.below(LARGE_BYTES))
       return
     }
     if (chance < 23) {
@@ -88,16 +90,51 @@ class Town {
       await driver.fs.commitAll(() => undefined)
       return
     }
+    if (chance < 30) return this.changeDirectory(told)
+    if (chance < 33) {
+      told(`utimens ${file.join('/')}`)
+      await driver.setattr(file, { mtime: { seconds: random.below(1e9), nanoseconds: 0 } })
+      return
+    }
+    if (chance < 37) return this.copy(file, random.pick(FILES), told)
     const empties = random.chance(0.1)
-    told(`open ${file}`)
-    const fh = await driver.create([file], O_RDWR | (empties ? O_TRUNC : 0))
+    const appends = random.chance(0.1)
+    told(`open ${file.join('/')}`)
+    const flags = O_RDWR | (empties ? O_TRUNC : 0) | (appends ? O_APPEND : 0)
+    const fh = await driver.create(file, flags)
     try {
-      if (chance < 50) await this.readAll(fh, told)
-      else if (chance < 75) await this.scatter(fh, told)
+      if (chance < 55) await this.readAll(fh, told)
+      else if (chance < 78) await this.scatter(fh, told)
       else await this.stream(fh, told)
     } finally {
-      told(`close ${file}`)
+      told(`close ${file.join('/')}`)
       await driver.flush(fh).finally(() => driver.release(fh))
+    }
+  }
+
+  private async changeDirectory(told: (what: string) => void): Promise<void> {
+    const { driver, random } = this
+    const directory = random.pick(DIRECTORIES)
+    const chance = random.below(3)
+    told(`${['mkdir', 'rmdir', 'rename'][chance] ?? ''} ${directory}`)
+    if (chance === 0) await driver.mkdir([directory])
+    else if (chance === 1) await driver.rmdir([directory])
+    else await driver.rename([directory], [random.pick(DIRECTORIES)], 0)
+  }
+
+  private async copy(from: Path, to: Path, told: (what: string) => void): Promise<void> {
+    const { driver } = this
+    told(`copy ${from.join('/')} ${to.join('/')}`)
+    const source = await driver.open(from, 0)
+    try {
+      const target = await driver.create(to, O_RDWR | O_TRUNC)
+      try {
+        await driver.copyRange(source, target, LARGE_BYTES)
+      } finally {
+        await driver.flush(target).finally(() => driver.release(target))
+      }
+    } finally {
+      await driver.release(source)
     }
   }
 
@@ -114,6 +151,7 @@ class Town {
       const offset = this.random.below(LARGE_BYTES)
       await this.driver.write(fh, offset, Buffer.alloc(1 + this.random.below(20_000), 'b'))
     }
+    if (this.random.chance(0.2)) await this.driver.fallocate(fh, 0, 0, this.random.below(LARGE_BYTES) + 1)
     told(`fsync ${fh}`)
     await this.driver.fsync(fh)
   }
