@@ -41,7 +41,7 @@ function addFile(fs: FileSystem, parent: Inode, name: string, creation: Creation
 export function noteChange(directory: Inode): void {
   const { mount, parent } = directory
   mount.changeCount++
-  directory.listing = null
+  directory.forgetListing()
   directory.touch()
   // What was listed above has the directory's time of before.
   if (parent?.mount === mount) parent.noteStored(directory.name, performance.now())

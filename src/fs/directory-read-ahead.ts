@@ -2,7 +2,8 @@ import type { DirectoryEntry } from '../backends/backend.js'
 import type { Window } from '../cache/fetch.js'
 import { readAheadRoomBytes, SMALL_FILE_BYTES } from '../cache/read-ahead.js'
 import type { FileSystem } from './file-system.js'
-import type { Inode, Listing } from './inode.js'
+import type { Inode } from './inode.js'
+import type { AskedAt, Listing } from './listing.js'
 import { resolveListed } from './lookup.js'
 
 /** So many files that were opened in the order of the listing are a run: two neighbours may be chance. */
@@ -21,6 +22,9 @@ const IDLE_MS = 5000
 /** The names of a listing, and the place of each. */
 interface Order {
   readonly listing: Listing
+  /** Entries that it had then: more may have been listed since. */
+  readonly count: number
+  readonly entries: readonly DirectoryEntry[]
   readonly places: ReadonlyMap<string, number>
 }
 
@@ -73,9 +77,12 @@ export class DirectoryReadAhead {
   private orderNow(): Order | null {
     const { listing } = this.directory
     if (listing === null || !this.directory.isListingFresh(listing)) return (this.order = null)
-    if (this.order?.listing === listing) return this.order
-    if (listing.entries.length > LARGEST_ORDER_ENTRIES) return (this.order = null)
-    this.order = { listing, places: new Map(listing.entries.map((entry, place) => [entry.name, place])) }
+    const { count } = listing
+    if (this.order?.listing === listing && this.order.count === count) return this.order
+    const entries = listing.entriesWithin(LARGEST_ORDER_ENTRIES)
+    if (entries === null) return (this.order = null)
+    const places = new Map(entries.map((entry, place) => [entry.name, place]))
+    this.order = { listing, count, entries, places }
     this.place = this.order.places.get(this.lastName) ?? -1
     this.aheadTo = 0
     return this.order
@@ -83,17 +90,17 @@ export class DirectoryReadAhead {
 
   private fetchAhead(): void {
     if (this.order === null) return
-    const { listing } = this.order
+    const { listing, entries } = this.order
     const count = Math.min(FIRST_AHEAD_FILES * 2 ** (this.runFiles - RUN_FILES), LARGEST_AHEAD_FILES)
-    const end = Math.min(this.place + 1 + count, listing.entries.length)
+    const end = Math.min(this.place + 1 + count, entries.length)
     for (this.aheadTo = Math.max(this.aheadTo, this.place + 1); this.aheadTo < end; this.aheadTo++) {
-      const entry = listing.entries[this.aheadTo]
+      const entry = entries[this.aheadTo]
       if (entry !== undefined && !this.fetch(entry, listing)) return
     }
   }
 
   /** False when there is no room for more. */
-  private fetch(entry: DirectoryEntry, listing: Listing): boolean {
+  private fetch(entry: DirectoryEntry, listing: AskedAt): boolean {
     const { name, kind, stat } = entry
     if (kind !== 'file' || stat === null || stat.sizeBytes > SMALL_FILE_BYTES) return true
     // Of a listing before this one.

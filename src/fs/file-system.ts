@@ -8,6 +8,7 @@ import { HandleTable } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { InodeSource } from './inode-source.js'
 import { InodeTable } from './inode-table.js'
+import { KeptListings } from './kept-listings.js'
 import type { Mount } from './mount.js'
 import type { MountTable } from './mount-table.js'
 import type { OpenDirectory } from './open-directory.js'
@@ -38,6 +39,7 @@ export class FileSystem {
   readonly inodes: InodeTable
   readonly files = new HandleTable<OpenFile>()
   readonly directories = new HandleTable<OpenDirectory>()
+  readonly listings = new KeptListings()
   /** Of directories whose files are being opened for reading. */
   readonly directoryReadAheads = new Map<Inode, DirectoryReadAhead>()
   private readonly cleaner: NodeJS.Timeout
@@ -55,8 +57,9 @@ export class FileSystem {
       this.commitExpired()
       this.inodes.sweep(mounts.mounts)
       endIdleReadAheads(this)
+      const nowMs = performance.now()
+      this.listings.forgetOld(nowMs)
       for (const mount of mounts.mounts) {
-        const nowMs = performance.now()
         for (const walk of mount.walks) if (walk.forgetOld(nowMs)) mount.walks.delete(walk)
         void eraseLeftovers(mount)
       }

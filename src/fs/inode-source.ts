@@ -167,7 +167,7 @@ function noteStored(inode: Inode, nowMs: number): void {
   if (inode.mayBeStored) return
   inode.mayBeStored = true
   inode.namedAtChange = ++mount.changeCount
-  if (parent !== null) parent.listing = null
+  parent?.forgetListing()
 }
 
 /** Hand the time that utimens set to the store, where it takes one; the object's version changes by that. */

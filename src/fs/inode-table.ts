@@ -98,6 +98,7 @@ export class InodeTable {
       if (current.isDirectory) current.mount.directoryTimes.keep(current)
       parent?.removeChild(current.name, current)
       current.forgetWalk()
+      current.listing?.release()
       current.content?.retire()
       if (current.nodeid !== 0) {
         this.inodes[current.nodeid] = undefined

@@ -1,6 +1,5 @@
 import type {
   AttributeChanges,
-  DirectoryEntry,
   EntryKind,
   FileAttributes,
   ObjectStat,
@@ -12,7 +11,8 @@ import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
 import { holding, mayWaitFor } from '../observability/lock-order.js'
 import { noteReplaced, type GuestSize } from './guest-view.js'
-import { ListingIndex } from './listing-index.js'
+import type { AskedAt, Listing } from './listing.js'
+import type { FoundName } from './listing-search.js'
 import type { Mount } from './mount.js'
 import type { Walk } from './walk.js'
 
@@ -20,15 +20,6 @@ import type { Walk } from './walk.js'
 export type Nodeid = number & { readonly brand: 'Nodeid' }
 
 export const ROOT_NODEID = 1 as Nodeid
-
-/** A directory's entries as the store listed them. */
-export interface Listing {
-  readonly entries: readonly DirectoryEntry[]
-  /** Monotonic ms at which the store was asked. */
-  readonly askedMs: number
-  /** The mount's change counter then. */
-  readonly change: number
-}
 
 /** What a look-up found to be missing, and when to look again. */
 interface NegativeEntry {
@@ -102,7 +93,8 @@ export class Inode {
   pendingLookups: Map<string, Promise<Inode | null>> | null = null
   /** Directories only: what the store listed last, unless a name was changed here since. */
   listing: Listing | null = null
-  private listingIndex: ListingIndex | null = null
+  /** Directories only: how often that was forgotten. A listing that was under way then is not kept. */
+  listingResets = 0
   /** Directories only: looks for names that are asked for one by one, once there was one. */
   walk: Walk | null = null
   /** Directories only: the listing that the guest read last, and may have kept. */
@@ -242,7 +234,7 @@ export class Inode {
   forgetAttributes(): void {
     this.permissions = NO_PERMISSIONS
     this.unsavedAttributes = null
-    this.listing = null
+    this.forgetListing()
     this.expire()
   }
 
@@ -285,7 +277,27 @@ export class Inode {
 
   /** What the store has listed, unless a name was changed here since it was asked. */
   keepListing(listing: Listing): void {
-    if (this.mount.changeCount === listing.change) this.listing = listing
+    const { listing: before } = this
+    if (before === listing) return
+    const isOld = listing.resets !== this.listingResets || listing.askedMs < this.mount.invalidatedMs
+    if (isOld || listing.isReleased) {
+      listing.release()
+      return
+    }
+    this.listing = listing
+    before?.release()
+  }
+
+  /** What was listed is not the truth any more. */
+  forgetListing(): void {
+    this.listingResets++
+    this.listing?.release()
+  }
+
+  /** Nobody keeps `listing` any more. */
+  dropListing(listing: Listing): void {
+    if (this.listing === listing) this.listing = null
+    if (this.guestListing === listing) this.guestListing = null
   }
 
   /** No listing that was made for a walk counts any more: it may be long, and nobody asks for it again. */
@@ -295,16 +307,13 @@ export class Inode {
     this.walk = null
   }
 
-  /** What the listing that is kept tells of a name; undefined: nothing, or nothing that may be believed still. */
-  findListed(name: string): DirectoryEntry | undefined {
-    const { listing } = this
-    if (listing === null || !this.isListingFresh(listing)) return undefined
-    if (this.listingIndex?.listing !== listing) this.listingIndex = new ListingIndex(listing)
-    return this.listingIndex.find(name)
+  /** What the listing that is kept tells of a name; undefined: nothing. */
+  findListed(name: string, nowMs: number): FoundName | undefined {
+    return this.listing?.search.find(name, nowMs)
   }
 
   /** What was listed then may be believed still. */
-  isListingFresh({ askedMs }: Listing): boolean {
+  isListingFresh({ askedMs }: AskedAt): boolean {
     return performance.now() < askedMs + this.mount.options.expirationMs
   }
 
@@ -366,9 +375,16 @@ export class Inode {
     if (this.storedMs.size >= MAX_STORED_NAMES) {
       this.storedMs.clear()
       this.allStoredMs = nowMs
-      this.listing = null
+      this.forgetListing()
     }
     this.storedMs.set(name, nowMs)
+  }
+
+  /** Names of files that were stored from here since `sinceMs`, as far as they are remembered; null: none. */
+  storedSince(sinceMs: number): ReadonlySet<string> | null {
+    let names: Set<string> | null = null
+    for (const [name, ms] of this.storedMs ?? []) if (ms >= sinceMs) (names ??= new Set()).add(name)
+    return names
   }
 
   /** Whether the store's answer to what was asked at `askedMs` may be older than what was stored from here. */

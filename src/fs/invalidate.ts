@@ -130,7 +130,7 @@ function forget(inode: Inode): number {
 }
 
 function forgetNames(directory: Inode): void {
-  directory.listing = null
+  directory.forgetListing()
   directory.guestListing = null
   // One that is being filled answers nobody any more.
   directory.forgetWalk()

@@ -3,7 +3,8 @@ import { RESERVED_DIRECTORY } from '../backends/backend.js'
 import { monotonicMs } from '../backends/clock.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
-import { Inode, type Listing } from './inode.js'
+import { Inode } from './inode.js'
+import { Listing, type AskedAt, type ListedPage } from './listing.js'
 import { checkPathLength } from './names.js'
 import { LISTING_ANSWERS_MS, Walk } from './walk.js'
 
@@ -39,7 +40,7 @@ export function lookup(
   if (kind !== undefined) return lookupStored(fs, parent, name, kind)
   const listed = lookupListed(parent, name, nowMs)
   if (listed !== undefined) return listed
-  const told = lookupTold(parent, name, nowMs)
+  const told = lookupTold(fs, parent, name, nowMs)
   if (told !== undefined) return told
   return parent.walk?.isListingDue(nowMs) === true && canListSmall(parent)
     ? lookupWalking(fs, parent, name)
@@ -47,11 +48,35 @@ export function lookup(
 }
 
 /** What a READDIR of the guest has told of the name; undefined when the store is to be asked. */
-function lookupTold(parent: Inode, name: string, nowMs: number): Inode | null | undefined {
-  const { listing } = parent
-  const entry = listing === null ? undefined : parent.findListed(name)
-  if (listing === null || entry === undefined || entry.stat === null) return undefined
-  return resolveListed(parent, entry, listing, nowMs)
+function lookupTold(
+  fs: FileSystem,
+  parent: Inode,
+  name: string,
+  nowMs: number,
+): Inode | null | undefined | Promise<Inode | null> {
+  const found = parent.findListed(name, nowMs)
+  if (found === undefined) return undefined
+  if ('entry' in found)
+    return found.entry.stat === null ? undefined : resolveListed(parent, found.entry, found.asked, nowMs)
+  return parent.mount.backend.listsStats === true ? lookupInPage(fs, parent, name, found.page) : undefined
+}
+
+/** One page of the listing in place of a look at each name in it. */
+async function lookupInPage(
+  fs: FileSystem,
+  parent: Inode,
+  name: string,
+  page: ListedPage,
+): Promise<Inode | null> {
+  const { listing } = page
+  await fs.inodes.hold([parent], () => Promise.resolve(listing.contentAnew(page)).catch(() => null))
+  const nowMs = monotonicMs()
+  const found = parent.listing === listing ? parent.findListed(name, nowMs) : undefined
+  const told =
+    found !== undefined && 'entry' in found
+      ? resolveListed(parent, found.entry, found.asked, nowMs)
+      : undefined
+  return told === undefined ? lookupStored(fs, parent, name) : told
 }
 
 /** A listing that outlives what the mount may believe would be made for one name each. */
@@ -79,12 +104,12 @@ function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null 
 
 /** One listing in place of a look at each name that is still to come. */
 async function lookupWalking(fs: FileSystem, parent: Inode, name: string): Promise<Inode | null> {
-  await fs.inodes.hold([parent], () => listWalked(parent))
+  await fs.inodes.hold([parent], () => listWalked(fs, parent))
   const listed = lookupListed(parent, name, performance.now())
   return listed === undefined ? lookupStored(fs, parent, name) : listed
 }
 
-async function listWalked(parent: Inode): Promise<void> {
+async function listWalked(fs: FileSystem, parent: Inode): Promise<void> {
   const { mount, walk } = parent
   if (walk === null) return
   const askedMs = performance.now()
@@ -100,7 +125,7 @@ async function listWalked(parent: Inode): Promise<void> {
     }
     const listing = { entries, askedMs, change }
     walk.endListing(listing)
-    parent.keepListing(listing)
+    parent.keepListing(Listing.of(parent, fs.listings, entries, listing))
     if (parent.walk === walk) mount.walks.add(walk)
   } catch (error) {
     walk.failListing()
@@ -115,7 +140,7 @@ async function listWalked(parent: Inode): Promise<void> {
 export function resolveListed(
   parent: Inode,
   { name, stat }: DirectoryEntry,
-  { change, askedMs }: Omit<Listing, 'entries'>,
+  { change, askedMs }: AskedAt,
   nowMs: number,
 ): Inode | null | undefined {
   const child = parent.children?.get(name)

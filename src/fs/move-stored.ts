@@ -57,7 +57,7 @@ function adoptFound(inode: Inode, to: string, stat: ObjectStat): void {
 /** What we believe of the tree may be wrong: the store is asked again. */
 export function expireBelow(inode: Inode): void {
   inode.expire()
-  inode.listing = null
+  inode.forgetListing()
   inode.forgetWalk()
   for (const child of inode.children?.values() ?? []) expireBelow(child)
 }

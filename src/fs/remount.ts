@@ -117,7 +117,7 @@ function release(fs: FileSystem, mount: Mount): void {
     inode.content?.replaceBase({ sizeBytes: 0, version: '' })
     inode.content = null
     inode.children?.clear()
-    inode.listing = null
+    inode.forgetListing()
     inode.isFixed = false
     inode.isUnlinked = true
     if (inode !== mount.root) inode.parent = mount.root

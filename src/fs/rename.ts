@@ -203,7 +203,8 @@ async function renameInStore(source: Inode, newParent: Inode, newName: string): 
     expireBelow(source)
     // No listing that is under way is kept.
     mount.changeCount++
-    newParent.listing = null
+    source.parent?.forgetListing()
+    newParent.forgetListing()
     newParent.forgetWalk()
     newParent.removeNegative(newName)
     if (source.isDirectory) mount.unfinishedMoves.note(from, to)

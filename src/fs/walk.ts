@@ -1,11 +1,16 @@
 import type { DirectoryEntry } from '../backends/backend.js'
-import type { Listing } from './inode.js'
+import type { AskedAt } from './listing.js'
 
 /** So many looks at names, none further than PAUSE_MS behind the one before, are a walk. */
 const WALK_LOOKS = 8
 const PAUSE_MS = 1000
 /** A listing that was made for a walk answers for as long as OPEN believes a LOOKUP: others may make a name at any time. */
 export const LISTING_ANSWERS_MS = 1000
+
+/** A small directory's entries as the store listed them at once. */
+export interface WalkListing extends AskedAt {
+  readonly entries: readonly DirectoryEntry[]
+}
 
 /** The store is to be asked for this name. */
 const UNKNOWN = Symbol('unknown')
@@ -20,7 +25,7 @@ export class Walk {
   private looks = 0
   private lastLookMs = -Infinity
   /** The last listing; null: there is none that still counts. */
-  listing: Listing | null = null
+  listing: WalkListing | null = null
   /** What it has told, by name. */
   private names: Map<string, DirectoryEntry | typeof UNKNOWN> | null = null
   /** Names that were changed while a listing is under way; null: none is. */
@@ -68,7 +73,7 @@ export class Walk {
     this.changed = new Set()
   }
 
-  endListing(listing: Listing): void {
+  endListing(listing: WalkListing): void {
     this.listing = listing
     this.names = new Map(listing.entries.map((entry) => [entry.name, entry]))
     for (const name of this.takeChanged()) this.nameChanged(name)

@@ -1,7 +1,16 @@
-/** READDIR and READDIRPLUS. Offsets: 0 before ".", 1 before "..", 2 + i before entry i of the handle's snapshot. */
+/** READDIR and READDIRPLUS. Offsets: 0 before ".", 1 before "..", 2 + i before the entry whose place is i. */
 import type { DirectoryEntry } from '../backends/backend.js'
 import type { Inode } from '../fs/inode.js'
-import { resolveEntries, snapshotAt, type OpenDirectory, type Resolved } from '../fs/open-directory.js'
+import {
+  indexAt,
+  placeAt,
+  portionAt,
+  resolveEntries,
+  shownAt,
+  type OpenDirectory,
+  type Portion,
+  type Resolved,
+} from '../fs/open-directory.js'
 import { DirentWriter } from './dirent-writer.js'
 import type { HandlerContext } from './handlers.js'
 import type { Request } from './request.js'
@@ -30,13 +39,41 @@ function decode({ fs }: HandlerContext, request: Request): ReadArguments {
 
 export function readDirectory(context: HandlerContext, request: Request): void | Promise<void> {
   const args = decode(context, request)
-  const snapshot = snapshotAt(context.fs, args.directory, args.offset)
-  if (snapshot instanceof Promise) {
-    return snapshot.then((entries) => {
-      replyNames(request, args, entries)
-    })
+  return inPortions(context, args, (portion, first) => {
+    replyNames(request, args, portion, first)
+    return writer.lengthBytes > 0
+  })
+}
+
+/** Whether the request was answered by the entries of a portion from the one at `first` on. */
+type Answer = (portion: Portion, first: number) => boolean | Promise<boolean>
+
+/** Portion by portion until there is an answer: one whose entries are all gone by now is skipped, for an empty reply would read as the end. */
+function inPortions(
+  context: HandlerContext,
+  { directory, offset }: ReadArguments,
+  answer: Answer,
+): void | Promise<void> {
+  const from = Math.max(0, offset - DOT_ENTRIES)
+  const portion = portionAt(context.fs, directory, from, offset === 0)
+  if (portion instanceof Promise) return goOn(portion, from)
+  const isDone = answer(portion, indexAt(portion, from))
+  if (isDone === true || (isDone === false && portion.isLast)) return
+  return goOn(portion, from, isDone)
+
+  async function goOn(
+    begun: Portion | Promise<Portion>,
+    place: number,
+    answered?: boolean | Promise<boolean>,
+  ): Promise<void> {
+    let current = await begun
+    let isAnswered = await (answered ?? answer(current, indexAt(current, place)))
+    while (!isAnswered && !current.isLast) {
+      const next = current.start + current.entries.length
+      current = await portionAt(context.fs, directory, next, false)
+      isAnswered = await answer(current, indexAt(current, next))
+    }
   }
-  replyNames(request, args, snapshot)
 }
 
 /** "." and ".." from `offset` on; returns whether both are behind us. */
@@ -53,19 +90,24 @@ function addDots(
 function replyNames(
   request: Request,
   { directory, offset, sizeBytes }: ReadArguments,
-  entries: readonly DirectoryEntry[],
+  portion: Portion,
+  first: number,
 ): void {
   writer.begin(sizeBytes)
   const { inode } = directory
   let isFull = !addDots(directory, offset, (name, dot, next) => writer.addDirent(name, true, dot, next))
-  for (let index = Math.max(0, offset - DOT_ENTRIES); index < entries.length && !isFull; index++) {
-    const entry = entries[index]
-    if (entry === undefined) break
+  for (let index = first; index < portion.entries.length && !isFull; index++) {
+    const entry = shownAt(directory, portion, index)
+    if (entry === null) continue
     const child = inode.children?.get(entry.name) ?? null
-    const isDirectory = entry.kind === 'directory'
-    isFull = !writer.addDirent(entry.name, isDirectory, child, index + DOT_ENTRIES + 1)
+    const isDirectory = (child ?? entry).kind === 'directory'
+    isFull = !writer.addDirent(entry.name, isDirectory, child, offsetBehind(portion, index))
   }
   finish(request, isFull)
+}
+
+function offsetBehind(portion: Portion, index: number): number {
+  return placeAt(portion, index) + 1 + DOT_ENTRIES
 }
 
 /** Push what was written. EINVAL when not even one entry fits: an empty reply would read as the end. */
@@ -76,51 +118,53 @@ function finish(request: Request, isFull: boolean): void {
 
 export function readDirectoryPlus(context: HandlerContext, request: Request): void | Promise<void> {
   const args = decode(context, request)
-  const snapshot = snapshotAt(context.fs, args.directory, args.offset)
-  const first = Math.max(0, args.offset - DOT_ENTRIES)
-  if (snapshot instanceof Promise)
-    return snapshot.then((entries) => replyPlus(context, request, args, entries, first))
-  return replyPlus(context, request, args, snapshot, first)
+  return inPortions(context, args, (portion, first) => replyPlus(context, request, args, portion, first))
 }
 
-/** Entries from index `first` on. A page whose entries are all gone by now is skipped: an empty reply would read as the end. */
+/** Entries of a portion, each with the offset behind it. */
+interface Page {
+  readonly entries: DirectoryEntry[]
+  readonly nexts: number[]
+  /** Behind them. */
+  readonly end: number
+}
+
+/** The entries from `first` on, as many as the reply has room for. False where none of the portion's is there any more. */
 function replyPlus(
   context: HandlerContext,
   request: Request,
   args: ReadArguments,
-  snapshot: readonly DirectoryEntry[],
+  portion: Portion,
   first: number,
-): void | Promise<void> {
+): boolean | Promise<boolean> {
   for (let start = first; ;) {
-    const page = entriesThatMayFit(snapshot, start, args.sizeBytes)
-    const next = start + page.length
-    const isLast = next >= snapshot.length
-    const inodes = resolveEntries(context.fs, args.directory, page)
-    if (inodes instanceof Promise) {
-      const pageStart = start
+    const page = entriesThatMayFit(args, portion, start)
+    const isLast = page.end >= portion.entries.length
+    const inodes = resolveEntries(context.fs, args.directory, page.entries, portion.asked)
+    if (inodes instanceof Promise)
       return inodes.then((resolved) => {
-        if (encodePlus(context, request, args, page, resolved, pageStart) || isLast) return
-        return replyPlus(context, request, args, snapshot, next)
+        if (encodePlus(context, request, args, page, resolved)) return true
+        return !isLast && replyPlus(context, request, args, portion, page.end)
       })
-    }
-    if (encodePlus(context, request, args, page, inodes, start) || isLast) return
-    start = next
+    if (encodePlus(context, request, args, page, inodes)) return true
+    if (isLast) return false
+    start = page.end
   }
 }
 
 /** As many entries as could fit, but at least one if any is left: attributes of more need not be asked for. */
-function entriesThatMayFit(
-  snapshot: readonly DirectoryEntry[],
-  first: number,
-  sizeBytes: number,
-): readonly DirectoryEntry[] {
+function entriesThatMayFit({ directory, sizeBytes }: ReadArguments, portion: Portion, first: number): Page {
+  const page: Page = { entries: [], nexts: [], end: 0 }
   let bytes = 0
-  let last = first
-  while (last < snapshot.length && (last === first || bytes < sizeBytes)) {
-    bytes += ENTRY_OUT_BYTES + DIRENT_HEADER_BYTES + (snapshot[last]?.name.length ?? 0)
-    last++
+  let index = first
+  for (; index < portion.entries.length && (page.entries.length === 0 || bytes < sizeBytes); index++) {
+    const entry = shownAt(directory, portion, index)
+    if (entry === null) continue
+    bytes += ENTRY_OUT_BYTES + DIRENT_HEADER_BYTES + entry.name.length
+    page.entries.push(entry)
+    page.nexts.push(offsetBehind(portion, index))
   }
-  return snapshot.slice(first, last)
+  return { ...page, end: index }
 }
 
 /** Returns whether the reply has an entry. */
@@ -128,9 +172,8 @@ function encodePlus(
   context: HandlerContext,
   request: Request,
   { directory, offset, sizeBytes }: ReadArguments,
-  page: readonly DirectoryEntry[],
+  page: Page,
   inodes: readonly Resolved[],
-  first: number,
 ): boolean {
   if (request.epoch !== context.session.epoch) throw new FsError('EIO', 'the guest began a new session')
   const nowMs = performance.now()
@@ -138,12 +181,12 @@ function encodePlus(
   let isFull = !addDots(directory, offset, (name, dot, next) =>
     writer.addDirentPlus(name, true, null, dot, next, nowMs),
   )
-  for (const [index, { name, kind }] of page.entries()) {
+  for (const [index, { name, kind }] of page.entries.entries()) {
     const inode = inodes[index]
     if (inode === null) continue
     isFull ||= !writer.hasRoomFor(Buffer.byteLength(name))
     if (isFull) break
-    const next = first + index + DOT_ENTRIES + 1
+    const next = page.nexts[index] ?? 0
     if (inode === undefined || (inode.isFixed && context.passthrough.find(inode) !== undefined)) {
       // The guest asks for it by LOOKUP.
       writer.addDirentPlus(name, kind === 'directory', null, null, next, nowMs)

@@ -48,7 +48,11 @@ async function directoryOf(t: TestContext, sizeOf: (index: number) => number): P
   const listed = withListedAttributes(stored)
   const driver = drive(t, withMembers(listed, { read, stat, listsStats: true }))
   await driver.list(['d'])
-  const names = driver.root.children?.get('d')?.listing?.entries.map(({ name }) => name) ?? []
+  const names =
+    driver.root.children
+      ?.get('d')
+      ?.listing?.entriesWithin(Infinity)
+      ?.map(({ name }) => name) ?? []
   assert.equal(names.length, FILES)
   const arrived = async (): Promise<void> => {
     await underWay

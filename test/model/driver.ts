@@ -1,5 +1,5 @@
 /** Drives the daemon's file system by its functions, as the FUSE handlers do, with paths in place of nodeids. */
-import type { Backend } from '../../src/backends/backend.js'
+import type { Backend, DirectoryEntry } from '../../src/backends/backend.js'
 import type { Block } from '../../src/cache/block.js'
 import { BlockCache } from '../../src/cache/block-cache.js'
 import type { ReadSink, WriteSource } from '../../src/cache/content-source.js'
@@ -14,7 +14,15 @@ import { FsError } from '../../src/fs/fs-error.js'
 import { Inode } from '../../src/fs/inode.js'
 import { lookup, requireDirectory } from '../../src/fs/lookup.js'
 import { MountTable } from '../../src/fs/mount-table.js'
-import { openDirectory, releaseDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
+import {
+  indexAt,
+  openDirectory,
+  portionAt,
+  releaseDirectory,
+  resolveEntries,
+  shownAt,
+  type OpenDirectory,
+} from '../../src/fs/open-directory.js'
 import { create, flush, fsync, open, release } from '../../src/fs/open-file.js'
 import { fallocate, read, write } from '../../src/fs/read-write.js'
 import { removeDirectory, unlink } from '../../src/fs/remove.js'
@@ -116,7 +124,7 @@ export class Driver {
   }
 
   /** Run `work` while the guest knows what is at `path`. */
-  holding(path: Path, work: () => Promise<void>): Promise<void> {
+  holding(path: Path, work: (inode: Inode) => Promise<void>): Promise<void> {
     return this.at(path, work)
   }
 
@@ -249,13 +257,29 @@ export class Driver {
     return this.at(path, (inode) => ({ kind: inode.kind, sizeBytes: inode.sizeBytes }))
   }
 
+  /** All entries of an open directory from its beginning on, and what each leads to. */
+  async readDirectory(directory: OpenDirectory): Promise<[DirectoryEntry, Inode | null | undefined][]> {
+    const read: [DirectoryEntry, Inode | null | undefined][] = []
+    for (let place = 0; ;) {
+      const portion = await portionAt(this.fs, directory, place, place === 0)
+      const entries: DirectoryEntry[] = []
+      for (let index = indexAt(portion, place); index < portion.entries.length; index++) {
+        const entry = shownAt(directory, portion, index)
+        if (entry !== null) entries.push(entry)
+      }
+      const inodes = await resolveEntries(this.fs, directory, entries, portion.asked)
+      for (const [index, entry] of entries.entries()) read.push([entry, inodes[index]])
+      if (portion.isLast) return read
+      place = portion.start + portion.entries.length
+    }
+  }
+
   list(path: Path): Promise<string[]> {
     return this.at(path, async (inode) => {
       const { fh } = openDirectory(this.fs, inode)
       try {
         const directory = this.fs.directories.get(fh)
-        const entries = await snapshotAt(this.fs, directory, 0)
-        const inodes = await resolveEntries(this.fs, directory, entries)
+        const inodes = (await this.readDirectory(directory)).map(([, child]) => child)
         if (inodes.includes(undefined)) throw new FsError('EIO', 'an entry could not be looked at')
         return inodes
           .filter((child) => child != null)

@@ -5,7 +5,7 @@ import { StorageError } from '../../src/backends/storage-error.js'
 import { createFile, makeDirectory } from '../../src/fs/create.js'
 import { revalidate } from '../../src/fs/lookup.js'
 import { rename } from '../../src/fs/rename.js'
-import { openDirectory, resolveEntries, snapshotAt } from '../../src/fs/open-directory.js'
+import { openDirectory, portionAt, resolveEntries } from '../../src/fs/open-directory.js'
 import { withListedAttributes, withMembers } from '../support/backends.js'
 import type { Driver } from './driver.js'
 import { contentsOf, drive, memory, O_RDWR, POOL_BYTES, store } from './driving.js'
@@ -34,10 +34,15 @@ describe('a listing with attributes', () => {
     await driver.mkdir(['other'])
     await store(driver, ['a'], 'old')
     const directory = driver.fs.directories.get(openDirectory(driver.fs, driver.root).fh)
-    const entries = await snapshotAt(driver.fs, directory, 0)
+    const { entries, asked } = await portionAt(driver.fs, directory, 0, true)
     await store(driver, ['a'], 'longer and new')
     await evictAll(driver)
-    await resolveEntries(driver.fs, directory, entries)
+    await resolveEntries(
+      driver.fs,
+      directory,
+      entries.filter((entry) => entry !== null),
+      asked,
+    )
     assert.equal(await contentsOf(driver, 'a'), 'longer and new')
   })
 })
