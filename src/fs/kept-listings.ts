@@ -1,10 +1,10 @@
 import type { Listing, ListedPage, PageContent } from './listing.js'
 
 /**
- * Bytes of all that listings have told and that is kept in case it is asked for again, of all mounts: about 50,000 names with their
- * attributes. What is beyond it costs a request for each thousand names when it is asked for.
+ * Bytes of all that listings have told and that is kept in case it is asked for again, of all mounts: about 25,000 names with their
+ * attributes, the heap's slack beside it. What is beyond it costs a request for each thousand names when it is asked for.
  */
-export const KEPT_LISTINGS_BYTES = 16 << 20
+export const KEPT_LISTINGS_BYTES = 8 << 20
 /** Of a page of a listing without its content, and of each of its names. */
 const PAGE_BYTES = 400
 const HASH_BYTES = 8

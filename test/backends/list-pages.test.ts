@@ -14,8 +14,8 @@ const TIMEOUT_MS = 20_000
 /** A store and what others do to its directory "d". */
 interface Shared {
   readonly backend: Backend
-  readonly put: (name: string) => void
-  readonly remove: (name: string) => void
+  readonly put: (name: string) => void | Promise<void>
+  readonly remove: (name: string) => void | Promise<void>
 }
 
 async function objects(t: TestContext): Promise<Shared & { readonly fake: FakeS3 }> {
@@ -47,6 +47,17 @@ function hostDirectory(t: TestContext): Promise<Shared & { readonly root: string
   })
 }
 
+function inMemory(): Promise<Shared> {
+  const backend = createBackend({ type: 'memory', options: { root: '/' }, timeoutMs: TIMEOUT_MS })
+  return Promise.resolve({
+    backend,
+    put: async (name) => {
+      await backend.write(`d/${name}`, Buffer.alloc(0), undefined)
+    },
+    remove: (name) => backend.removeFile(`d/${name}`),
+  })
+}
+
 function pageOf(backend: Backend, token: string | null, maxEntries?: number): Promise<DirectoryPage> {
   return backend.listPage?.('d', token, maxEntries) ?? assert.fail('it has no pages')
 }
@@ -57,7 +68,7 @@ const namesOf = ({ entries }: DirectoryPage): string[] => entries.map(({ name })
 async function read(
   backend: Backend,
   maxEntries: number | undefined,
-  between: () => void = () => undefined,
+  between: () => void | Promise<void> = () => undefined,
 ): Promise<{ names: string[]; tokens: (string | null)[] }> {
   const names: string[] = []
   const tokens: (string | null)[] = []
@@ -67,18 +78,19 @@ async function read(
     names.push(...namesOf(page))
     token = page.next
     if (token === null) return { names, tokens }
-    between()
+    await between()
   }
 }
 
 for (const [title, prepare] of [
   ['an object store', objects],
   ['a directory of the host', hostDirectory],
+  ['memory', inMemory],
 ] as const) {
   describe(`pages of ${title}`, () => {
     it('have together what the listing has, and can be asked for again', async (t) => {
       const { backend, put } = await prepare(t)
-      for (let index = 0; index < 5000; index++) put(`name-${index}`)
+      for (let index = 0; index < 5000; index++) await put(`name-${index}`)
       const whole = await backend.list('d')
       assert.equal(whole.length, 5000)
       const { names, tokens } = await read(backend, undefined)
@@ -96,7 +108,7 @@ for (const [title, prepare] of [
 
     it('of two that list it at once are their own', async (t) => {
       const { backend, put } = await prepare(t)
-      for (let index = 0; index < 3000; index++) put(`name-${index}`)
+      for (let index = 0; index < 3000; index++) await put(`name-${index}`)
       const all = (await backend.list('d')).map(({ name }) => name)
       const readers = await Promise.all(Array.from({ length: 40 }, () => read(backend, 700)))
       for (const { names } of readers) assert.deepEqual(names, all)
@@ -113,12 +125,12 @@ for (const [title, prepare] of [
         const { backend, put, remove } = await prepare(t)
         const staying = Array.from({ length: 3000 }, (_, index) => `${random.below(1e9)}-stays-${index}`)
         const leaving = Array.from({ length: 1000 }, (_, index) => `${random.below(1e9)}-leaves-${index}`)
-        for (const name of [...staying, ...leaving]) put(name)
+        for (const name of [...staying, ...leaving]) await put(name)
         let came = 0
-        const { names } = await read(backend, 1 + random.below(900), () => {
+        const { names } = await read(backend, 1 + random.below(900), async () => {
           for (let change = random.below(100); change > 0; change--) {
-            if (random.chance(0.5)) put(`${random.below(1e9)}-came-${came++}`)
-            else remove(leaving.splice(random.below(leaving.length), 1)[0] ?? '')
+            if (random.chance(0.5)) await put(`${random.below(1e9)}-came-${came++}`)
+            else await remove(leaving.splice(random.below(leaving.length), 1)[0] ?? '')
           }
         })
         assert.equal(new Set(names).size, names.length, 'a name twice')
@@ -131,9 +143,9 @@ for (const [title, prepare] of [
 
 it('a name that is an object and a directory is told once, however far apart its two keys are', async (t) => {
   const { backend, fake, put } = await objects(t)
-  for (const name of ['a', 'a!', 'a!b', 'x', 'a!/y', 'a/z', 'a-/1', 'b/1', 'b/2']) put(name)
+  for (const name of ['a', 'a!', 'a!b', 'x', 'a!/y', 'a/z', 'a-/1', 'b/1', 'b/2']) await put(name)
   // Between "a" and "a/".
-  for (let index = 0; index < 30; index++) put(`a!b-${index}`)
+  for (let index = 0; index < 30; index++) await put(`a!b-${index}`)
   const { names } = await read(backend, 1)
   const expected = [
     'a',
@@ -152,7 +164,7 @@ it('a name that is an object and a directory is told once, however far apart its
 
 it('names that no file can have are counted over all pages', async (t) => {
   const { backend, put } = await objects(t)
-  for (const name of ['', '/x', './x', '../x', 'a', 'b', 'z'.repeat(300)]) put(name)
+  for (const name of ['', '/x', './x', '../x', 'a', 'b', 'z'.repeat(300)]) await put(name)
   const told: unknown[] = []
   backend.reportUnlistable?.((...about) => told.push(about))
   assert.deepEqual((await read(backend, 1)).names, ['a', 'b'])
@@ -172,7 +184,7 @@ describe('descriptors of listings of a directory of the host', () => {
 
   it('are closed at the end, and when there are too many of them', async (t) => {
     const { backend, put, root } = await hostDirectory(t)
-    for (let index = 0; index < 1500; index++) put(`name-${index}`)
+    for (let index = 0; index < 1500; index++) await put(`name-${index}`)
     await read(backend, 700)
     const begun = await Promise.all(Array.from({ length: 100 }, () => pageOf(backend, null, 10)))
     assert.ok(openIn(root) <= 33, `${openIn(root)} are open`)

@@ -84,7 +84,10 @@ it('a long listing is gone through in portions, between which others are served'
     kind: 'file' as const,
     stat: null,
   }))
-  const driver = drive(t, withMembers(memory(), { list: () => Promise.resolve(entries) }))
+  const driver = drive(
+    t,
+    withMembers(memory(), { listPage: undefined, list: () => Promise.resolve(entries) }),
+  )
   let isDone = false
   let turns = 0
   const count = (): void => {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Backend } from '../../src/backends/backend.js'
+import { listPageOf } from '../../src/backends/list-page.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import type { FileSystem } from '../../src/fs/file-system.js'
 import { FsError } from '../../src/fs/fs-error.js'
@@ -159,10 +160,10 @@ describe('invalidate', () => {
     let answer = (): void => undefined
     let asked = 0
     const restore = override(served, (backend) => ({
-      list: async (path) => {
-        const entries = await backend.list(path)
+      listPage: async (path, token) => {
+        const page = await listPageOf(backend, path, token)
         if (asked++ === 0) await new Promise<void>((go) => (answer = go))
-        return entries
+        return page
       },
     }))
     const listed = fs.list('slow')

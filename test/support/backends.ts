@@ -4,7 +4,10 @@ import { conflict } from '../../src/backends/objects/object-store.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 
 /** The same backend but for some members. */
-export function withMembers(backend: Backend, members: Partial<Backend>): Backend {
+export function withMembers(
+  backend: Backend,
+  members: { readonly [Name in keyof Backend]?: Backend[Name] | undefined },
+): Backend {
   return new Proxy(backend, {
     get(target, property) {
       if (property in members) return members[property as keyof Backend]
@@ -17,6 +20,8 @@ export function withMembers(backend: Backend, members: Partial<Backend>): Backen
 /** The same backend, its listings with attributes, as object stores give them. */
 export function withListedAttributes(backend: Backend): Backend {
   return withMembers(backend, {
+    // All at once, as services do it that know no pages.
+    listPage: undefined,
     list: async (path) => {
       const entries = await backend.list(path)
       return Promise.all(

@@ -1,6 +1,7 @@
 /** Names of a directory of the host, looked at and changed by the addon: each call is one hop to a thread, and none leaves the directory. */
 import type { DirectoryEntry, DirectoryPage, ObjectStat, StorageUsage } from '../backend.js'
 import { storageAddon, type HostListing, type HostPage, type HostStat } from '../native-addon.js'
+import { ownText } from '../own-text.js'
 import { HostListings } from './host-listings.js'
 import { isMissing, type HostRoot } from './host-root.js'
 
@@ -146,7 +147,7 @@ function entriesOf({ text, numbers }: HostListing, hasStats: boolean): Directory
   const texts = text.split('\0')
   const entries: DirectoryEntry[] = []
   for (let at = 0, next = 0; at < numbers.length; at += NUMBERS_PER_ENTRY, next += 2) {
-    const [name, version] = [texts[next] ?? '', texts[next + 1] ?? '']
+    const [name, version] = [ownText(texts[next] ?? ''), ownText(texts[next + 1] ?? '')]
     const kind = numbers[at] ?? OTHER
     const mtime = { seconds: numbers[at + 2] ?? 0, nanoseconds: numbers[at + 3] ?? 0 }
     const isKnown = hasStats && !name.includes(REPLACEMENT)

@@ -1,16 +1,29 @@
 import type { Metadata, Operator } from 'opendal'
-import type { AttributesChanged, BackendWriter, EntryKind, ObjectStat, Timestamp } from '../backend.js'
+import {
+  RESERVED_DIRECTORY,
+  type AttributesChanged,
+  type BackendWriter,
+  type DirectoryEntry,
+  type DirectoryPage,
+  type EntryKind,
+  type ObjectStat,
+  type Timestamp,
+} from '../backend.js'
 import { PART_SIZE_BYTES } from '../objects/object-store.js'
 import { directoryPath, objectPath, OpendalBackend, OpendalWriter } from '../opendal/opendal-backend.js'
 import { timestampNow } from '../timestamp.js'
+import { OrderedNames } from './ordered-names.js'
 
 /** A guest that says "make this file 2 TiB" must not take the host's memory with it. */
 const MAX_FILE_BYTES = 4 * 2 ** 30
+/** Of a page of a listing: less than a millisecond. */
+const PAGE_ENTRIES = 2000
 
 /**
  * OpenDAL's `memory` service. It keeps no times, so they are kept here, beside the data and for as long as it: until
  * the daemon ends. Nobody else can change the store, so the time of the last change is its version, and what is not known here is not
- * there: the binding is never asked for it, as each answer that something is missing costs it memory for ever (131 to 139 bytes).
+ * there: the binding is never asked for it, as each answer that something is missing costs it memory for ever (131 to 139 bytes). Nor for
+ * listings, which it makes all at once.
  */
 export class MemoryBackend extends OpendalBackend {
   private readonly mtimes = new Map<string, Timestamp>()
@@ -18,6 +31,8 @@ export class MemoryBackend extends OpendalBackend {
   private readonly kinds = new Map<string, EntryKind>()
   /** How much is known below a path: a directory may be there for what it holds alone. */
   private readonly entriesBelow = new Map<string, number>()
+  /** The names in each directory. */
+  private readonly names = new Map<string, OrderedNames>()
   private nextVersion = 1
 
   constructor(operator: Operator) {
@@ -33,6 +48,7 @@ export class MemoryBackend extends OpendalBackend {
     if (!this.kinds.has(path)) {
       this.touchParent(path)
       this.countAbove(path, 1)
+      this.link(path)
     }
     this.kinds.set(path, kind)
     this.mtimes.set(path, timestampNow())
@@ -41,14 +57,55 @@ export class MemoryBackend extends OpendalBackend {
 
   /** A name came or went: the directory's time changes, as in any file system. */
   private touchParent(path: string): void {
-    this.mtimes.set(path.slice(0, Math.max(0, path.lastIndexOf('/'))), timestampNow())
+    this.mtimes.set(parentOf(path), timestampNow())
   }
 
   private forget(path: string): void {
     this.touchParent(path)
-    if (this.kinds.delete(path)) this.countAbove(path, -1)
+    if (this.kinds.delete(path)) {
+      this.countAbove(path, -1)
+      this.unlink(path)
+    }
     this.mtimes.delete(path)
     this.versions.delete(path)
+  }
+
+  /** The name, and those of the directories on the way to it, which are there because of it. */
+  private link(path: string): void {
+    for (let below = path; below !== ''; below = parentOf(below)) {
+      const directory = parentOf(below)
+      const names = this.names.get(directory) ?? new OrderedNames()
+      names.add(nameOf(below))
+      this.names.set(directory, names)
+    }
+  }
+
+  private unlink(path: string): void {
+    for (let below = path; below !== '' && this.kindOf(below) === undefined; below = parentOf(below)) {
+      const directory = parentOf(below)
+      const names = this.names.get(directory)
+      names?.delete(nameOf(below))
+      if (names?.size === 0) this.names.delete(directory)
+    }
+  }
+
+  override list(path: string): Promise<DirectoryEntry[]> {
+    return Promise.resolve([...this.pageBehind(path, 0, Infinity).entries])
+  }
+
+  listPage(path: string, token: string | null, maxEntries = PAGE_ENTRIES): Promise<DirectoryPage> {
+    return Promise.resolve(this.pageBehind(path, Number(token ?? 0), Math.min(maxEntries, PAGE_ENTRIES)))
+  }
+
+  private pageBehind(directory: string, after: number, count: number): DirectoryPage {
+    const { names, last } = this.names.get(directory)?.behind(after, count) ?? { names: [], last: null }
+    const entries: DirectoryEntry[] = []
+    for (const name of names) {
+      if (directory === '' && name === RESERVED_DIRECTORY) continue
+      const kind = this.kindOf(directory === '' ? name : `${directory}/${name}`)
+      if (kind !== undefined) entries.push({ name, kind, stat: null })
+    }
+    return { entries, next: last === null ? null : String(last) }
   }
 
   private countAbove(path: string, change: number): void {
@@ -134,4 +191,12 @@ export class MemoryBackend extends OpendalBackend {
     const stat = await this.statStored(path)
     return { previousVersion: stat.version, stat }
   }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
 }

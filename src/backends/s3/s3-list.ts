@@ -1,6 +1,7 @@
 /** One page of a list of objects: ListObjectsV2, or the first version where the profile says so. */
 import { byteCountOf } from '../http/byte-count.js'
 import type { ListedObject, ObjectPage, PageRequest } from '../objects/object-client.js'
+import { ownText } from '../own-text.js'
 import { StorageError } from '../storage-error.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
 import { versionOf } from './s3-head.js'
@@ -47,7 +48,7 @@ export function parsePage(
   const decode = decoderOf(xml)
   const objects = Array.from(elementsOf(xml, 'Contents'), (element) => objectOf(element, decode))
   const prefixes = Array.from(elementsOf(xml, 'CommonPrefixes'), (element) =>
-    decode(elementText(element, 'Prefix') ?? ''),
+    ownText(decode(elementText(element, 'Prefix') ?? '')),
   )
   for (const key of [...objects.map(({ key }) => key), ...prefixes])
     if (!key.startsWith(prefix)) throw brokenList(prefix, `has ${JSON.stringify(key)}, which is not below it`)
@@ -55,15 +56,15 @@ export function parsePage(
   const next = isTruncated ? tokenOf(xml, byVersion1, objects, prefixes, decode) : null
   if (isTruncated && (next === null || next === token))
     throw brokenList(prefix, 'there is more, and no way to it')
-  return { objects, prefixes, next }
+  return { objects, prefixes, next: next === null ? null : ownText(next) }
 }
 
 function objectOf(element: string, decode: (text: string) => string): ListedObject {
   const sizeBytes = byteCountOf(elementText(element, 'Size'))
   const mtime = timestampOfRfc3339(elementText(element, 'LastModified'))
-  const etag = quoteEtag(elementText(element, 'ETag') ?? '')
+  const etag = ownText(quoteEtag(elementText(element, 'ETag') ?? ''))
   const version = sizeBytes === null ? etag : versionOf(etag, mtime, sizeBytes)
-  return { key: decode(elementText(element, 'Key') ?? ''), sizeBytes, version, mtime }
+  return { key: ownText(decode(elementText(element, 'Key') ?? '')), sizeBytes, version, mtime }
 }
 
 function tokenOf(
