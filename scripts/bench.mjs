@@ -7,6 +7,7 @@ const MODES = {
   counting: async (args) => (await import('../bench/lib/counting.mjs')).benchCounting(args),
   experiments: async (args) => (await import('../bench/experiments/experiments.mjs')).benchExperiments(args),
   guest: async (args) => (await import('../bench/lib/guest.mjs')).benchGuest(args),
+  listing: async (args) => (await import('../bench/lib/listing.mjs')).benchListing(args),
   local: async (args) => (await import('../bench/lib/local.mjs')).benchLocal(args),
   report: async (args) => (await import('../bench/lib/full-report.mjs')).benchReport(args),
   start: async (args) => (await import('../bench/lib/start.mjs')).benchStart(args),

@@ -1,4 +1,5 @@
 // docs/PERFORMANCE.md and its plots, from the results of all parts.
+import { existsSync, readFileSync } from 'node:fs'
 import { format, resolveConfig } from 'prettier'
 import { inRoot } from '../../scripts/lib/paths.mjs'
 import { describeWork, flushNote, median, table } from './report.mjs'
@@ -16,6 +17,7 @@ export async function performanceDocument(parts, options) {
   const guest = parts.filter(({ kind }) => kind === 'guest')
   const s3 = parts.filter(({ kind }) => kind === 's3')
   const s3Rows = s3.flatMap(({ rows }) => rows)
+  const file = inRoot('docs/PERFORMANCE.md')
   const text = [
     '# Performance',
     'Made by `npm run bench -- report`; [bench/README.md](../bench/README.md) says how it is measured.',
@@ -25,8 +27,8 @@ export async function performanceDocument(parts, options) {
     ...writeBack.flatMap(writeBackSection),
     ...binding.flatMap(bindingSection),
     ...guest.flatMap(guestSection),
+    ...largeDirectories(file),
   ].join('\n\n')
-  const file = inRoot('docs/PERFORMANCE.md')
   return {
     'PERFORMANCE.md': await format(text, { ...(await resolveConfig(file)), filepath: file }),
     'performance-s3.svg': ratioBars('S3: rate of ovfsd to the better peer (line: goal)', s3Bars(s3Rows)),
@@ -36,6 +38,13 @@ export async function performanceDocument(parts, options) {
     ),
     'performance-guest.svg': ratioBars('In a guest: rate of ovfsd to virtiofsd', comparisonBars(guest)),
   }
+}
+
+/** The section that is made by `npm run bench -- listing`, as it is: it is measured apart. */
+function largeDirectories(file) {
+  const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+  const start = text.indexOf('## Large directories')
+  return start < 0 ? [] : [text.slice(start).trimEnd()]
 }
 
 /** The machine, the versions, and how busy the machine was. */
