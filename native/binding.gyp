@@ -42,9 +42,12 @@
       # 9 is what Node 20 offers without the experimental parts.
       'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS'],
       'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
-      'cflags_cc': ['-std=c++20', '-O2', '-fexceptions', '-frtti', '-Wall', '-Wextra', '-Werror'],
+      'cflags_cc': ['-std=c++20', '-O2', '-fexceptions', '-frtti', '-Wall', '-Wextra', '-Werror',
+                    # What is left where a mistake of ours meets a hostile guest.
+                    '-fstack-protector-strong', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2'],
       # The SIGBUS handler stays installed for the life of the process, so its code must not be unloaded with a worker.
-      'ldflags': ['-Wl,-z,nodelete'],
+      'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,relro,-z,now'],
+      'conditions': [['target_arch=="x64"', {'cflags_cc': ['-fcf-protection']}]],
     },
   ],
 }

@@ -18,7 +18,8 @@ enum Tag : uint64_t {
   kListenTag,
   kSocketTag,
   kKickTag,
-  kTimerTag
+  kTimerTag,
+  kSilenceTag
 };
 
 // Messages handled in one turn. Set-up of 65 vrings is ~400 messages, so a few turns; a front-end that floods us gets
@@ -26,6 +27,8 @@ enum Tag : uint64_t {
 constexpr int kMessagesPerTurn = 64;
 // A working front-end has none; one that goes on after this many is not worth another log line.
 constexpr uint32_t kMaxRefusedMessages = 64;
+// A front-end speaks as soon as it is connected; one that is silent for so long keeps others out.
+constexpr time_t kSilenceSeconds = 2;
 // A turn ends after this many poll windows, or the least time, so that the loop's timers and I/O wait no longer.
 constexpr uint64_t kWindowsPerTurn = 4;
 constexpr uint64_t kMinTurnNs = 200'000;
@@ -87,6 +90,8 @@ void Device::close() noexcept {
   listener_.reset();
   if (poll_timer_) epoll_.remove(poll_timer_.get());
   poll_timer_.reset();
+  if (silence_timer_) epoll_.remove(silence_timer_.get());
+  silence_timer_.reset();
   events_.clear();
   pool_.reset();
 }
@@ -141,6 +146,14 @@ void Device::handle_descriptors() {
           throw Refusal("the front-end closed the connection", Refusal::Severity::kConnection);
         }
         break;
+      case kSilenceTag: {
+        uint64_t ticks;
+        [[maybe_unused]] const ssize_t rc = ::read(silence_timer_.get(), &ticks, sizeof ticks);
+        // What has arrived in the meantime counts.
+        if (connection_ && !announced_) handle_messages();
+        if (connection_ && !announced_) disconnect("it said nothing", true);
+        break;
+      }
       case kTimerTag: {
         uint64_t ticks;
         [[maybe_unused]] const ssize_t rc = ::read(poll_timer_.get(), &ticks, sizeof ticks);
@@ -183,6 +196,20 @@ void Device::accept_connection() {
   socket_interest_ = EPOLLIN | EPOLLRDHUP;
   epoll_.add(connection_->fd(), socket_interest_, kSocketTag);
   messages_due_ = true;
+  begin_silence();
+}
+
+/// Whoever connects and says nothing must not keep the next one out.
+void Device::begin_silence() {
+  if (!silence_timer_) {
+    UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!timer) throw std::system_error(errno, std::generic_category(), "timerfd_create");
+    epoll_.add(timer.get(), EPOLLIN, kSilenceTag);
+    silence_timer_ = std::move(timer);
+  }
+  itimerspec once = {};
+  once.it_value.tv_sec = kSilenceSeconds;
+  ::timerfd_settime(silence_timer_.get(), 0, &once, nullptr);
 }
 
 void Device::refuse_others() {

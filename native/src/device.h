@@ -116,6 +116,7 @@ class Device final : private VhostUserBackendOwner {
   void handle_messages();
   void update_socket_interest();
   void update_poll_timer();
+  void begin_silence();
   void disconnect(const std::string& reason, bool report);
   void check_guest_memory();
 
@@ -144,6 +145,7 @@ class Device final : private VhostUserBackendOwner {
   std::optional<UnixListener> listener_;
   std::optional<VhostUserConnection> connection_;
   std::optional<VhostUserBackend> backend_;
+  UniqueFd silence_timer_;  // until a front-end that has connected has to have spoken
   UniqueFd poll_timer_;  // ticks while a vring without a kick descriptor runs
   std::vector<QueuedEvent> events_;
   uint64_t seen_trips_;  // SigbusGuard::trip_count() when last looked at
