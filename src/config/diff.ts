@@ -41,6 +41,8 @@ const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   dirtyExpireMs: false,
   dirtyMaxBytes: false,
   requestQueues: true,
+  maxOpenHandles: true,
+  maxInodes: true,
   pollWindowUs: true,
   logLevel: false,
   guestWriteback: true,

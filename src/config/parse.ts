@@ -238,6 +238,8 @@ function serverSettings(keys: ServerKeys): ServerSettings {
     dirtyExpireMs: keys.dirty_expire,
     dirtyMaxBytes: keys.dirty_max ?? null,
     requestQueues: keys.request_queues,
+    maxOpenHandles: keys.max_open_handles,
+    maxInodes: keys.max_inodes ?? null,
     pollWindowUs: keys.poll_window,
     logLevel: keys.log_level,
     guestWriteback: keys.guest_writeback,

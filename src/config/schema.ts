@@ -33,6 +33,10 @@ import {
 const ID_RANGE: IntegerRange = { min: 0, max: 0xffff_fffe }
 /** The most that the native device takes; a guest uses one queue a virtual CPU at most. */
 const REQUEST_QUEUE_RANGE: IntegerRange = { min: 1, max: 64 }
+/** Fewer than a shell with its libraries has open, and no guest would start; more, and their tables outgrow any heap. */
+const MAX_OPEN_HANDLES_RANGE: IntegerRange = { min: 64, max: 16_000_000 }
+/** The same of what a guest knows. */
+const MAX_INODES_RANGE: IntegerRange = { min: 1024, max: 100_000_000 }
 /** Less than four slabs of the largest class (4 MiB) could not serve a reader beside a writer. 1 TiB is past any host. */
 const CACHE_SIZE_RANGE: SizeRange = { min: '16MiB', max: '1TiB' }
 /** One slab of the largest class on the disk is 64 MiB; 1 TiB takes 150 MiB of memory to keep account of. */
@@ -100,6 +104,8 @@ export const serverSchema = v.object({
   dirty_max: v.optional(size(DIRTY_MAX_RANGE, 'half of `cache_size`')),
   // Merely an upper limit for what the front-end sets up: a spare queue costs nothing, a missing one fails the start of the machine.
   request_queues: v.optional(integer(REQUEST_QUEUE_RANGE), 8),
+  max_open_handles: v.optional(integer(MAX_OPEN_HANDLES_RANGE), 1_000_000),
+  max_inodes: v.optional(integer(MAX_INODES_RANGE, 'half of the heap, 1 KiB each')),
   poll_window: v.optional(
     setting((value) => parseDurationWithinUs(value, POLL_WINDOW_RANGE), duration(POLL_WINDOW_RANGE)),
     '50us',

@@ -14,6 +14,8 @@ const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   dirtyExpireMs: 'dirty_expire',
   dirtyMaxBytes: 'dirty_max',
   requestQueues: 'request_queues',
+  maxOpenHandles: 'max_open_handles',
+  maxInodes: 'max_inodes',
   pollWindowUs: 'poll_window',
   logLevel: 'log_level',
   guestWriteback: 'guest_writeback',

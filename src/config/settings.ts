@@ -26,6 +26,10 @@ export interface ServerSettings {
   readonly dirtyMaxBytes: number | null
   /** Request queues offered to the front-end besides the hiprio queue, 1..64. */
   readonly requestQueues: number
+  /** Files and directories that the guest may have open. */
+  readonly maxOpenHandles: number
+  /** Files and directories that the guest may know; null: what half of the heap has room for. */
+  readonly maxInodes: number | null
   /** 0 = never poll. */
   readonly pollWindowUs: number
   readonly logLevel: LogLevel

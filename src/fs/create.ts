@@ -66,7 +66,10 @@ export function createFile(
   requireDirectory(parent)
   requireNewName(parent, name)
   const openOrMake = (present: Inode | null): Inode => {
-    if (present === null) return addFile(fs, parent, name, creation)
+    if (present === null) {
+      fs.inodes.requireRoom()
+      return addFile(fs, parent, name, creation)
+    }
     if (exclusive) throw new FsError('EEXIST')
     if (present.isDirectory) throw new FsError('EISDIR')
     return present
@@ -89,6 +92,7 @@ export function makeFile(fs: FileSystem, parent: Inode, name: string, creation: 
   return changeNames(fs, parent, async () => {
     requireNewName(parent, name)
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
+    fs.inodes.requireRoom()
     const inode = addFile(fs, parent, name, creation)
     inode.pins++
     try {
@@ -117,6 +121,7 @@ export function makeDirectory(
   return changeNames(fs, parent, async () => {
     requireNewName(parent, name)
     if ((await lookup(fs, parent, name)) !== null) throw new FsError('EEXIST')
+    fs.inodes.requireRoom()
     const inode = new Inode(mount, parent, name, 'directory')
     const permissions = permissionsOf(parent, 'directory', creation)
     inode.permissions = permissions ?? inode.permissions

@@ -4,6 +4,7 @@ import type { BlockCache } from '../cache/block-cache.js'
 import { FileContent } from '../cache/file-content.js'
 import { endIdleReadAheads, type DirectoryReadAhead } from './directory-read-ahead.js'
 import { flush } from './flush.js'
+import type { GuestBudgets } from './guest-budgets.js'
 import { HandleTable } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { InodeSource } from './inode-source.js'
@@ -37,8 +38,8 @@ const TELL_PERIOD_MS = 60_000
  */
 export class FileSystem {
   readonly inodes: InodeTable
-  readonly files = new HandleTable<OpenFile>()
-  readonly directories = new HandleTable<OpenDirectory>()
+  readonly files: HandleTable<OpenFile>
+  readonly directories: HandleTable<OpenDirectory>
   readonly listings = new KeptListings()
   /** Of directories whose files are being opened for reading. */
   readonly directoryReadAheads = new Map<Inode, DirectoryReadAhead>()
@@ -51,8 +52,11 @@ export class FileSystem {
     readonly cache: BlockCache,
     public options: FileSystemOptions,
     readonly logger: Logger,
+    readonly budgets: GuestBudgets,
   ) {
-    this.inodes = new InodeTable(mounts.root)
+    this.inodes = new InodeTable(mounts.root, budgets.inodes)
+    this.files = budgets.handles.over(new HandleTable())
+    this.directories = budgets.handles.over(new HandleTable())
     this.cleaner = setInterval(() => {
       this.commitExpired()
       this.inodes.sweep(mounts.mounts)

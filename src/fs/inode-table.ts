@@ -1,5 +1,6 @@
 import { requireMounted } from './access.js'
 import { FsError } from './fs-error.js'
+import type { Budget } from './guest-budgets.js'
 import { ROOT_NODEID, type Inode, type Nodeid } from './inode.js'
 import type { Mount } from './mount.js'
 
@@ -16,7 +17,11 @@ export class InodeTable {
   /** What was unclaimed at the last sweep. */
   private sweepable: Inode[] = []
 
-  constructor(readonly root: Inode) {
+  constructor(
+    readonly root: Inode,
+    private readonly budget: Budget,
+  ) {
+    budget.over(this)
     this.inodes[ROOT_NODEID] = root
     root.nodeid = ROOT_NODEID
     root.nlookup = 1
@@ -47,6 +52,16 @@ export class InodeTable {
     inode.nodeid = nodeid as Nodeid
     inode.mount.unclaimed.delete(inode)
     inode.generation = this.nextGeneration++
+  }
+
+  /** Whether the guest may look the inode up: it knows it, or has room for one more. */
+  mayGive(inode: Inode): boolean {
+    return inode.nodeid !== 0 || this.budget.hasRoom
+  }
+
+  /** ENOMEM where the guest may know of no more. */
+  requireRoom(): void {
+    this.budget.requireRoom()
   }
 
   /** The guest got the inode in a reply. */
@@ -99,6 +114,7 @@ export class InodeTable {
       parent?.removeChild(current.name, current)
       current.forgetWalk()
       current.listing?.release()
+      current.forgetAllMissing()
       current.content?.retire()
       if (current.nodeid !== 0) {
         this.inodes[current.nodeid] = undefined

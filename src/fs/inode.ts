@@ -170,9 +170,12 @@ export class Inode {
 
   /** Path within the mount, without a leading "/"; "" for the mount's root. */
   path(): string {
-    if (this.parent === null || this.parent.mount !== this.mount) return ''
-    const above = this.parent.path()
-    return above === '' ? this.name : `${above}/${this.name}`
+    let { parent } = this
+    if (parent?.mount !== this.mount) return ''
+    let path = this.name
+    // No recursion: a guest makes trees deeper than the stack.
+    for (; parent.parent?.mount === this.mount; parent = parent.parent) path = `${parent.name}/${path}`
+    return path
   }
 
   /** The path of a child by this name. */
@@ -182,7 +185,8 @@ export class Inode {
   }
 
   isAtOrBelow(other: Inode): boolean {
-    return this === other || (this.parent?.isAtOrBelow(other) ?? false)
+    for (let { parent } = this; parent !== null; { parent } = parent) if (parent === other) return true
+    return this === other
   }
 
   /** Take over what the store said at `askedMs`, except what the guest has changed and the store does not know yet. */
@@ -325,21 +329,33 @@ export class Inode {
     const entry = this.negatives?.get(name)
     if (entry === undefined) return false
     if (nowMs < entry.expiresMs) return true
-    this.negatives?.delete(name)
+    this.forgetMissingName(name)
     return false
   }
 
   /** The store is asked again for what was missing. Removals made here and not yet listed are younger than any answer. */
   forgetMissing(): void {
     for (const [name, { change }] of this.negatives ?? []) {
-      if (change === 0) this.negatives?.delete(name)
+      if (change === 0) this.forgetMissingName(name)
     }
+  }
+
+  private forgetMissingName(name: string): void {
+    const { negatives } = this
+    if (negatives?.delete(name) === true) this.mount.missingNames.removed(this, 1, negatives.size > 0)
+  }
+
+  /** As one that remembers nothing: the directory leaves memory, or there are too many. */
+  forgetAllMissing(): void {
+    if (this.negatives === null) return
+    this.mount.missingNames.removed(this, this.negatives.size, false)
+    this.negatives = null
   }
 
   /** The store is asked again for whatever was missing. Removals made here stay known as such to answers that were under way. */
   expireMissing(): void {
     for (const [name, { change }] of this.negatives ?? []) {
-      if (change === 0) this.negatives?.delete(name)
+      if (change === 0) this.forgetMissingName(name)
       else this.negatives?.set(name, { expiresMs: -Infinity, change })
     }
   }
@@ -355,16 +371,17 @@ export class Inode {
     expiresMs: number = nowMs + this.mount.options.expirationMs,
   ): void {
     if (change > 0) this.walk?.nameChanged(name)
+    if (this.negatives !== null && this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.forgetAllMissing()
     this.negatives ??= new Map()
-    if (this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.negatives.clear()
-    const before = this.negatives.get(name)?.change ?? 0
-    this.negatives.set(name, { expiresMs, change: Math.max(before, change) })
+    const before = this.negatives.get(name)
+    this.negatives.set(name, { expiresMs, change: Math.max(before?.change ?? 0, change) })
+    if (before === undefined) this.mount.missingNames.added(this)
   }
 
   /** Nobody knows any more whether the name leads anywhere. */
   removeNegative(name: string): void {
     this.walk?.nameChanged(name)
-    this.negatives?.delete(name)
+    this.forgetMissingName(name)
   }
 
   /** The file `name` was stored from here at `nowMs`: what the store was asked before does not know of it. */
@@ -399,7 +416,7 @@ export class Inode {
     child.name = name
     child.namedAtChange = change
     this.children?.set(name, child)
-    this.negatives?.delete(name)
+    this.forgetMissingName(name)
   }
 
   /** The name no longer leads to `child`. */

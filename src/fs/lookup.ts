@@ -149,7 +149,18 @@ export function resolveListed(
   if (stat === null || parent.wasStoredSince(name, askedMs)) return undefined
   if (parent.appearance(name) !== undefined) return undefined
   if (askedMs < parent.mount.invalidatedMs) return undefined
+  // Whoever looks it up is told that its path is too long: nothing is known below such a directory.
+  if (stat.kind === 'directory' && child === undefined && isPathTooLong(parent, name)) return undefined
   return adoptEntry(parent, name, stat, change, askedMs)
+}
+
+function isPathTooLong(parent: Inode, name: string): boolean {
+  try {
+    checkPathLength(parent.pathOf(name), parent.mount.backend.capabilities.maxPathBytes)
+    return false
+  } catch {
+    return true
+  }
 }
 
 /** An answer to what was asked before the mount was invalidated is asked for anew, but not for ever. */

@@ -10,6 +10,7 @@ import { TracedPlace } from '../observability/traced.js'
 import { DirectoryTimes } from './directory-times.js'
 import { HiddenNames } from './hidden-names.js'
 import { Inode } from './inode.js'
+import { MissingNames } from './missing-names.js'
 import { PathGuard } from './path-guard.js'
 import { UnfinishedMoves } from './unfinished-moves.js'
 import type { Walk } from './walk.js'
@@ -59,6 +60,7 @@ export class Mount {
   readonly directoryTimes = new DirectoryTimes()
   /** The time of directories of which the store tells none. */
   readonly beganAt = timestampNow()
+  readonly missingNames = new MissingNames()
   readonly unfinishedMoves = new UnfinishedMoves()
   /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
   readonly leftovers = new Set<string>()

@@ -55,11 +55,14 @@ function adoptFound(inode: Inode, to: string, stat: ObjectStat): void {
 }
 
 /** What we believe of the tree may be wrong: the store is asked again. */
-export function expireBelow(inode: Inode): void {
-  inode.expire()
-  inode.forgetListing()
-  inode.forgetWalk()
-  for (const child of inode.children?.values() ?? []) expireBelow(child)
+export function expireBelow(top: Inode): void {
+  const pending = [top]
+  for (let inode = pending.pop(); inode !== undefined; inode = pending.pop()) {
+    inode.expire()
+    inode.forgetListing()
+    inode.forgetWalk()
+    for (const child of inode.children?.values() ?? []) pending.push(child)
+  }
 }
 
 /** The inode of a file that lay at `path`; `from` is where `inode` lies. null: nobody knows of it. */

@@ -3,7 +3,7 @@ import { FsError } from './fs-error.js'
 /** NAME_MAX of Linux: bytes, not characters. */
 export const NAME_MAX_BYTES = 255
 /** PATH_MAX of Linux without its NUL: what a store may be asked for at most. */
-const PATH_MAX_BYTES = 4095
+export const PATH_MAX_BYTES = 4095
 
 const SLASH = 0x2f
 const FIRST_NON_ASCII = 0x80

@@ -56,6 +56,7 @@ export interface Opened {
 /** Open a file; close-to-open consistency: what the store has now is what is read. */
 export function open(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<Opened> {
   if (inode.isDirectory) throw new FsError('EISDIR')
+  fs.budgets.handles.requireRoom()
   requireAlive(inode)
   if ((flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0) requireWritable(inode)
   if (isCurrent(inode)) return openNow(fs, inode, flags)
@@ -145,6 +146,7 @@ export function create(
   flags: number,
   creation: Creation,
 ): Opened | Promise<Opened> {
+  fs.budgets.handles.requireRoom()
   const inode = createFile(fs, parent, name, (flags & O_EXCL) !== 0, creation)
   if (inode instanceof Promise) return inode.then((made) => openCreated(fs, made, flags))
   return openCreated(fs, inode, flags)

@@ -8,6 +8,7 @@ import type { Inode } from './inode.js'
 import { dropAside, keepAside } from './keep-aside.js'
 import { lookup, lookupStored, requireDirectory } from './lookup.js'
 import { expireBelow, moveStored } from './move-stored.js'
+import { PATH_MAX_BYTES } from './names.js'
 import { requireEmpty } from './remove.js'
 
 /** Flags of renameat2(2), <linux/fs.h>. */
@@ -43,6 +44,7 @@ export async function rename(
           if ((flags & RENAME_NOREPLACE) !== 0) await requireFree(fs, target, newParent, newName)
           if (source === target) return
           checkKinds(source, target, oldParent, newParent)
+          requireReachable(source, newParent.pathOf(newName).length)
           await moveOver(fs, source, target, newParent, newName)
         })
       }),
@@ -70,6 +72,24 @@ function checkKinds(source: Inode, target: Inode | null, oldParent: Inode, newPa
   if (source.isDirectory && !target.isDirectory) throw new FsError('ENOTDIR')
   if (!source.isDirectory && target.isDirectory) throw new FsError('EISDIR')
   if (target.isDirectory && oldParent.isAtOrBelow(target)) throw new FsError('ENOTEMPTY')
+}
+
+/**
+ * ENAMETOOLONG where something below a directory, as far as it is known, would get a path that no store is asked for: renames would
+ * make trees of any depth otherwise, at the cost of all who put such a path together. `pathLength`: of the directory's new path.
+ */
+function requireReachable(directory: Inode, pathLength: number): void {
+  if (!directory.isDirectory || pathLength <= directory.path().length) return
+  const pending: (readonly [Inode, number])[] = [[directory, pathLength]]
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const [{ children }, length] = next
+    for (const [name, child] of children ?? []) {
+      // Units of UTF-16 are never more than bytes.
+      const childLength = length + 1 + name.length
+      if (childLength > PATH_MAX_BYTES) throw new FsError('ENAMETOOLONG')
+      if (child.isDirectory) pending.push([child, childLength])
+    }
+  }
 }
 
 async function moveOver(

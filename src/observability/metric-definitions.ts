@@ -53,6 +53,11 @@ const requests = {
     [],
     'Requests that were taken from the queues and are not answered yet: the depth of the queue.',
   ),
+  inFlightLimit: gauge(
+    'ovfsd_requests_in_flight_limit',
+    [],
+    'The most requests that are taken at once; others wait in the queues.',
+  ),
   bursts: counter(
     'ovfsd_bursts_total',
     [],
@@ -176,6 +181,27 @@ const daemon = {
   inodes: gauge('ovfsd_inodes', [], 'Files and directories that the guest knows.'),
   openFiles: gauge('ovfsd_open_files', [], 'Open files of the guest.'),
   openDirectories: gauge('ovfsd_open_directories', [], 'Open directories of the guest.'),
+  inodesLimit: gauge('ovfsd_inodes_limit', [], 'The most that the guest may know: `max_inodes`.'),
+  openHandlesLimit: gauge(
+    'ovfsd_open_handles_limit',
+    [],
+    'The most files and directories together that the guest may have open: `max_open_handles`.',
+  ),
+  missingNames: gauge(
+    'ovfsd_missing_names',
+    [],
+    'Names that are known to lead nowhere, so that no store is asked for them.',
+  ),
+  hostDescriptors: gauge(
+    'ovfsd_host_descriptors',
+    [],
+    'File descriptors of the host that pass-through mounts hold for the guest.',
+  ),
+  hostDescriptorsLimit: gauge(
+    'ovfsd_host_descriptors_limit',
+    [],
+    'The most that they may hold, by the limit of open files of the process.',
+  ),
   loopLagMean: gauge(
     'ovfsd_event_loop_lag_mean_seconds',
     [],

@@ -46,6 +46,7 @@ export class HostDirectory {
 
 export function openDirectory(pt: Passthrough, inode: HostInode): FileHandle {
   requireDirectory(inode)
+  pt.guest.handles.requireRoom()
   const descriptor = pt.hold(checked(pt.calls.openDirectory(pt.fdOf(inode))))
   return pt.directories.add(new HostDirectory(inode, descriptor))
 }

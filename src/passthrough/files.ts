@@ -113,6 +113,7 @@ function requireRegular({ type }: HostInode): void {
 
 export function open(pt: Passthrough, inode: HostInode, flags: number): FileHandle {
   requireRegular(inode)
+  pt.guest.handles.requireRoom()
   const hostFlags = hostFlagsOf(pt, inode.mount, flags)
   const descriptor = pt.hold(checked(pt.calls.reopen(pt.fdOf(inode), hostFlags)))
   return pt.files.add(new HostFile(inode, descriptor, hostFlags))
@@ -133,6 +134,7 @@ export function create(
   caller: Caller,
 ): CreatedFile {
   requireNewName(directory, name)
+  pt.guest.handles.requireRoom()
   pt.requireRoom(DESCRIPTORS_OF_A_NEW_FILE)
   const { bytes, start, length } = name
   const hostFlags = hostFlagsOf(pt, directory.mount, flags)
@@ -171,6 +173,7 @@ export function createUnnamed(
 ): CreatedFile {
   requireDirectory(directory)
   requireWritable(directory.mount)
+  pt.guest.handles.requireRoom()
   pt.requireRoom(DESCRIPTORS_OF_A_NEW_FILE)
   const hostFlags = hostFlagsOf(pt, directory.mount, flags) & ~O_TRUNC
   // Without O_EXCL: it could not be given a name then.

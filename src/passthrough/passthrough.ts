@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Semaphore } from '../backends/semaphore.js'
 import { FsError } from '../fs/fs-error.js'
+import type { GuestBudgets } from '../fs/guest-budgets.js'
 import { HandleTable } from '../fs/handle-table.js'
 import type { Inode } from '../fs/inode.js'
 import type { Mount } from '../fs/mount.js'
@@ -41,13 +42,15 @@ export interface PassthroughStats {
   readonly openFiles: number
   readonly openDirectories: number
   readonly descriptors: number
+  /** The most that there may be. */
+  readonly maxDescriptors: number
 }
 
 /** The state that the operations on pass-through mounts share; they are functions in the files beside this one. */
 export class Passthrough {
-  readonly inodes = new HostInodeTable()
-  readonly files = new HandleTable<HostFile>()
-  readonly directories = new HandleTable<HostDirectory>()
+  readonly inodes: HostInodeTable
+  readonly files: HandleTable<HostFile>
+  readonly directories: HandleTable<HostDirectory>
   /** What the last call told, until the next one. */
   readonly stat = new Uint32Array(STAT_WORDS)
   readonly threads = new Semaphore(threadsForUs())
@@ -58,7 +61,11 @@ export class Passthrough {
   constructor(
     readonly options: PassthroughOptions,
     private readonly logger: Logger,
+    readonly guest: GuestBudgets,
   ) {
+    this.inodes = guest.inodes.over(new HostInodeTable())
+    this.files = guest.handles.over(new HandleTable())
+    this.directories = guest.handles.over(new HandleTable())
     this.budget = new DescriptorBudget(options.maxDescriptors ?? descriptorsForUs())
   }
 
@@ -72,6 +79,7 @@ export class Passthrough {
       openFiles: this.files.count,
       openDirectories: this.directories.count,
       descriptors: this.budget.used,
+      maxDescriptors: this.budget.limit,
     }
   }
 
@@ -170,8 +178,13 @@ export class Passthrough {
 
   // ---- descriptors
 
-  /** ENFILE unless the guest may have so many more. For what would be made before it shows. */
+  /** ENFILE or ENOMEM unless the guest may have so many descriptors, and one inode, more. For what would be made before it shows. */
   requireRoom(count: number): void {
+    this.guest.inodes.requireRoom()
+    this.requireDescriptors(count)
+  }
+
+  private requireDescriptors(count: number): void {
     if (!this.budget.hasRoomFor(count))
       throw new FsError('ENFILE', `the guest holds ${this.budget.limit} files of the host`)
   }
@@ -180,7 +193,7 @@ export class Passthrough {
   hold(fd: number): Descriptor {
     if (!this.budget.hasRoomFor(1)) {
       this.calls.close(fd)
-      this.requireRoom(1)
+      this.requireDescriptors(1)
     }
     return new Descriptor(this.calls, this.budget, fd)
   }
@@ -208,6 +221,10 @@ export class Passthrough {
     if (known !== null) {
       this.calls.close(fd)
       return known
+    }
+    if (!this.guest.inodes.hasRoom) {
+      this.calls.close(fd)
+      this.guest.inodes.requireRoom()
     }
     const inode = new HostInode(mount, this.hold(fd), this.stat)
     this.inodes.add(inode)

@@ -14,6 +14,7 @@ import {
 import { DirentWriter } from './dirent-writer.js'
 import type { HandlerContext } from './handlers.js'
 import type { Request } from './request.js'
+import { MAX_WRITE_BYTES } from './session.js'
 import { DIRENT_HEADER_BYTES, ENTRY_OUT_BYTES } from './fuse-abi.js'
 import { FsError } from '../fs/fs-error.js'
 
@@ -33,7 +34,7 @@ function decode({ fs }: HandlerContext, request: Request): ReadArguments {
   return {
     directory: fs.directories.get(request.u64(0)),
     offset: request.u64(8),
-    sizeBytes: Math.min(request.u32(16), request.replyCapacityBytes),
+    sizeBytes: Math.min(request.u32(16), request.replyCapacityBytes, MAX_WRITE_BYTES),
   }
 }
 
@@ -187,8 +188,9 @@ function encodePlus(
     isFull ||= !writer.hasRoomFor(Buffer.byteLength(name))
     if (isFull) break
     const next = page.nexts[index] ?? 0
-    if (inode === undefined || (inode.isFixed && context.passthrough.find(inode) !== undefined)) {
-      // The guest asks for it by LOOKUP.
+    const isHost = inode?.isFixed === true && context.passthrough.find(inode) !== undefined
+    if (inode === undefined || isHost || !context.fs.inodes.mayGive(inode)) {
+      // The guest asks for it by LOOKUP, which tells why it can't have it.
       writer.addDirentPlus(name, kind === 'directory', null, null, next, nowMs)
       continue
     }

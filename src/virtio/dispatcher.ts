@@ -21,6 +21,8 @@ import { RequestDetails } from './request-details.js'
 import type { Session } from './session.js'
 
 const US_PER_MS = 1000
+/** Unknown opcodes that the log has a line of: more than any kernel has, and few of all that a guest may send. */
+const MAX_TOLD_OPCODES = 64
 
 /** Takes bursts of requests from the device, has each handled, and hands the finished ones back. */
 export class Dispatcher {
@@ -30,6 +32,7 @@ export class Dispatcher {
   private doneCount = 0
   private isInBurst = false
   private isFlushScheduled = false
+  /** Of those that are no operations of FUSE, only so many are told of. */
   private readonly knownUnsupported = new Set<number>()
   private readonly details: RequestDetails
   private readonly burst: BurstCounts
@@ -43,7 +46,7 @@ export class Dispatcher {
     private readonly session: Session,
     private readonly device: NativeDevice,
     private readonly arena: Arena,
-    slots: number,
+    readonly slots: number,
     /** Whether requests are counted and timed: see `setCounting`. */
     private countsRequests: boolean,
   ) {
@@ -139,8 +142,12 @@ export class Dispatcher {
   /** For `watchers`, each request is timed by itself, and what it does runs in their context. */
   private handleWatched(request: Request, mount: Mount): void {
     request.startMs = performance.now()
-    const record = this.details.record(request, mount)
+    const record = this.recordOf(request, mount)
+    if (record === null) return
+    // Once it is handed on, the request is answered by what it was handed to.
+    const handedOn = new Set<Request>()
     let work = (): void => {
+      handedOn.add(request)
       if (mount.interposer === null) this.answer(request, record)
       else this.handleInterposed(request, mount.interposer, record)
     }
@@ -148,7 +155,27 @@ export class Dispatcher {
       const inner = work
       if (watcher.within !== undefined) work = () => watcher.within?.(record, inner)
     }
-    work()
+    try {
+      work()
+    } catch (error) {
+      if (handedOn.has(request)) this.tellDefect(request.opcode, error)
+      else this.answerFailed(request, record, error)
+    }
+  }
+
+  /** null: it could not be made, and the request is answered. */
+  private recordOf(request: Request, mount: Mount): RequestRecord | null {
+    try {
+      return this.details.record(request, mount)
+    } catch (error) {
+      this.answerFailed(request, null, error)
+      return null
+    }
+  }
+
+  private answerFailed(request: Request, record: RequestRecord | null, error: unknown): void {
+    this.fail(request, request.opcode, error)
+    this.finish(request, record)
   }
 
   private handleInterposed(
@@ -158,16 +185,23 @@ export class Dispatcher {
   ): void {
     const { opcode } = request
     const sizeBytes = this.details.ioBytes(request)
-    const verdict = interposer.decide({
-      operation: operationOf(opcode),
-      sizeBytes,
-      path: () => this.details.pathInMount(request),
-    })
+    let verdict: Verdict | null
+    try {
+      verdict = interposer.decide({
+        operation: operationOf(opcode),
+        sizeBytes,
+        path: () => this.details.pathInMount(request),
+      })
+    } catch (error) {
+      this.answerFailed(request, record, error)
+      return
+    }
     if (verdict === null) {
       this.answer(request, record)
       return
     }
-    const carriedOut = (verdict.wait ?? Promise.resolve()).then(() => this.carryOut(request, verdict))
+    const decided = verdict
+    const carriedOut = (decided.wait ?? Promise.resolve()).then(() => this.carryOut(request, decided))
     const giveBack = (movedBytes: number): void => {
       if (movedBytes < sizeBytes) interposer.giveBack(operationOf(opcode), sizeBytes - movedBytes)
     }
@@ -214,7 +248,7 @@ export class Dispatcher {
 
   private refuse(request: Request, opcode: number): void {
     if (!this.session.isInitialized) throw new FsError('EIO', 'a request before INIT')
-    if (!this.knownUnsupported.has(opcode)) {
+    if (this.knownUnsupported.size < MAX_TOLD_OPCODES && !this.knownUnsupported.has(opcode)) {
       this.knownUnsupported.add(opcode)
       this.fs.logger.debug({ opcode }, 'unknown FUSE opcode: answered ENOSYS')
     }
@@ -236,8 +270,12 @@ export class Dispatcher {
     } else if (error instanceof StorageError) {
       this.fs.logger.warn({ opcode, errno: error.errno, reason: error.message }, 'the store refused')
     } else {
-      this.fs.logger.error({ opcode, err: error }, 'a request failed by a defect of ours')
+      this.tellDefect(opcode, error)
     }
+  }
+
+  private tellDefect(opcode: number, error: unknown): void {
+    this.fs.logger.error({ opcode, err: error }, 'a request failed by a defect of ours')
   }
 
   private setMeta(request: Request, index: number, value: number): void {
@@ -272,7 +310,13 @@ export class Dispatcher {
     // Data that is only named would be copied after this.
     this.named.copyNow()
     this.details.complete(record, request, performance.now())
-    for (const watcher of this.watchers) watcher.onReply(record)
+    for (const watcher of this.watchers) {
+      try {
+        watcher.onReply(record)
+      } catch (error) {
+        this.tellDefect(request.opcode, error)
+      }
+    }
   }
 
   private flush(): void {

@@ -41,7 +41,7 @@ import {
 } from './fuse-abi.js'
 import { replyHostRoot } from './passthrough-entry.js'
 import type { Request } from './request.js'
-import type { Session } from './session.js'
+import { MAX_WRITE_BYTES, type Session } from './session.js'
 
 /** What every handler works with. */
 export interface HandlerContext {
@@ -75,6 +75,7 @@ export function replyEntry(context: HandlerContext, request: Request, inode: Ino
 
 function replyLookup(context: HandlerContext, request: Request, inode: Inode | null, parent: Inode): void {
   if (inode !== null) {
+    if (!context.fs.inodes.mayGive(inode)) context.fs.inodes.requireRoom()
     replyEntry(context, request, inode)
     return
   }
@@ -316,7 +317,7 @@ function handleCreate(context: HandlerContext, request: Request): void | Promise
 function handleRead({ fs }: HandlerContext, request: Request): void | Promise<void> {
   const readInBytes = 40
   request.require(readInBytes, 0)
-  const sizeBytes = Math.min(request.u32(16), request.replyCapacityBytes)
+  const sizeBytes = Math.min(request.u32(16), request.replyCapacityBytes, MAX_WRITE_BYTES)
   return read(fs.files.get(request.u64(0)), request.u64(8), sizeBytes, request)
 }
 
@@ -329,6 +330,7 @@ function handleWrite({ fs }: HandlerContext, request: Request): void | Promise<v
   request.require(writeInBytes, WRITE_OUT_BYTES)
   const sizeBytes = request.u32(16)
   request.require(writeInBytes + sizeBytes, WRITE_OUT_BYTES)
+  if (sizeBytes > MAX_WRITE_BYTES) throw new FsError('EINVAL', 'a WRITE is larger than was agreed')
   const written = write(fs.files.get(request.u64(0)), request.u64(8), sizeBytes, request.u32(32), request)
   if (written instanceof Promise) {
     return written.then((count) => {
@@ -384,6 +386,7 @@ function handleLseek({ fs }: HandlerContext, request: Request): void {
 function handleOpendir({ fs }: HandlerContext, request: Request): void {
   const openInBytes = 8
   request.require(openInBytes, OPEN_OUT_BYTES)
+  fs.budgets.handles.requireRoom()
   const { fh, inode, keepCache } = openDirectory(fs, fs.inodes.get(request.nodeid))
   const mayCache = inode.mount.options.guestCache !== 'none'
   const flags = mayCache ? FOPEN_CACHE_DIR | (keepCache ? FOPEN_KEEP_CACHE : 0) : 0

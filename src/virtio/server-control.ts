@@ -91,6 +91,12 @@ export interface ServerGauges {
   readonly inodes: number
   readonly openFiles: number
   readonly openDirectories: number
+  /** Of inodes, of open files and directories, and of requests under way: the most that there may be. */
+  readonly limits: { readonly inodes: number; readonly handles: number; readonly requests: number }
+  /** Names that are known to be missing, of all mounts. */
+  readonly missingNames: number
+  /** Of the host, that pass-through mounts hold, and may hold. */
+  readonly hostDescriptors: { readonly used: number; readonly limit: number }
   readonly cacheBytes: number
   readonly cacheUsedBytes: number
   readonly cacheWaiters: number
@@ -159,7 +165,7 @@ export class ServerControl {
   }
 
   gauges(): ServerGauges {
-    const { fs, passthrough, device, directory, ledger } = this.parts
+    const { fs, passthrough, device, dispatcher, directory, ledger } = this.parts
     const { cache } = fs
     const host = passthrough.stats()
     return {
@@ -168,6 +174,12 @@ export class ServerControl {
       inodes: fs.inodes.count + host.inodes,
       openFiles: fs.files.count + host.openFiles,
       openDirectories: fs.directories.count + host.openDirectories,
+      limits: {
+        ...{ inodes: fs.budgets.inodes.limit, handles: fs.budgets.handles.limit },
+        requests: dispatcher.slots,
+      },
+      missingNames: fs.mounts.mounts.reduce((sum, { missingNames }) => sum + missingNames.count, 0),
+      hostDescriptors: { used: host.descriptors, limit: host.maxDescriptors },
       cacheBytes: cache.pool.sizeBytes,
       cacheUsedBytes: cache.pool.leasedBytes,
       cacheWaiters: cache.waiterCount,

@@ -9,6 +9,7 @@ import type { Durability } from '../cache/durable-directory.js'
 import type { DiskTierStats } from '../cache/disk-tier.js'
 import { SlabPool } from '../cache/slab-pool.js'
 import { FileSystem } from '../fs/file-system.js'
+import { GuestBudgets } from '../fs/guest-budgets.js'
 import type { Inode } from '../fs/inode.js'
 import { Mount, PASSTHROUGH_TYPE, type MountOptions } from '../fs/mount.js'
 import { MountTable } from '../fs/mount-table.js'
@@ -57,6 +58,9 @@ export interface ServerSettings {
   readonly pollWindowUs: number
   /** Requests are counted and timed. */
   readonly requestMetrics: boolean
+  /** What the guest may hold: see `GuestLimits`. */
+  readonly maxOpenHandles?: number
+  readonly maxInodes?: number | null
 }
 
 /** A mount with its store. */
@@ -179,8 +183,9 @@ export class Server {
     stores.tellUnclaimed()
     const { enabledCache: cacheEnabled, writeBack, dirtyExpireMs, guestWriteback } = settings
     const fsOptions = { cacheEnabled, writeBack, dirtyExpireMs, guestWriteback }
-    const fs = new FileSystem(table, cache, fsOptions, logger)
-    const passthrough = new Passthrough({ guestWriteback }, logger)
+    const budgets = new GuestBudgets(settings)
+    const fs = new FileSystem(table, cache, fsOptions, logger, budgets)
+    const passthrough = new Passthrough({ guestWriteback }, logger, budgets)
     for (const mount of mounts) {
       const place = table.find(mount.name)
       if (isPassthrough(mount) && place !== undefined) passthrough.add(place, hostOptionsOf(mount))
@@ -466,9 +471,13 @@ function isSameBackend(before: ServerMount, after: ServerMount): boolean {
   return isDeepStrictEqual(what(before), what(after))
 }
 
-function countInodes(inode: Inode): number {
-  let count = 1
-  for (const child of inode.children?.values() ?? []) count += countInodes(child)
+function countInodes(root: Inode): number {
+  let count = 0
+  const pending = [root]
+  for (let inode = pending.pop(); inode !== undefined; inode = pending.pop()) {
+    count++
+    for (const child of inode.children?.values() ?? []) pending.push(child)
+  }
   return count
 }
 

@@ -130,6 +130,8 @@ describe('CONFIGURATION.md', () => {
       cache_dir_durability: '"process"',
       dirty_expire: '"1s"',
       dirty_max: '"2MiB"',
+      max_open_handles: '100',
+      max_inodes: '2000',
       request_queues: '1',
       poll_window: '"0"',
       log_level: '"warn"',

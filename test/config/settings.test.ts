@@ -167,6 +167,8 @@ name_node = "hdfs://127.0.0.1:9000"
         dirtyExpireMs: 5_000,
         dirtyMaxBytes: null,
         requestQueues: 8,
+        maxOpenHandles: 1_000_000,
+        maxInodes: null,
         pollWindowUs: 50,
         logLevel: 'info',
         guestWriteback: false,
@@ -233,6 +235,8 @@ describe('settings', () => {
        guest_writeback = true
        dirty_expire = "1m30s"
        dirty_max = "64MiB"
+       max_open_handles = 100
+       max_inodes = 2000
        request_queues = 64
        poll_window = "0"
        log_level = "silent"
@@ -259,6 +263,8 @@ describe('settings', () => {
       dirtyExpireMs: 90_000,
       dirtyMaxBytes: 64 * 2 ** 20,
       requestQueues: 64,
+      maxOpenHandles: 100,
+      maxInodes: 2000,
       pollWindowUs: 0,
       logLevel: 'silent',
       guestWriteback: true,

@@ -11,6 +11,7 @@ import { copyFileRange } from '../../src/fs/copy.js'
 import { makeDirectory } from '../../src/fs/create.js'
 import { FileSystem, type FileSystemOptions } from '../../src/fs/file-system.js'
 import { FsError } from '../../src/fs/fs-error.js'
+import { GuestBudgets } from '../../src/fs/guest-budgets.js'
 import { Inode } from '../../src/fs/inode.js'
 import { lookup, requireDirectory } from '../../src/fs/lookup.js'
 import { MountTable } from '../../src/fs/mount-table.js'
@@ -83,7 +84,7 @@ export class Driver {
     this.pool = new SlabPool(heapMemory(options.poolBytes))
     const logger = createLogger({ level: 'warn', stream: { write: (line: string) => this.log.push(line) } })
     const cache = new BlockCache(this.pool, options.dirtyMaxBytes ?? null)
-    this.fs = new FileSystem(table, cache, { ...options, guestWriteback: false }, logger)
+    this.fs = new FileSystem(table, cache, { ...options, guestWriteback: false }, logger, new GuestBudgets())
     this.root = table.root
   }
 

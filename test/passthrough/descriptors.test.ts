@@ -7,6 +7,7 @@ import { it } from 'node:test'
 import { EmptyBackend } from '../../src/backends/local/empty-backend.js'
 import { FsError } from '../../src/fs/fs-error.js'
 import { Inode } from '../../src/fs/inode.js'
+import { GuestBudgets } from '../../src/fs/guest-budgets.js'
 import { Mount } from '../../src/fs/mount.js'
 import { createLogger } from '../../src/observability/logger.js'
 import { create, open, release } from '../../src/passthrough/files.js'
@@ -27,6 +28,7 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
   const pt = new Passthrough(
     { guestWriteback: false, maxDescriptors: LIMIT },
     createLogger({ level: 'silent' }),
+    new GuestBudgets(),
   )
   t.after(() => {
     pt.close()
