@@ -1,6 +1,13 @@
-#!/usr/bin/env node
+#!/bin/sh
+':' //; self=$0; [ -L "$self" ] && self=$(readlink -f -- "$self")
+':' //; launcher=${self%/*}/../native/build/Release/ovfsd-launch
+':' //; [ -x "$launcher" ] && exec "$launcher" node -- "$self" "$@"
+':' //; exec node "$self" "$@"
 'use strict'
 /**
+ * To a shell this file is the four lines above: they start Node.js by the launcher, which makes a sandbox first (native/launcher/main.cc).
+ * To Node.js they are strings and comments. Started by Node.js itself, the daemon becomes the launcher where it is to be in a sandbox.
+ *
  * Starts the daemon from its bundle (`npm run build` makes it): one file and the code that V8 has made of it before, in place of some
  * two hundred modules that are looked up, read and compiled one by one. Who starts a virtual machine waits for this.
  */

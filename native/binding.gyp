@@ -32,6 +32,7 @@
         'src/request_path.cc',
         'src/sigbus_guard.cc',
         'src/slab_memory.cc',
+        'src/system_call_filter.cc',
         'src/unix_listener.cc',
         'src/vhost_user_backend.cc',
         'src/vhost_user_connection.cc',
@@ -48,6 +49,24 @@
       # The SIGBUS handler stays installed for the life of the process, so its code must not be unloaded with a worker.
       'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,relro,-z,now'],
       'conditions': [['target_arch=="x64"', {'cflags_cc': ['-fcf-protection']}]],
+    },
+    {
+      # Starts the daemon in a sandbox: launcher/main.cc.
+      'target_name': 'ovfsd-launch',
+      'type': 'executable',
+      'sources': [
+        'launcher/capabilities.cc',
+        'launcher/command_line.cc',
+        'launcher/main.cc',
+        'launcher/mounts.cc',
+        'launcher/places.cc',
+        'launcher/requests.cc',
+        'launcher/root.cc',
+        'launcher/supervisor.cc',
+        'src/system_call_filter.cc',
+      ],
+      'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
+      'cflags_cc': ['-std=c++20', '-O2', '-fexceptions', '-Wall', '-Wextra', '-Werror'],
     },
   ],
 }

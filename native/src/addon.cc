@@ -33,6 +33,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("discard", Napi::Function::New<discard>(env, "discard"));
   exports.Set("connectDatagram", Napi::Function::New<ovfsd::connect_datagram_call>(env, "connectDatagram"));
   exports.Set("limitOpenFiles", Napi::Function::New<ovfsd::limit_open_files_call>(env, "limitOpenFiles"));
+  exports.Set("filterSystemCalls",
+              Napi::Function::New<ovfsd::filter_system_calls_call>(env, "filterSystemCalls"));
+  exports.Set("execute", Napi::Function::New<ovfsd::execute_call>(env, "execute"));
   return exports;
 }
 

@@ -1,8 +1,10 @@
 #include "host_process.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -34,6 +36,16 @@ void limit_open_files(uint64_t limit) {
   if (::setrlimit(RLIMIT_NOFILE, &wanted) != 0) {
     throw std::system_error(errno, std::generic_category(), "RLIMIT_NOFILE " + std::to_string(limit));
   }
+}
+
+void execute(const std::string& path, const std::vector<std::string>& args, const std::vector<int>& descriptors) {
+  std::vector<char*> argv;
+  for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
+  argv.push_back(nullptr);
+  // One that is not open stays so.
+  for (const int fd : descriptors) ::fcntl(fd, F_SETFD, 0);
+  ::execv(path.c_str(), argv.data());
+  throw std::system_error(errno, std::generic_category(), path);
 }
 
 }  // namespace ovfsd

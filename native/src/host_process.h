@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "fd.h"
 
@@ -17,5 +18,10 @@ UniqueFd connect_datagram(const std::string& path);
 /// Set the soft RLIMIT_NOFILE, and the hard limit with it where `limit` is above that.
 /// @throws std::system_error: EPERM
 void limit_open_files(uint64_t limit);
+
+/// Become the program at `path`, which gets these descriptors. Node.js has kept all of them from it. Returns only by an exception.
+/// @throws std::system_error
+[[noreturn]] void execute(const std::string& path, const std::vector<std::string>& args,
+                          const std::vector<int>& descriptors);
 
 }  // namespace ovfsd

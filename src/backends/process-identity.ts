@@ -14,7 +14,20 @@ export interface ProcessIdentity {
   readonly startTime: string
 }
 
+/** Who sees the processes of the host, where this one is in a pid namespace of its own. */
+export interface ProcessTable {
+  identity(bootId: string): ProcessIdentity
+  isGone(process: ProcessIdentity): boolean
+}
+
+let table: ProcessTable | null = null
+
+export function useProcessTable(used: ProcessTable): void {
+  table = used
+}
+
 export function ownIdentity(): ProcessIdentity {
+  if (table !== null) return table.identity(hereAndNow().bootId)
   return { ...hereAndNow(), pid: process.pid, startTime: startTimeOf(process.pid) ?? '' }
 }
 
@@ -28,8 +41,10 @@ export function parseIdentity(value: unknown): ProcessIdentity | null {
 }
 
 /** Known for certain: false also where the process can't be seen from here. */
-export function isGone({ bootId, pidNamespace, pid, startTime }: ProcessIdentity): boolean {
+export function isGone(identity: ProcessIdentity): boolean {
+  const { bootId, pidNamespace, pid, startTime } = identity
   const here = hereAndNow()
+  if (table !== null) return bootId !== '' && bootId === here.bootId && table.isGone(identity)
   if (bootId === '' || bootId !== here.bootId || pidNamespace !== here.pidNamespace) return false
   try {
     process.kill(pid, 0)

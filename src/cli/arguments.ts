@@ -5,6 +5,7 @@ import type { Overrides } from '../config/index.js'
 import { didYouMean } from '../config/suggestion.js'
 import { ValueError } from '../config/problem.js'
 import { ACTION_NAMES, isAction, parseOperate, type OperateCommand } from './operate-arguments.js'
+import type { Sandbox } from './launcher.js'
 import { UsageError } from './usage-error.js'
 import {
   applyList,
@@ -38,6 +39,12 @@ export interface RunArguments {
   readonly syslog?: true
   /** The most descriptors to have open; 0 leaves the limit as it is. */
   readonly rlimitNofile?: number
+  /** Absent: as is the default. */
+  readonly sandbox?: Sandbox
+  /** "+NAME:-NAME": capabilities beside, or less than, those that the sandbox leaves. */
+  readonly modcaps?: string
+  /** What becomes of a system call that no daemon makes. Absent: as is the default. */
+  readonly seccomp?: 'kill' | 'log' | 'trap' | 'none'
   /** Sentences on options that have no effect, for the log. */
   readonly remarks: readonly string[]
 }
@@ -192,7 +199,8 @@ function takesOf(name: string, rawName: string): 'nothing' | 'value' | 'optional
 }
 
 function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArguments {
-  const { socketPath, socketFd, socketGroup, logLevel, rlimitNofile, sharedDir } = asked
+  const { socketPath, socketFd, socketGroup, logLevel, rlimitNofile, sharedDir, sandbox, modcaps, seccomp } =
+    asked
   if (!hasFile && sharedDir === undefined)
     throw new UsageError('--config-file=FILE is missing, or --shared-dir=DIR')
   if (!hasFile && socketPath === undefined && socketFd === undefined)
@@ -217,6 +225,9 @@ function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArgument
     ...(socketGroup === undefined ? {} : { socketGroup }),
     ...(asked.syslog === true ? { syslog: true } : {}),
     ...(rlimitNofile === undefined ? {} : { rlimitNofile }),
+    ...(sandbox === undefined ? {} : { sandbox }),
+    ...(seccomp === undefined ? {} : { seccomp }),
+    ...(modcaps === undefined ? {} : { modcaps }),
     remarks: [...remarks.values(), ...remarksOnMissingDirectory(asked)],
   }
 }

@@ -20,7 +20,9 @@ import { groupId } from './group-id.js'
 import { serveMetrics } from './metrics.js'
 import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
 import { sharedDirectoryFault } from './shared-directory.js'
+import type { SandboxedHost } from './sandbox.js'
 import { Reloader, secretsOf, type ReloaderOptions } from './reloader.js'
+import { SystemCallFilter } from './system-calls.js'
 import { TracingSwitch } from './tracing-switch.js'
 
 /** Kata's runtime waits for exactly this text on standard error before it starts the virtual machine. */
@@ -35,24 +37,40 @@ export interface StartOptions extends Settings {
   readonly onFrontEndGone: () => void
 }
 
+export interface DaemonOptions {
+  /** For tests. */
+  readonly startServer?: StartServer
+  /** What the daemon runs in; null: nothing. */
+  readonly sandbox?: SandboxedHost | null
+}
+
 export type StartServer = (options: StartOptions) => Promise<RunningServer>
 
 /**
  * Run until stopped. Returns only if the daemon can't start; otherwise the process ends in here, when everything is
  * written back.
- * @param startServer for tests
  */
-export async function runDaemon(args: RunArguments, startServer = startVirtioServer): Promise<number> {
+export async function runDaemon(
+  args: RunArguments,
+  { startServer = startVirtioServer, sandbox = null }: DaemonOptions = {},
+): Promise<number> {
   // A reader of standard error that has gone must not take the daemon with it.
   process.stderr.on('error', () => undefined)
   const { configFile, overrides } = args
   let settings: Settings
   try {
-    settings = loadSettings(configFile, overrides, { allowPipe: true })
+    settings = sandbox?.loadSettings(args) ?? loadSettings(configFile, overrides, { allowPipe: true })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`${error.message}\n`)
     return EXIT_USAGE
+  }
+  let missing: readonly string[]
+  try {
+    missing = sandbox?.seal(settings, args) ?? []
+  } catch (error) {
+    process.stderr.write(`ovfsd: can't start: ${reason(error, secretsOf(settings))}\n`)
+    return EXIT_FAILURE
   }
   const fault = sharedDirectoryFault(overrides)
   if (fault !== undefined) {
@@ -62,12 +80,15 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
   limitHeapGrowth()
   const secrets = secretsOf(settings)
   const logger = createLogger({ level: settings.settings.logLevel, secrets, ...(await syslogOf(args)) })
-  const lifecycle = new Lifecycle(logger, settings.settings.shutdownTimeoutMs)
+  const lifecycle = new Lifecycle(logger, settings.settings.shutdownTimeoutMs, sandbox !== null)
   const hangUps = hearHangUps()
   try {
     for (const remark of args.remarks) logger.info(remark)
-    dropSupplementaryGroups(logger)
-    if (args.rlimitNofile !== undefined) await limitOpenFiles(args.rlimitNofile, logger)
+    for (const path of missing)
+      logger.warn({ path }, 'not there, so not in the sandbox: once it is, the daemon needs a restart')
+    // The launcher has done so, before there were threads.
+    if (sandbox === null) dropSupplementaryGroups(logger)
+    if (sandbox === null && args.rlimitNofile !== undefined) await limitOpenFiles(args.rlimitNofile, logger)
     const tracing = new TracingSwitch(logger)
     await tracing.apply(settings.tracing)
     const server = await startServer({
@@ -89,6 +110,21 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
     if (server.control !== undefined) tracing.watch(server.control)
     if (overrides.sharedDirectory !== undefined && args.socketFd === undefined)
       keepPidFile(`${settings.settings.socketPath}${PID_FILE_SUFFIX}`)
+    const filter = SystemCallFilter.install(settings, args, sandbox !== null)
+    if (sandbox === null && args.sandbox === undefined && overrides.sharedDirectory !== undefined)
+      logger.warn(
+        'not in a sandbox: that needs root with CAP_SYS_ADMIN, and Linux 5.12 (--sandbox=none: as intended)',
+      )
+    if (sandbox === null && args.modcaps !== undefined)
+      logger.warn(
+        '--modcaps has no effect without a sandbox: what started the daemon limits its capabilities',
+      )
+    const isConfined = sandbox !== null || filter !== null
+    if (isConfined)
+      logger.info(
+        { sandbox: sandbox?.kind ?? 'none', seccomp: filter?.denied ?? 'none' },
+        'what the daemon may reach',
+      )
     announce(logger, settings, args)
     if (configFile === undefined || isPipe(configFile)) {
       hangUps.answer(() => {
@@ -103,7 +139,10 @@ export async function runDaemon(args: RunArguments, startServer = startVirtioSer
         instruments.follow(running.settings, outcome)
         void tracing.apply(running.tracing)
       }
-      const options = { configFile, overrides, logger, server, settings, onReload }
+      const options = {
+        ...{ configFile, overrides, logger, server, settings, onReload },
+        faultOf: (next: Settings) => sandbox?.missing(next) ?? filter?.missing(next, args) ?? null,
+      }
       const reload = followFile(options, lifecycle)
       hangUps.answer(() => {
         instruments.reopen()

@@ -32,6 +32,12 @@ export interface RunningServer {
   readonly control?: ServerControl
 }
 
+/**
+ * A service manager that ends a unit tells all of its processes, and the launcher hands on what it was told. Shorter than anybody thinks
+ * before he gives up on what is unsaved.
+ */
+const ECHO_MS = 1000
+
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const
 
 export class Lifecycle {
@@ -40,11 +46,18 @@ export class Lifecycle {
   shutdownTimeoutMs: number
   #server: RunningServer | undefined
   #stopping = false
+  /** When the first signal to stop came. */
+  #heardAt = -Infinity
   readonly #afterClose: (() => Promise<void>)[] = []
   /** Of a drain that succeeds. */
   #exitCode = EXIT_OK
 
-  constructor(logger: Logger, shutdownTimeoutMs: number) {
+  /** `mayHearTwice`: one request to stop may come as two signals. */
+  constructor(
+    logger: Logger,
+    shutdownTimeoutMs: number,
+    private readonly mayHearTwice = false,
+  ) {
     this.#logger = logger
     this.shutdownTimeoutMs = shutdownTimeoutMs
     for (const signal of SIGNALS) {
@@ -94,8 +107,12 @@ export class Lifecycle {
   }
 
   #onSignal(signal: NodeJS.Signals): void {
-    if (this.#stopping) this.#giveUp(`a second signal, ${signal}`)
-    else this.stop(signal)
+    const heardAt = performance.now()
+    if (!this.#stopping) this.stop(signal)
+    else if (!this.mayHearTwice || heardAt - this.#heardAt > ECHO_MS)
+      this.#giveUp(`a second signal, ${signal}`)
+    else return
+    this.#heardAt = heardAt
   }
 
   #onFault(error: unknown, what: string): void {

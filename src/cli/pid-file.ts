@@ -1,6 +1,8 @@
 /** `<socket>.pid`, as virtiofsd writes it. */
 import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 
+import { hostProcessId } from '../observability/host-process-id.js'
+
 export const PID_FILE_SUFFIX = '.pid'
 
 const MODE = 0o644
@@ -11,7 +13,7 @@ const MODE = 0o644
  * @throws Error when it can't be written
  */
 export function keepPidFile(path: string): void {
-  const own = `${process.pid}\n`
+  const own = `${hostProcessId()}\n`
   rmSync(path, { force: true })
   // In a directory that others may write to, somebody may have put a link there.
   const fd = openSync(

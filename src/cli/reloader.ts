@@ -24,6 +24,8 @@ export interface ReloaderOptions {
   readonly server: RunningServer
   /** What the daemon runs with. */
   readonly settings: Settings
+  /** Why other settings, which are right in themselves, can't be had by this process; null: they can. */
+  readonly faultOf?: (next: Settings) => string | null
   /** Told after every attempt. */
   readonly onReload: (report: ReloadReport) => void
 }
@@ -147,7 +149,12 @@ export class Reloader {
   #load(): Settings | Refusal {
     const { configFile, overrides, logger } = this.#options
     try {
-      return loadSettings(configFile, overrides)
+      const next = loadSettings(configFile, overrides)
+      const fault = this.#options.faultOf?.(next) ?? null
+      if (fault === null) return next
+      if (fault !== this.#complaint) logger.error({ reason: fault }, 'configuration not reloaded')
+      this.#complaint = fault
+      return { reason: fault, secretFiles: next.secretFiles }
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
       const reason = error.message.split('\n').join('; ')

@@ -31,10 +31,22 @@ export async function run(args: readonly string[]): Promise<number> {
       return await operate(command)
     }
     case 'run': {
-      const { runDaemon } = await import('./daemon.js')
-      return await runDaemon(command)
+      return await serve(command, args)
     }
   }
+}
+
+async function serve(command: RunArguments, args: readonly string[]): Promise<number> {
+  const { SandboxedHost } = await import('./sandbox.js')
+  let sandbox
+  try {
+    sandbox = SandboxedHost.enter(command, args)
+  } catch (error) {
+    process.stderr.write(`ovfsd: can't start in a sandbox: ${(error as Error).message}\n`)
+    return EXIT_FAILURE
+  }
+  const { runDaemon } = await import('./daemon.js')
+  return await runDaemon(command, { sandbox })
 }
 
 /** What the vhost-user back-end conventions let a program of type "fs" say; libvirt reads it. */

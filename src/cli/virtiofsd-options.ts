@@ -9,6 +9,7 @@ import { listChoices, quote, ValueError } from '../config/problem.js'
 import { parseLogLevel, parseSocketPath } from '../config/values.js'
 import type { GuestCache, SharedDirectory } from '../config/index.js'
 import type { LogLevel } from '../observability/levels.js'
+import type { Sandbox } from './launcher.js'
 import { didYouMean } from '../config/suggestion.js'
 
 /** What virtiofsd's options ask for; absent = not given. */
@@ -30,6 +31,9 @@ export interface VirtiofsdArguments {
   xattr?: boolean
   directIo?: boolean
   announceSubmounts?: boolean
+  sandbox?: Sandbox
+  modcaps?: string
+  seccomp?: (typeof SECCOMP_ACTIONS)[number]
 }
 
 /** An option that was accepted and does nothing. */
@@ -167,23 +171,9 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
   ['thread-pool-size', idleNumber('thread-pool-size', THREADS)],
   ['announce-submounts', flag((asked) => (asked.announceSubmounts = true))],
   ['no-announce-submounts', flag((asked) => (asked.announceSubmounts = false))],
-  [
-    'sandbox',
-    idle(
-      'sandbox',
-      'value',
-      'every path is looked up below its root, and what else the process may reach is for the service manager to limit',
-      SANDBOXES,
-      ['none'],
-    ),
-  ],
-  [
-    'seccomp',
-    idle('seccomp', 'value', 'the service manager limits system calls (SystemCallFilter)', SECCOMP_ACTIONS, [
-      'none',
-    ]),
-  ],
-  ['modcaps', idle('modcaps', 'value', 'the service manager limits capabilities (CapabilityBoundingSet)')],
+  ['sandbox', value((asked, text) => (asked.sandbox = choice(SANDBOXES, text)))],
+  ['seccomp', value((asked, text) => (asked.seccomp = choice(SECCOMP_ACTIONS, text)))],
+  ['modcaps', value((asked, text) => (asked.modcaps = modcaps(text)))],
   [
     'inode-file-handles',
     idle(
@@ -327,8 +317,21 @@ function wholeNumber(text: string, min: number, max: number): number {
   return number
 }
 
+/** virtiofsd's form. Which names there are, the launcher knows. */
+function modcaps(text: string): string {
+  if (!/^[+-][a-z_]+(?::[+-][a-z_]+)*$/i.test(text))
+    throw new ValueError(`expected +NAME or -NAME, separated by colons, found ${quote(text)}`)
+  return text
+}
+
 function oneOf(choices: readonly string[], text: string): void {
   if (!choices.includes(text)) throw notOneOf(choices, text)
+}
+
+function choice<Choice extends string>(choices: readonly Choice[], text: string): Choice {
+  const found = choices.find((known) => known === text)
+  if (found === undefined) throw notOneOf(choices, text)
+  return found
 }
 
 function notOneOf(choices: readonly string[], text: string): ValueError {

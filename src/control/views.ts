@@ -1,4 +1,5 @@
 /** The answers of the control socket: the one place that knows what is shown of the daemon, and by which names. Nothing of the daemon is loaded by it. */
+import { hostProcessId } from '../observability/host-process-id.js'
 import { formatMountPoint } from '../config/mount-point.js'
 import type { StagedDirectory } from '../cache/staged-directories.js'
 import { movedBytes, type OperationTotals } from '../observability/operation-counters.js'
@@ -107,7 +108,7 @@ export async function statusView(server: ServerControl, facts: DaemonFacts): Pro
   const { rss, heapUsed } = process.memoryUsage()
   return {
     ...facts,
-    pid: process.pid,
+    pid: hostProcessId(),
     uptimeSeconds: Math.round(process.uptime()),
     frontEnd: { connected: isConnected, mounted: isMounted, sessionsEnded },
     memory: { residentBytes: rss, heapBytes: heapUsed },

@@ -3,6 +3,7 @@
  *
  * Layers and mounts log through children: `logger.child({ layer: 'fs', mount: 's3' })`.
  */
+import { hostProcessId } from './host-process-id.js'
 import { createRequire } from 'node:module'
 import { isatty } from 'node:tty'
 import type PinoPretty from 'pino-pretty'
@@ -42,7 +43,7 @@ export function createLogger(options: LoggerOptions): Logger {
   const logger: Logger = pino(
     {
       level: options.level,
-      base: { pid: process.pid },
+      base: { pid: hostProcessId() },
       timestamp: stdTimeFunctions.isoTime,
       formatters: {
         level: (label) => ({ level: label }),

@@ -1,4 +1,5 @@
 /** From finished spans to the collector, without ever keeping anybody waiting: what does not fit or is not taken is dropped, and counted. */
+import { hostProcessId } from './host-process-id.js'
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ExportResultCode, type ExportResult } from '@opentelemetry/core'
@@ -15,7 +16,7 @@ const FLUSH_DEADLINE_MS = 3000
 const REPORT_PERIOD_MS = 60_000
 /** What of the host and the process every span says. */
 export function resourceAttributes(serviceName: string): Record<string, string | number> {
-  return { 'service.name': serviceName, 'host.name': hostname(), 'process.pid': process.pid }
+  return { 'service.name': serviceName, 'host.name': hostname(), 'process.pid': hostProcessId() }
 }
 
 export class SpanPipeline {

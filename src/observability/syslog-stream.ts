@@ -1,3 +1,4 @@
+import { hostProcessId } from './host-process-id.js'
 import { closeSync, writeSync } from 'node:fs'
 
 /** user.*: as virtiofsd. */
@@ -33,7 +34,7 @@ export class SyslogStream {
     const level = /^\{"level":"([a-z]+)"/.exec(line)?.[1] ?? ''
     const priority = FACILITY | (SEVERITIES.get(level) ?? SEVERITY_UNKNOWN)
     // Without the time: the daemon puts its own there, and the line has ours.
-    const message = Buffer.from(`<${priority}>ovfsd[${process.pid}]: ${line.trimEnd()}`)
+    const message = Buffer.from(`<${priority}>ovfsd[${hostProcessId()}]: ${line.trimEnd()}`)
     const whole = message.subarray(0, MESSAGE_BYTES_MAX)
     // A daemon that was started anew listens on another socket.
     if (!this.#send(whole)) this.#send(whole)

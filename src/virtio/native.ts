@@ -182,6 +182,15 @@ export interface NativeAddon {
   connectDatagram(path: string): number
   /** Set RLIMIT_NOFILE, and the hard limit with it where `limit` is above that. Throws Error with `code` (EPERM...). */
   limitOpenFiles(limit: number): void
+  /**
+   * A seccomp filter over all threads: `denied` says what becomes of a system call that no daemon makes. Throws Error with `code`.
+   */
+  filterSystemCalls(denied: 'kill' | 'log' | 'trap', sockets: 'none' | 'unix' | 'all'): void
+  /**
+   * Become the program at `path`, with these arguments (the first is its name), this environment, and of the descriptors these. Throws
+   * Error with `code`.
+   */
+  execute(path: string, args: readonly string[], descriptors: readonly number[]): never
 }
 
 export function loadNative(): NativeAddon {

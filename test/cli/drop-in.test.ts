@@ -138,7 +138,7 @@ describe('ovfsd in place of virtiofsd', () => {
       '--rlimit-nofile=512',
     )
     await program.says(LISTENING)
-    const limits = readFileSync(`/proc/${program.pid}/limits`, 'utf8')
+    const limits = readFileSync(`/proc/${program.daemonPid}/limits`, 'utf8')
     program.kill('SIGTERM')
     assert.equal((await program.outcome()).code, 0)
     assert.match(limits, /^Max open files\s+512\s/m)

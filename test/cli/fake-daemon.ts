@@ -56,4 +56,7 @@ function start({ logger, mounts, onFrontEndGone }: StartOptions): Promise<Runnin
   })
 }
 
-process.exitCode = await runDaemon({ configFile: process.argv[2] ?? '', overrides: {}, remarks: [] }, start)
+process.exitCode = await runDaemon(
+  { configFile: process.argv[2] ?? '', overrides: {}, remarks: [] },
+  { startServer: start },
+)

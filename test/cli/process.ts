@@ -1,7 +1,7 @@
 /** Start programs of ours as processes of their own, and wait for what they say. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -40,6 +40,15 @@ export class Program {
 
   get pid(): number {
     return this.#child.pid ?? 0
+  }
+
+  /** The daemon itself: the process that was started, or in a sandbox the child of it that runs Node.js. */
+  get daemonPid(): number {
+    const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8')
+      .split(' ')
+      .filter((id) => id !== '')
+    const inside = children.find((id) => readlinkSync(`/proc/${id}/exe`) === process.execPath)
+    return inside === undefined ? this.pid : Number(inside)
   }
 
   kill(signal: NodeJS.Signals): void {

@@ -18,9 +18,6 @@ function shared(...args: readonly string[]): RunArguments {
 }
 
 const ACLS = 'beside extended attributes, access control lists are not offered to the guest'
-const SANDBOX =
-  '--sandbox has no effect: every path is looked up below its root, and what else the process may reach is for the service manager to limit'
-const SECCOMP = '--seccomp has no effect: the service manager limits system calls (SystemCallFilter)'
 const THREADS = '--thread-pool-size has no effect: one event loop answers all requests'
 
 describe("a starter's arguments", () => {
@@ -83,6 +80,8 @@ describe("a starter's arguments", () => {
         ...expected.overrides,
         sharedDirectory: { ...expected.overrides.sharedDirectory, xattr: true },
       },
+      sandbox: 'none',
+      seccomp: 'none',
       remarks: [],
     })
   })
@@ -97,7 +96,8 @@ describe("a starter's arguments", () => {
         sharedDirectory: { ...PLAIN, root: '/srv/a,b', guestCache: 'always', xattr: true },
       },
       socketFd: 25,
-      remarks: [SANDBOX, THREADS],
+      sandbox: 'chroot',
+      remarks: [THREADS],
     })
   })
 
@@ -133,10 +133,16 @@ describe('an option of virtiofsd', () => {
       socketPath: '/s',
       sharedDirectory: { root: '/srv', ...PLAIN, guestCache: 'always' },
     })
-    assert.deepEqual(shared('--sandbox=chroot', '--sandbox=none').remarks, [])
+    assert.equal(shared('--sandbox=chroot', '--sandbox=none').sandbox, 'none')
   })
 
   it('reaches the settings', () => {
+    const { sandbox, seccomp, modcaps } = shared(
+      '--sandbox=chroot',
+      '--seccomp=log',
+      '-omodcaps=+lease:-chown',
+    )
+    assert.deepEqual([sandbox, seccomp, modcaps], ['chroot', 'log', '+lease:-chown'])
     const { overrides, rlimitNofile } = shared(
       ...['--readonly', '--xattr', '--writeback', '--allow-direct-io', '--rlimit-nofile=4096'],
     )
@@ -158,12 +164,6 @@ describe('an option of virtiofsd', () => {
 
   const idle: readonly (readonly [readonly string[], string])[] = [
     [['--tag=fs'], '--tag has no effect: the hypervisor gives the device its tag'],
-    [['--sandbox=namespace'], SANDBOX],
-    [['--seccomp=kill'], SECCOMP],
-    [
-      ['--modcaps=+sys_admin'],
-      '--modcaps has no effect: the service manager limits capabilities (CapabilityBoundingSet)',
-    ],
     [['--posix-acl'], `--posix-acl has no effect: ${ACLS}`],
     [['--posix-acl=auto'], `--posix-acl has no effect: ${ACLS}`],
     [['-oflock'], "--flock has no effect: locks are kept by the guest's kernel and not shared with the host"],
@@ -233,6 +233,7 @@ describe('an option of virtiofsd', () => {
       ['-o', 'cache=some'],
       '-o: cache: expected "auto", "always", "never", "none" or "metadata", found "some"',
     ],
+    [['--modcaps=sys_admin'], '--modcaps: expected +NAME or -NAME, separated by colons, found "sys_admin"'],
     [['--sandbox=jail'], '--sandbox: expected "namespace", "chroot" or "none", found "jail"'],
     [['--seccomp=on'], '--seccomp: expected "none", "kill", "log" or "trap", found "on"'],
     [

@@ -14,6 +14,8 @@ export const VIRTIOFSD_PATH = '/usr/lib/qemu/virtiofsd'
 
 // dist/test/frontend/ -> dist/src/cli/
 const OVFSD_MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+/** As "--sandbox=namespace --seccomp=kill": the tests then run on daemons with these options. */
+const MORE_OPTIONS = (process.env['OVFSD_TEST_OPTIONS'] ?? '').split(' ').filter((option) => option !== '')
 /** Where `Daemon.ovfsd` shows its directory. */
 export const OVFSD_MOUNT_POINT = 'mount'
 
@@ -37,7 +39,8 @@ export class Daemon {
   constructor(command: (socketPath: string, directory: string) => readonly string[]) {
     this.#directory = mkdtempSync(join(tmpdir(), 'ovfsd-daemon-'))
     this.socketPath = join(this.#directory, 'vhost.sock')
-    const [program = '', ...args] = command(this.socketPath, this.#directory)
+    const [program = '', ...own] = command(this.socketPath, this.#directory)
+    const args = own.includes(OVFSD_MAIN) ? [...own, ...MORE_OPTIONS] : own
     this.process = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     alive.add(this.process)
     this.process.once('exit', () => {

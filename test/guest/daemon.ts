@@ -65,7 +65,8 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
 function startOvfsd(configPath: string): ManagedProcess {
   // dist/test/guest/ -> dist/src/cli/main.js
   const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
-  return new ManagedProcess('ovfsd', process.execPath, [main, `--config-file=${configPath}`])
+  const more = (process.env['OVFSD_TEST_OPTIONS'] ?? '').split(' ').filter((option) => option !== '')
+  return new ManagedProcess('ovfsd', process.execPath, [main, `--config-file=${configPath}`, ...more])
 }
 
 /** One directory stands for all mounts: each mount point is a folder in it, wherever its profile wants its files. */

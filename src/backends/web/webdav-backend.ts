@@ -1,3 +1,4 @@
+import { hostProcessId } from '../../observability/host-process-id.js'
 import type { Operator } from 'opendal'
 import {
   RESERVED_DIRECTORY,
@@ -31,7 +32,7 @@ export class WebdavBackend extends DirectoryServiceBackend {
   private nextRemoved = 1
   private readonly unlistableNames = new UnlistableNames()
   /** Tells two daemons on one store apart. */
-  private readonly removedPrefix = `${RESERVED_DIRECTORY}/removed-${process.pid}-${Date.now().toString(36)}-`
+  private readonly removedPrefix = `${RESERVED_DIRECTORY}/removed-${hostProcessId()}-${Date.now().toString(36)}-`
   private hasReserved = false
   /** Directories that are not removed and could not be moved back yet, by where they are now. */
   private readonly stranded = new Map<string, string>()

@@ -1,0 +1,149 @@
+/** What the daemon has of the host inside its sandbox, by its configuration; see `native/launcher`. */
+import { lstatSync, existsSync, readlinkSync } from 'node:fs'
+import { dirname, isAbsolute, resolve } from 'node:path'
+import { useProcessTable } from '../backends/process-identity.js'
+import { ConfigError, loadSettings, type Settings } from '../config/index.js'
+import { setHostProcessId } from '../observability/host-process-id.js'
+import type { RunArguments } from './arguments.js'
+import { HOST_TYPES } from './local-types.js'
+import { Launcher, type Place } from './launcher.js'
+
+/** Of links to a configuration file, one leading to the next: as the kernel's. */
+const LINKS_MAX = 40
+
+/** Options of stores that name a file of the host: `credential_path`... */
+const FILE_OPTION = /_(?:path|file)$/
+
+export class SandboxedHost {
+  readonly #launcher: Launcher
+  readonly #bound: Place[] = []
+
+  private constructor(launcher: Launcher) {
+    this.#launcher = launcher
+  }
+
+  /**
+   * The sandbox that the command line asks for; null: none. Starts this process again where it is asked for one and has none.
+   * @throws Error when there can't be one
+   */
+  static enter(args: RunArguments, commandLine: readonly string[]): SandboxedHost | null {
+    const launcher = Launcher.take()
+    if (launcher === null) {
+      if (!wantsSandbox(args)) return null
+      return Launcher.startAgain(commandLine, descriptorsOf(args))
+    }
+    const asAsked = args.sandbox === undefined || args.sandbox === launcher.sandbox
+    if (!asAsked || (launcher.sandbox !== 'none' && launcher.modcaps !== (args.modcaps ?? '')))
+      throw new Error('the launcher has understood --sandbox or --modcaps otherwise: write --OPTION=VALUE')
+    if (launcher.sandbox === 'none') return null
+    setHostProcessId(launcher.pid)
+    useProcessTable(launcher)
+    return new SandboxedHost(launcher)
+  }
+
+  get kind(): 'namespace' | 'chroot' {
+    return this.#launcher.sandbox === 'chroot' ? 'chroot' : 'namespace'
+  }
+
+  /**
+   * Load the settings, with the files that they are in and those that they name.
+   * @throws ConfigError; Error of the sandbox
+   */
+  loadSettings({ configFile, overrides }: RunArguments): Settings {
+    if (configFile !== undefined) this.#bindFile(resolve(configFile))
+    try {
+      return loadSettings(configFile, overrides, { allowPipe: true })
+    } catch (error) {
+      if (!(error instanceof ConfigError) || error.secretFiles.length === 0) throw error
+      for (const file of error.secretFiles) if (isAbsolute(file)) this.#bindFile(file)
+      return loadSettings(configFile, overrides, { allowPipe: true })
+    }
+  }
+
+  /**
+   * Have all that the settings need, and nothing else from then on. Returns the places that are not there.
+   * @throws Error when something can't be had
+   */
+  seal(settings: Settings, { rlimitNofile = 0, seccomp = 'kill' }: RunArguments): string[] {
+    const places = placesOf(settings)
+    this.#bind(places)
+    if (rlimitNofile > 0) this.#launcher.limitOpenFiles(rlimitNofile)
+    this.#launcher.seal(seccomp)
+    return places.filter(({ path }) => !existsSync(path)).map(({ path }) => path)
+  }
+
+  /** What settings that come later need and the sealed sandbox has not; null: nothing. */
+  missing(settings: Settings): string | null {
+    const lacking = placesOf(settings).filter((place) => !this.#has(place))
+    if (lacking.length === 0) return null
+    return `the sandbox has been made without ${lacking.map(({ path }) => path).join(', ')}: that needs a restart`
+  }
+
+  #has({ path, access }: Place): boolean {
+    return this.#bound.some(
+      (bound) =>
+        (path === bound.path || path.startsWith(bound.path === '/' ? '/' : `${bound.path}/`)) &&
+        (access === 'read' || bound.access !== 'read'),
+    )
+  }
+
+  /** A place below one of the same kind is there already. */
+  #bind(places: readonly Place[]): void {
+    const wanted: Place[] = []
+    for (const place of places.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {
+      if (this.#has(place)) continue
+      wanted.push(place)
+      this.#bound.push(place)
+    }
+    if (wanted.length > 0) this.#launcher.bind(wanted)
+  }
+
+  /** The directory of a file, so that another file can take its place; and of those that it is a link to. */
+  #bindFile(file: string): void {
+    let path = file
+    for (let links = 0; links < LINKS_MAX; links++) {
+      // Devices and descriptors are there: a configuration may come through a pipe.
+      if (path.startsWith('/dev/') || path.startsWith('/proc/')) return
+      this.#bind([{ path: dirname(path), access: 'read' }])
+      if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return
+      path = resolve(dirname(path), readlinkSync(path))
+    }
+  }
+}
+
+/** As `sandbox_for` in native/launcher/main.cc, which is what counts: it may find that there can be none, where none was asked for. */
+function wantsSandbox({ sandbox, overrides }: RunArguments): boolean {
+  if (sandbox !== undefined) return sandbox !== 'none'
+  return overrides.sharedDirectory !== undefined && process.geteuid?.() === 0
+}
+
+/** Those that whoever started the daemon has opened for it. */
+function descriptorsOf({ socketFd, configFile = '' }: RunArguments): number[] {
+  const [, ofConfig] = /^\/(?:dev|proc\/self)\/fd\/(\d{1,9})$/.exec(configFile) ?? []
+  return [socketFd, ofConfig].filter((fd) => fd !== undefined).map(Number)
+}
+
+function placesOf({ settings, mounts, secretFiles }: Settings): Place[] {
+  const { socketPath, cacheDir, controlSocket, accessLog, metricsAddress } = settings
+  const sockets = [
+    socketPath === '' ? null : socketPath,
+    controlSocket,
+    accessLog,
+    metricsAddress !== null && 'path' in metricsAddress ? metricsAddress.path : null,
+  ]
+  const places: Place[] = sockets
+    .filter((path) => path !== null)
+    .map((path) => ({ path: dirname(resolve(path)), access: 'write' }))
+  if (cacheDir !== null) places.push({ path: resolve(cacheDir), access: 'make' })
+  for (const file of secretFiles) places.push({ path: dirname(file), access: 'read' })
+  for (const { type, options, readOnly } of mounts) {
+    const { root } = options
+    if (HOST_TYPES.has(type) && root !== undefined) {
+      const created = options['create_root'] === 'true' ? 'make' : 'write'
+      places.push({ path: resolve(root), access: readOnly ? 'read' : created })
+    }
+    for (const [name, value] of Object.entries(options))
+      if (FILE_OPTION.test(name) && isAbsolute(value)) places.push({ path: dirname(value), access: 'read' })
+  }
+  return places
+}
