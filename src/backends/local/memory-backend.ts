@@ -45,29 +45,30 @@ export class MemoryBackend extends OpendalBackend {
   }
 
   private touch(path: string, kind: EntryKind): void {
-    if (!this.kinds.has(path)) {
-      this.touchParent(path)
+    const isNew = !this.kinds.has(path)
+    this.kinds.set(path, kind)
+    if (isNew) {
       this.countAbove(path, 1)
       this.link(path)
+      this.touchParent(path)
     }
-    this.kinds.set(path, kind)
     this.mtimes.set(path, timestampNow())
     this.versions.set(path, this.nextVersion++)
   }
 
   /** A name came or went: the directory's time changes, as in any file system. */
   private touchParent(path: string): void {
-    this.mtimes.set(parentOf(path), timestampNow())
+    const parent = parentOf(path)
+    if (this.kindOf(parent) !== undefined) this.mtimes.set(parent, timestampNow())
   }
 
   private forget(path: string): void {
-    this.touchParent(path)
-    if (this.kinds.delete(path)) {
-      this.countAbove(path, -1)
-      this.unlink(path)
-    }
     this.mtimes.delete(path)
     this.versions.delete(path)
+    if (!this.kinds.delete(path)) return
+    this.countAbove(path, -1)
+    this.unlink(path)
+    this.touchParent(path)
   }
 
   /** The name, and those of the directories on the way to it, which are there because of it. */
@@ -80,11 +81,13 @@ export class MemoryBackend extends OpendalBackend {
     }
   }
 
+  /** With what was known of directories that were there for it alone: a rename would take that for theirs. */
   private unlink(path: string): void {
     for (let below = path; below !== '' && this.kindOf(below) === undefined; below = parentOf(below)) {
       const directory = parentOf(below)
       const names = this.names.get(directory)
       names?.delete(nameOf(below))
+      this.mtimes.delete(below)
       if (names?.size === 0) this.names.delete(directory)
     }
   }
@@ -187,7 +190,7 @@ export class MemoryBackend extends OpendalBackend {
   }
 
   override async setModificationTime(path: string, mtime: Timestamp): Promise<AttributesChanged> {
-    this.mtimes.set(path, mtime)
+    if (this.kindOf(path) !== undefined) this.mtimes.set(path, mtime)
     const stat = await this.statStored(path)
     return { previousVersion: stat.version, stat }
   }
