@@ -326,7 +326,7 @@ function nextToRelieve({ dirtyContents }: StoreAccount): FileContent | null {
   let mostBytes = 0
   let looked = 0
   for (const content of dirtyContents) {
-    const bytes = content.committer.relievableBytes
+    const bytes = content.relievableBytes
     if (bytes >= content.source.backend.capabilities.partSizeBytes) return content
     if (bytes <= mostBytes) continue
     most = content

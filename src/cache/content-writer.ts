@@ -3,6 +3,7 @@ import { alignDown } from './align.js'
 import type { Block } from './block.js'
 import type { WriteSource } from './content-source.js'
 import type { FileContent } from './file-content.js'
+import { continueStream } from './pending-upload.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
 
 /** Slabs of a stream: 1 MiB, the largest request a guest sends. */
@@ -85,7 +86,7 @@ export class ContentWriter {
     }
     this.streamEnd = end
     if (end > content.size) content.size = end
-    if (this.streamBytes >= content.streamStartBytes) content.committer.continueStream()
+    if (this.streamBytes >= content.streamStartBytes) continueStream(content)
   }
 
   /** All that the file has was written in one run, from front to back. */

@@ -13,11 +13,13 @@ import { ContentWriter, STREAM_CLASS } from './content-writer.js'
 import { ErrorSequence, type ErrorObserver } from './error-sequence.js'
 import { fetchBlocks, RANDOM_FETCH_CLASS, type Window } from './fetch.js'
 import type { PageTable } from './page-table.js'
+import { abortUpload } from './pending-upload.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
 import { StagedCopy } from './staged-copy.js'
 import { StoredBase, type Attempt, type StoredObject } from './stored-base.js'
 import { StreamingUpload } from './streaming-upload.js'
 import type { Upload } from './upload.js'
+import { WriteBack } from './write-back.js'
 
 /**
  * The contents of one file: what the store has (the base), overlaid by the blocks in memory.
@@ -36,6 +38,7 @@ export class FileContent {
   /** Of `blocks`: a hit needs nothing else. */
   readonly pages: PageTable
   readonly committer: Committer
+  private background: WriteBack | null = null
   readonly writer: ContentWriter
   readonly staged: StagedCopy
   /** What was lost of the file, for those who had it open. */
@@ -134,7 +137,7 @@ export class FileContent {
   }
 
   get isBeingRelieved(): boolean {
-    return this.committer.isBeingRelieved
+    return this.background?.isRunning === true
   }
 
   /** Why nothing can be read or written here any more: a conflict or the file's removal has ended this content. */
@@ -334,7 +337,7 @@ export class FileContent {
   private async untilResizable(size: number): Promise<void> {
     const { committer } = this
     if (committer.isRunning) await committer.ended()
-    else if (size === 0) await committer.abortUpload()
+    else if (size === 0) await abortUpload(this)
     else await this.commit()
   }
 
@@ -410,8 +413,25 @@ export class FileContent {
     return this.committer.isLost
   }
 
+  /** Made when it is first needed: most files are only read. */
+  private get writesBack(): WriteBack {
+    this.background ??= new WriteBack(this)
+    return this.background
+  }
+
+  /** Bytes that `relieve` would hand over now: Infinity for all there is. */
+  get relievableBytes(): number {
+    return this.writesBack.relievableBytes
+  }
+
+  /** The pool is full: see `WriteBack.relieve`. */
   relieve(): Promise<void> {
-    return this.committer.relieve()
+    return this.writesBack.relieve()
+  }
+
+  /** The data is older than it may get: see `WriteBack.writeBack`. */
+  writeBack(dirtyExpireMs: number): Promise<void> {
+    return this.writesBack.writeBack(dirtyExpireMs)
   }
 
   // ---- staging

@@ -1,6 +1,7 @@
 import type { BackendWriter, ObjectStat } from '../backends/backend.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Assembler } from './assembler.js'
+import type { FileContent } from './file-content.js'
 import type { Attempt } from './stored-base.js'
 
 /** An upload of a file that outlives the call that began it. */
@@ -37,6 +38,12 @@ export function isRetryable(error: unknown): boolean {
 export function mayCloseAgain(error: unknown): boolean {
   if (!(error instanceof StorageError)) return false
   return (error.retryable || error.outcome === 'unknown') && !isConflict(error)
+}
+
+/** Give up an upload of the content's: nothing that it had taken has to stay in memory for it. */
+export async function abandon({ pages, blocks }: FileContent, upload: Upload): Promise<void> {
+  await upload.abort()
+  for (const block of pages.blocksFrom(0)) blocks.updateEvictable(block)
 }
 
 /** A file that was stored anew in parts, all of which the store has: only the end of the upload was refused, or not answered. */

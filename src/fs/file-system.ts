@@ -89,7 +89,7 @@ export class FileSystem {
     for (const content of this.cache.dirtyContents()) {
       if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingRelieved) continue
       if (!this.options.writeBack && content.source.isOpen) continue
-      content.committer.writeBack(this.options.dirtyExpireMs).catch((error: unknown) => {
+      content.writeBack(this.options.dirtyExpireMs).catch((error: unknown) => {
         // What has come to its end is told as a loss, and is not tried again.
         if (content.failure !== null || content.isLost || !this.isTellDue(content)) return
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')

@@ -248,7 +248,8 @@ describe('recovery', () => {
     const ids = [await killed.stage('one', [{ offset: 0, data: '1' }])]
     ids.push(await killed.stage('two', [{ offset: 0, data: '2' }]))
     await killed.stage('good', [{ offset: 0, data: 'good' }])
-    const [record = '', place = ''] = [join(killed.directory, ids[0] ?? ''), `${ids[1] ?? ''}.place`]
+    const record = join(killed.directory, ids[0] ?? '')
+    const place = `${ids[1] ?? ''}.place`
     rmSync(record)
     mkdirSync(record)
     mkdirSync(join(killed.directory, place))

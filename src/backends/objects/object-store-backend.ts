@@ -20,33 +20,20 @@ import type {
   WriteOptions,
 } from '../backend.js'
 import { RESERVED_DIRECTORY } from '../backend.js'
-import { Semaphore } from '../semaphore.js'
-import { StorageError, toStorageError } from '../storage-error.js'
-import { timestampNow } from '../timestamp.js'
-import { newWriteMark, WRITE_MARK_KEY } from '../write-mark.js'
+import { StorageError } from '../storage-error.js'
 import { ConditionProbe } from './condition-probe.js'
 import { DirectoryMarkers } from './directory-markers.js'
-import {
-  changeMetadata,
-  encodeAttributes,
-  storedStat,
-  withAttributes,
-  withMetadata,
-  type Metadata,
-} from './file-attributes.js'
+import { encodeAttributes, type Metadata } from './file-attributes.js'
 import { DirectoryPages, isDirectory, markerKey, prefixOf } from './directory-pages.js'
 import { listPageAt, listPages, type ListRequest } from './listing.js'
+import { ObjectAttributes } from './object-attributes.js'
 import type { ListedObject, ObjectClient, ObjectHead } from './object-client.js'
+import { ObjectLookup } from './object-lookup.js'
 import { ObjectMover } from './object-mover.js'
-import { DIRECTORY, SMALL_LISTING_ENTRIES, UNLIMITED_USAGE } from './object-store.js'
-import { ObjectWriter } from './object-writer.js'
-import { settle, type Change } from './settle.js'
+import { ObjectStorer } from './object-storer.js'
+import { DIRECTORY, isConflict, SMALL_LISTING_ENTRIES, UNLIMITED_USAGE } from './object-store.js'
 import { UnlistableNames, type UnlistableListener } from './unlistable-names.js'
 
-/** Directories that are remembered as having objects; past this many, all start anew. */
-const MAX_OBJECT_DIRECTORIES = 256
-/** Tries to change an object's attributes that somebody else keeps changing too. */
-const CHANGE_TRIES = 5
 const EMPTY = new Uint8Array(0)
 /** Keys of a page that may be no entries: the directory's own marker, and the reserved directory. */
 const OWN_KEYS = 2
@@ -66,11 +53,11 @@ export class ObjectStoreBackend implements Backend {
   private readonly keepsAttributes: boolean
   private readonly markers = new DirectoryMarkers((path) => this.createDirectory(path))
   private readonly probe: ConditionProbe
-  private readonly partBudget: Semaphore
+  private readonly lookup: ObjectLookup
+  private readonly storer: ObjectStorer
+  private readonly attributes: ObjectAttributes
   private readonly mover: ObjectMover
   private readonly unlistableNames = new UnlistableNames()
-  /** Directories in which the last name that was looked for was an object. */
-  private readonly objectDirectories = new Set<string>()
   readonly listPage?: NonNullable<Backend['listPage']>
 
   constructor(
@@ -80,7 +67,9 @@ export class ObjectStoreBackend implements Backend {
     const { limits } = client
     this.keepsAttributes = keepsAttributes && client.keepsMetadata
     this.probe = new ConditionProbe(client)
-    this.partBudget = new Semaphore(limits.partsAtOnce)
+    this.lookup = new ObjectLookup(client, this.keepsAttributes)
+    this.storer = new ObjectStorer(client, this.probe, this.keepsAttributes)
+    this.attributes = new ObjectAttributes(client, this.probe, this.markers)
     this.mover = new ObjectMover(client, this.probe)
     this.capabilities = {
       write: client.canWrite,
@@ -104,70 +93,12 @@ export class ObjectStoreBackend implements Backend {
 
   // ---- what is there
 
-  async stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
-    if (path === '') return DIRECTORY
-    const listed = kind === undefined ? null : await this.statKind(path, kind)
-    if (listed !== null) return listed
-    const parent = path.slice(0, Math.max(path.lastIndexOf('/'), 0))
-    // A list costs a server several times what a HEAD costs: where the name before was an object, this one may be too.
-    if (this.objectDirectories.has(parent)) {
-      const file = await this.statKind(path, 'file')
-      if (file !== null) return file
-      this.objectDirectories.delete(parent)
-      return this.statKind(path, 'directory')
-    }
-    // Side by side: a name that is missing, the usual case before a file is made, takes one round trip.
-    const directory = this.statKind(path, 'directory')
-    directory.catch(() => undefined)
-    const file = await this.statKind(path, 'file')
-    if (file !== null) this.noteObjectIn(parent)
-    return file ?? directory
+  stat(path: string, kind?: EntryKind): Promise<ObjectStat | null> {
+    return this.lookup.stat(path, kind)
   }
 
-  private noteObjectIn(directory: string): void {
-    if (this.objectDirectories.size >= MAX_OBJECT_DIRECTORIES) this.objectDirectories.clear()
-    this.objectDirectories.add(directory)
-  }
-
-  private async statKind(path: string, kind: EntryKind): Promise<ObjectStat | null> {
-    if (kind === 'file') {
-      const head = await this.client.head(path)
-      return head === null ? null : this.statOf(head)
-    }
-    const first = await this.firstBelow(path)
-    return first === null ? null : this.statDirectory(path, first === markerKey(path))
-  }
-
-  private statOf({ sizeBytes, mtime, version, metadata, isMarker }: ObjectHead): ObjectStat {
-    const stat: ObjectStat = isMarker === true ? DIRECTORY : { kind: 'file', sizeBytes, mtime, version }
-    return this.keepsAttributes ? withMetadata(stat, metadata) : stat
-  }
-
-  /** A directory that is there, with or without a marker. */
-  private async statDirectory(path: string, hasMarker: boolean): Promise<ObjectStat> {
-    if (!this.keepsAttributes) return DIRECTORY
-    const head = hasMarker ? await this.client.head(markerKey(path)) : null
-    return withMetadata(DIRECTORY, head?.metadata ?? {})
-  }
-
-  /** The first object at or below the directory, null when there is none. */
-  private async firstBelow(path: string): Promise<string | null> {
-    const [first] = await this.keysBelow(path, 1)
-    return first?.key ?? null
-  }
-
-  /** The marker of the directory and all keys below it, up to `maxKeys` of them. */
-  private async keysBelow(path: string, maxKeys: number): Promise<readonly ListedObject[]> {
-    for await (const { objects } of listPages(this.client, {
-      ...{ prefix: markerKey(path), isFlat: false, maxKeys },
-    }))
-      if (objects.length > 0) return objects
-    return []
-  }
-
-  async identify(path: string): Promise<IdentifiedObject | null> {
-    const head = await this.client.head(path)
-    return head === null ? null : { stat: this.statOf(head), mark: head.metadata[WRITE_MARK_KEY] ?? null }
+  identify(path: string): Promise<IdentifiedObject | null> {
+    return this.lookup.identify(path)
   }
 
   async read(path: string, offset: number, lengthBytes: number, version: string): Promise<Uint8Array> {
@@ -225,103 +156,25 @@ export class ObjectStoreBackend implements Backend {
 
   // ---- what is stored
 
-  async write(
+  write(
     path: string,
     data: Uint8Array,
     expected: ExpectedVersion,
-    options: WriteOptions = {},
+    options?: WriteOptions,
   ): Promise<ObjectStat> {
-    const metadata = this.metadataFor(options)
-    const version = await this.change(path, expected, {
-      relies: putCondition,
-      send: (condition) => this.client.put(path, data, { condition, metadata }),
-      isOurs: (head) => isMarked(head, metadata),
-      isSame: (head) => this.hasContents(path, head, data),
-    })
-    return storedStat(data.byteLength, version, options.attributes)
+    return this.storer.write(path, data, expected, options)
   }
 
-  /** Whether what is there is the same, where no mark tells whose it is. */
-  private async hasContents(path: string, head: ObjectHead, data: Uint8Array): Promise<boolean> {
-    if (head.sizeBytes !== data.byteLength) return false
-    if (data.byteLength === 0) return true
-    return Buffer.compare(await this.client.read(path, 0, data.byteLength, head.version), data) === 0
+  createWriter(path: string, expected: ExpectedVersion, options?: WriteOptions): Promise<BackendWriter> {
+    return this.storer.createWriter(path, expected, options)
   }
 
-  createWriter(path: string, expected: ExpectedVersion, options: WriteOptions = {}): Promise<BackendWriter> {
-    const marked = { ...options, mark: options.mark ?? newWriteMark() }
-    const metadata = this.metadataFor(marked)
-    const { client } = this
-    return Promise.resolve(
-      new ObjectWriter({
-        minPartBytes: client.limits.minPartBytes,
-        budget: this.partBudget,
-        begin: () => client.beginUpload(path, metadata),
-        writeWhole: (data) => this.write(path, data, expected, marked),
-        complete: async (upload, sizeBytes) => {
-          await upload.prepare?.()
-          const version = await this.change(path, expected, {
-            relies: () => 'complete',
-            send: (condition) => upload.complete(condition),
-            isOurs: (head) => isMarked(head, metadata) ?? upload.isResult(head),
-          })
-          await upload.finish()
-          // For the next one; it never rejects.
-          if (expected !== undefined) await this.probe.of('complete')
-          return storedStat(sizeBytes, version, options.attributes)
-        },
-      }),
-    )
-  }
-
-  /** What is kept beside the contents of a file: its attributes, and whose write it is. */
-  private metadataFor({ attributes, mark }: WriteOptions, others: Metadata = {}): Metadata {
-    if (!this.client.keepsMetadata) return {}
-    return {
-      ...others,
-      ...(attributes === undefined || !this.keepsAttributes ? {} : encodeAttributes(attributes, 'file')),
-      [WRITE_MARK_KEY]: mark ?? newWriteMark(),
-    }
-  }
-
-  private change(
-    path: string,
-    expected: ExpectedVersion,
-    change: Omit<Change, 'path' | 'expected' | 'look'>,
-  ): Promise<string> {
-    return settle({ ...change, path, expected, look: () => this.client.head(path) }, this.probe)
+  copy(from: string, to: string, expected: ExpectedVersion, options?: CopyOptions): Promise<ObjectStat> {
+    return this.storer.copy(from, to, expected, options)
   }
 
   append(path: string, _data: Uint8Array, _base: AppendBase): Promise<ObjectStat> {
     return Promise.reject(new StorageError('EOPNOTSUPP', `${path}: the store does not append`))
-  }
-
-  async copy(
-    from: string,
-    to: string,
-    expected: ExpectedVersion,
-    options: CopyOptions = {},
-  ): Promise<ObjectStat> {
-    const head = await this.requireHead(from)
-    const { sourceVersion, attributes } = options
-    if (sourceVersion !== undefined && head.version !== sourceVersion)
-      throw new StorageError('ESTALE', `${from}: changed before it was copied`)
-    const others = attributes === undefined ? head.metadata : {}
-    const metadata = this.client.keepsMetadata ? this.metadataFor(options, others) : null
-    const source = { key: from, ...head }
-    const isLarge = head.sizeBytes > this.client.limits.maxCopyBytes
-    const version = await this.change(to, expected, {
-      relies: () => (isLarge ? 'complete' : 'copy'),
-      send: (condition) => this.client.copy(source, to, { condition, metadata }),
-      isOurs: (present) => (metadata === null ? null : isMarked(present, metadata) === true),
-    })
-    return storedStat(head.sizeBytes, version, attributes)
-  }
-
-  private async requireHead(path: string): Promise<ObjectHead> {
-    const head = await this.client.head(path)
-    if (head === null) throw new StorageError('ENOENT', `${path}: not there`)
-    return head
   }
 
   // ---- directories
@@ -346,7 +199,7 @@ export class ObjectStoreBackend implements Backend {
   }
 
   async removeDirectory(path: string): Promise<void> {
-    const [first, second] = await this.keysBelow(path, 2)
+    const [first, second] = await this.lookup.keysBelow(path, 2)
     if (first !== undefined && (second !== undefined || first.key !== markerKey(path)))
       throw new StorageError('ENOTEMPTY', `${path}: there are keys below it`)
     if (first !== undefined && (await this.sizeOf(first)) !== 0)
@@ -398,58 +251,7 @@ export class ObjectStoreBackend implements Backend {
 
   async setAttributes(path: string, kind: EntryKind, changes: AttributeChanges): Promise<AttributesChanged> {
     if (!this.keepsAttributes) throw new StorageError('EOPNOTSUPP', `${path}: the store keeps no attributes`)
-    const key = kind === 'file' ? path : markerKey(path)
-    for (let tries = 0; tries < CHANGE_TRIES; tries++) {
-      const head = await this.client.head(key)
-      if (head === null && kind === 'file') throw new StorageError('ENOENT', `${path}: not there`)
-      try {
-        return head === null
-          ? await this.makeMarker(path, changes)
-          : await this.changeMetadata(key, head, kind, changes)
-      } catch (error) {
-        if (!isConflict(error)) throw error
-      }
-    }
-    throw new StorageError('EBUSY', `${path}: changed again and again meanwhile`, { retryable: true })
-  }
-
-  private async changeMetadata(
-    key: string,
-    head: ObjectHead,
-    kind: EntryKind,
-    changes: AttributeChanges,
-  ): Promise<AttributesChanged> {
-    const mtime = head.mtime ?? timestampNow()
-    const { metadata, attributes } = changeMetadata(head.metadata, kind, changes, mtime)
-    const version = await this.sendMetadata(key, head, metadata)
-    const stat =
-      kind === 'file'
-        ? storedStat(head.sizeBytes, version, attributes)
-        : withAttributes(DIRECTORY, attributes)
-    return { previousVersion: head.version, stat }
-  }
-
-  /** A change whose answer was lost is done if all of it is there. */
-  private async sendMetadata(key: string, head: ObjectHead, metadata: Metadata): Promise<string> {
-    try {
-      return await this.client.setMetadata(key, head, metadata)
-    } catch (error) {
-      if (toStorageError(error).outcome !== 'unknown') throw error
-      const present = await this.client.head(key).catch(() => null)
-      const isDone = present?.sizeBytes === head.sizeBytes && isSame(present.metadata, metadata)
-      if (!isDone) throw error
-      return present.version
-    }
-  }
-
-  /** A directory that only the names below it made one. */
-  private async makeMarker(path: string, changes: AttributeChanges): Promise<AttributesChanged> {
-    const { metadata, attributes } = changeMetadata({}, 'directory', changes, timestampNow())
-    const kind = await this.probe.of('create')
-    const condition = kind === 'look' ? undefined : null
-    await this.client.put(markerKey(path), EMPTY, { condition, metadata, isMarker: true })
-    this.markers.note(path)
-    return { previousVersion: '', stat: withAttributes(DIRECTORY, attributes) }
+    return this.attributes.change(path, kind, changes)
   }
 
   // ---- about the store
@@ -494,23 +296,4 @@ export class ObjectStoreBackend implements Backend {
 /** Infinity: as many as the server gives. */
 function maxKeysOf(count: number): Pick<ListRequest, 'maxKeys'> {
   return Number.isFinite(count) ? { maxKeys: count } : {}
-}
-
-function putCondition(expected: string | null): 'create' | 'replace' {
-  return expected === null ? 'create' : 'replace'
-}
-
-/** Whether an object has the mark of the write that had this metadata; null where it has none at all. */
-function isMarked(head: ObjectHead, metadata: Metadata): boolean | null {
-  const mark = head.metadata[WRITE_MARK_KEY]
-  return mark === undefined ? null : mark === metadata[WRITE_MARK_KEY]
-}
-
-function isConflict(error: unknown): boolean {
-  return error instanceof StorageError && (error.errno === 'ESTALE' || error.errno === 'EEXIST')
-}
-
-function isSame(one: Metadata, other: Metadata): boolean {
-  const names = Object.keys(one)
-  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name])
 }

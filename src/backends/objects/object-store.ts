@@ -26,3 +26,8 @@ export function conflict(path: string, expected: string | null): StorageError {
   const message = `${path}: somebody else ${expected === null ? 'made' : 'changed or removed'} it meanwhile`
   return new StorageError(expected === null ? 'EEXIST' : 'ESTALE', message)
 }
+
+/** Something else is stored than what was expected. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof StorageError && (error.errno === 'ESTALE' || error.errno === 'EEXIST')
+}

@@ -7,7 +7,7 @@ import { HttpError, pauseBefore, RETRY_TIMES } from '../http/http-error.js'
 import { StorageError, toStorageError } from '../storage-error.js'
 import type { ConditionProbe } from './condition-probe.js'
 import type { ObjectHead } from './object-client.js'
-import { conflict } from './object-store.js'
+import { conflict, isConflict } from './object-store.js'
 import { notShown } from './stored-version.js'
 
 export interface Change {
@@ -72,10 +72,6 @@ async function requireShown(change: Change): Promise<void> {
   const head = await looked(change, true)
   const isThere = head !== null && (change.isOurs(head) ?? (await change.isSame?.(head)) ?? true)
   if (!isThere) throw notShown(change.path)
-}
-
-function isConflict({ errno }: StorageError): boolean {
-  return errno === 'ESTALE' || errno === 'EEXIST'
 }
 
 function isWorthAnotherTry(failure: StorageError): boolean {
