@@ -213,12 +213,8 @@ describe('a hostile guest on a pass-through mount', () => {
     await served.reconnect()
     client = served.client
     root = await served.nodeid()
-    assert.deepEqual(served.stats().passthrough, {
-      inodes: 1,
-      openFiles: 0,
-      openDirectories: 0,
-      descriptors: 1,
-    })
+    const { inodes, openFiles, openDirectories, descriptors } = served.stats().passthrough
+    assert.deepEqual([inodes, openFiles, openDirectories, descriptors], [1, 0, 0, 1])
     assert.deepEqual(host.readdirSync(outside), ['secret'])
   })
 
