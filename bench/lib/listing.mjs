@@ -1,4 +1,5 @@
 // `npm run bench -- listing`: what listings of large directories take of a daemon: memory, the loop's stalls, time, requests.
+import { SetupError } from '../../scripts/lib/steps.mjs'
 import { setUp } from '../../scripts/setup.mjs'
 
 const SIZES = [10_000, 100_000, 1_000_000]
@@ -6,9 +7,11 @@ const MIB = 2 ** 20
 
 /** @param {readonly string[]} args sizes; none: 10^4, 10^5 and 10^6 */
 export async function benchListing(args) {
+  const sizes = args.length > 0 ? args.map(Number) : SIZES
+  if (!sizes.every((size) => Number.isSafeInteger(size) && size > 0))
+    throw new SetupError(`usage: npm run bench -- listing [SIZE ...], of names: ${args.join(' ')}`, 2)
   await setUp('test')
   const { measureListing, prepareStore } = await import('../../dist/test/support/large-directory.js')
-  const sizes = args.length > 0 ? args.map(Number) : SIZES
   console.log(
     '| store | names | request | memory, MiB | longest work, ms | longest stall, ms | seconds | LIST |',
   )
