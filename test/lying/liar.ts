@@ -100,8 +100,9 @@ export class Liar {
     const lie = this.random.chance(this.dishonesty) ? this.random.pick(this.lies) : null
     const isDone = lie === null || !this.store.isChange(call) || this.random.chance(0.5)
     const truth = path === ELSEWHERE ? elsewhere() : isDone ? this.truth(call, lie) : this.hollow(call)
-    // An empty answer is how some stores say that it was done.
-    const told = lie === null || (lie === 'empty' && !isDone) ? truth : this.twist(call, truth, lie)
+    // An empty answer is how some stores say that it was done, and a new version how all do: nobody can tell.
+    const isForm = lie === 'empty' || lie === 'another version'
+    const told = lie === null || (isForm && !isDone) ? truth : this.twist(call, truth, lie)
     this.trace.push(
       `${method} ${url} ${headers.range ?? ''} -> ${told.status} ${lie ?? ''}${isDone ? '' : ', not done'}`,
     )
