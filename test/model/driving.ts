@@ -14,12 +14,21 @@ export function memory(): Backend {
 }
 
 export function drive(t: TestContext, backend: Backend, expirationMs = Infinity): Driver {
+  return start(t, backend, expirationMs, false)
+}
+
+/** With write-back: closed files are stored when that is asked for. */
+export function driveWriteBack(t: TestContext, backend: Backend): Driver {
+  return start(t, backend, Infinity, true)
+}
+
+function start(t: TestContext, backend: Backend, expirationMs: number, writeBack: boolean): Driver {
   const driver = new Driver({
     backend,
     poolBytes: POOL_BYTES,
     expirationMs,
     cacheEnabled: true,
-    writeBack: false,
+    writeBack,
     dirtyExpireMs: 60_000,
   })
   t.after(() => driver.fs.close(() => undefined))

@@ -1,29 +1,16 @@
 /** What is here of a file goes when the store has removed it, and not before. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { describe, it, type TestContext } from 'node:test'
+import { describe, it } from 'node:test'
 import { RESERVED_DIRECTORY } from '../../src/backends/backend.js'
 import { eraseLeftovers } from '../../src/fs/hidden.js'
 import { HiddenNames } from '../../src/fs/hidden-names.js'
 import { withChangingVersions } from '../support/backends.js'
-import { Driver } from './driver.js'
-import { contentsOf, drive, O_RDWR, POOL_BYTES, store } from './driving.js'
+import type { Driver } from './driver.js'
+import { contentsOf, drive, driveWriteBack, O_RDWR, store } from './driving.js'
 import { FailingStore, type Failure } from './failing-store.js'
 
 const FAILURES = ['refused', 'not done'] as const satisfies Failure[]
-
-function writeBack(t: TestContext, failing: FailingStore): Driver {
-  const driver = new Driver({
-    backend: failing.backend,
-    poolBytes: POOL_BYTES,
-    expirationMs: Infinity,
-    cacheEnabled: true,
-    writeBack: true,
-    dirtyExpireMs: 60_000,
-  })
-  t.after(() => driver.fs.close(() => undefined))
-  return driver
-}
 
 async function storeAll(driver: Driver): Promise<void> {
   assert.equal(await driver.fs.commitAll(() => undefined), 0)
@@ -33,7 +20,7 @@ describe('an unlink', () => {
   for (const failure of FAILURES) {
     it(`that is ${failure} leaves what is not stored yet readable, and to be stored`, async (t) => {
       const failing = new FailingStore()
-      const driver = writeBack(t, failing)
+      const driver = driveWriteBack(t, failing.backend)
       await store(driver, ['file'], 'first')
       await storeAll(driver)
       await store(driver, ['file'], 'second')

@@ -5,8 +5,8 @@ import { RESERVED_DIRECTORY, type Backend } from '../../src/backends/backend.js'
 import { StorageError } from '../../src/backends/storage-error.js'
 import { FsError } from '../../src/fs/fs-error.js'
 import { withMembers } from '../support/backends.js'
-import { Driver } from './driver.js'
-import { contentsOf, memory, O_RDWR, POOL_BYTES, store } from './driving.js'
+import type { Driver } from './driver.js'
+import { contentsOf, driveWriteBack, memory, O_RDWR, store } from './driving.js'
 
 interface Deferred {
   readonly promise: Promise<void>
@@ -41,15 +41,6 @@ class HeldStore {
   }
 }
 
-function writeBack(t: TestContext, backend: Backend): Driver {
-  const driver = new Driver({
-    ...{ backend, poolBytes: POOL_BYTES, expirationMs: Infinity, cacheEnabled: true },
-    ...{ writeBack: true, dirtyExpireMs: 60_000 },
-  })
-  t.after(() => driver.fs.close(() => undefined))
-  return driver
-}
-
 function errnoOf(error: unknown): string {
   if (error instanceof FsError || error instanceof StorageError) return error.errno
   throw error
@@ -69,7 +60,7 @@ async function expectNothingLeft(driver: Driver, stored: Backend, names: readonl
 /** Begin to store `file`, and while that is under way cut it by its name and then do `remove`. */
 async function whileCut(t: TestContext, remove: (driver: Driver) => Promise<void>): Promise<HeldStore> {
   const held = new HeldStore()
-  const driver = writeBack(t, held.backend)
+  const driver = driveWriteBack(t, held.backend)
   await store(driver, ['source'], 'source')
   await driver.fs.commitAll(() => undefined)
   await store(driver, ['file'], 'contents')
@@ -118,7 +109,7 @@ it('a file whose last handle is released while it is removed leaves no hidden fi
       return held.stored.rename(from, to, kind, options)
     },
   })
-  const driver = writeBack(t, backend)
+  const driver = driveWriteBack(t, backend)
   await store(driver, ['file'], 'contents')
   await driver.fs.commitAll(() => undefined)
   const fh = await driver.open(['file'], O_RDWR)
