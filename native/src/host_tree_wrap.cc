@@ -68,37 +68,39 @@ napi_value close_fd(napi_env env, napi_callback_info info) {
   });
 }
 
+/// Where the calls that look at a file leave its stat: `HostCalls.lastStat`, which they need not be given each time.
+template <size_t Count>
+uint32_t* last_stat(const HotArguments<Count>& arguments) {
+  return static_cast<uint32_t*>(arguments.context());
+}
+
 napi_value stat_name(napi_env env, napi_callback_info info) {
-  return answer<5>(env, info, [](auto& arguments) -> int64_t {
+  return answer<4>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const Name name = name_of(arguments);
-    uint32_t* words = arguments.words(host_tree::kStatWords);
-    return arguments.valid() ? host_tree::stat_name(directory, name, words) : 0;
+    return arguments.valid() ? host_tree::stat_name(directory, name, last_stat(arguments)) : 0;
   });
 }
 
 napi_value open_name(napi_env env, napi_callback_info info) {
-  return answer<5>(env, info, [](auto& arguments) -> int64_t {
+  return answer<4>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const Name name = name_of(arguments);
-    uint32_t* words = arguments.words(host_tree::kStatWords);
-    return arguments.valid() ? host_tree::open_name(directory, name, words) : 0;
+    return arguments.valid() ? host_tree::open_name(directory, name, last_stat(arguments)) : 0;
   });
 }
 
 napi_value stat_fd(napi_env env, napi_callback_info info) {
-  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+  return answer<1>(env, info, [](auto& arguments) -> int64_t {
     const int fd = arguments.fd();
-    uint32_t* words = arguments.words(host_tree::kStatWords);
-    return arguments.valid() ? host_tree::stat(fd, words) : 0;
+    return arguments.valid() ? host_tree::stat(fd, last_stat(arguments)) : 0;
   });
 }
 
 napi_value stat_parent(napi_env env, napi_callback_info info) {
-  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+  return answer<1>(env, info, [](auto& arguments) -> int64_t {
     const int fd = arguments.fd();
-    uint32_t* words = arguments.words(host_tree::kStatWords);
-    return arguments.valid() ? host_tree::stat_parent(fd, words) : 0;
+    return arguments.valid() ? host_tree::stat_parent(fd, last_stat(arguments)) : 0;
   });
 }
 
@@ -427,9 +429,14 @@ napi_value run(napi_env env, napi_callback_info info) {
 
 Napi::Object define_host_calls(Napi::Env env) {
   Napi::Object calls = Napi::Object::New(env);
+  // It lives as long as the calls, whatever becomes of the property.
+  auto stat = Napi::Uint32Array::New(env, host_tree::kStatWords);
+  Napi::Persistent(stat).SuppressDestruct();
+  calls.Set("lastStat", stat);
+  uint32_t* stat_words = stat.Data();
   const auto add = [&](const char* name, napi_callback function) {
     napi_value value = nullptr;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, stat_words, &value);
     calls.Set(name, value);
   };
   add("openRoot", open_root);

@@ -14,11 +14,13 @@ class HotArguments {
  public:
   HotArguments(napi_env env, napi_callback_info info) : env_(env) {
     size_t count = Count;
-    valid_ = napi_get_cb_info(env, info, &count, arguments_, &receiver_, nullptr) == napi_ok && count >= Count;
+    valid_ = napi_get_cb_info(env, info, &count, arguments_, &receiver_, &context_) == napi_ok && count >= Count;
   }
 
   bool valid() const noexcept { return valid_; }
   napi_value receiver() const noexcept { return receiver_; }
+  /// What the function was made with.
+  void* context() const noexcept { return context_; }
 
   /// A descriptor, or -1.
   int fd() { return static_cast<int>(number(-1, INT32_MAX)); }
@@ -65,19 +67,19 @@ class HotArguments {
   }
 
   size_t array(napi_typedarray_type wanted, void*& data) {
-    bool is_typed_array = false;
     napi_typedarray_type type;
     size_t length = 0;
     if (!valid_) return 0;
     const napi_value value = arguments_[next_++];
-    valid_ = napi_is_typedarray(env_, value, &is_typed_array) == napi_ok && is_typed_array &&
-             napi_get_typedarray_info(env_, value, &type, &length, &data, nullptr, nullptr) == napi_ok &&
+    // What is no typed array is napi_invalid_arg.
+    valid_ = napi_get_typedarray_info(env_, value, &type, &length, &data, nullptr, nullptr) == napi_ok &&
              type == wanted;
     return valid_ ? length : 0;
   }
 
   napi_env env_;
   napi_value receiver_ = nullptr;
+  void* context_ = nullptr;
   napi_value arguments_[Count];
   size_t next_ = 0;
   bool valid_ = false;

@@ -64,7 +64,7 @@ export function addedNames(pt: Passthrough, { inode }: HostDirectory): string[] 
   for (const [name, place] of inode.point?.children ?? []) {
     if (place.mount.root !== place) continue
     const bytes = Buffer.from(name)
-    if (pt.calls.statName(pt.fdOf(inode), bytes, 0, bytes.byteLength, pt.stat) === -ENOENT) names.push(name)
+    if (pt.calls.statName(pt.fdOf(inode), bytes, 0, bytes.byteLength) === -ENOENT) names.push(name)
   }
   return names
 }

@@ -197,7 +197,7 @@ function adoptCreated(pt: Passthrough, mount: HostMount, fd: number, hostFlags: 
 }
 
 function checkStat(pt: Passthrough, fd: number): void {
-  const result = pt.calls.stat(fd, pt.stat)
+  const result = pt.calls.stat(fd)
   if (result < 0) pt.calls.close(fd)
   checked(result)
 }

@@ -40,12 +40,14 @@ export interface HostCalls {
   /** `path`: UTF-8. Returns an O_PATH descriptor. */
   openRoot(path: Uint8Array): number
   close(fd: number): number
-  statName(directory: number, bytes: Uint8Array, start: number, length: number, stat: Uint32Array): number
+  /** Of the addon: where `statName`, `openName`, `stat` and `statParent` leave what they have looked at, STAT_WORDS words. */
+  readonly lastStat: Uint32Array
+  statName(directory: number, bytes: Uint8Array, start: number, length: number): number
   /** Returns an O_PATH descriptor of the entry itself, be it a symbolic link. */
-  openName(directory: number, bytes: Uint8Array, start: number, length: number, stat: Uint32Array): number
-  stat(fd: number, stat: Uint32Array): number
+  openName(directory: number, bytes: Uint8Array, start: number, length: number): number
+  stat(fd: number): number
   /** Of the directory that holds the directory `fd`, wherever on the host that is. */
-  statParent(fd: number, stat: Uint32Array): number
+  statParent(fd: number): number
   /** 0: the file system never tells an error when a file is closed. */
   tellsAtClose(fd: number): number
   statfs(fd: number, statfs: Uint32Array): number

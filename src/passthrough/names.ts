@@ -85,7 +85,7 @@ function above(pt: Passthrough, directory: HostInode): HostInode | Inode {
     const { parent } = mount.place.root
     return parent === null ? itself(pt, directory) : parent
   }
-  checked(pt.calls.statParent(pt.fdOf(directory), pt.stat))
+  checked(pt.calls.statParent(pt.fdOf(directory)))
   const known = mount.find(pt.stat)
   if (known === null) throw new FsError('ESTALE', 'the guest has forgotten the directory above')
   return known
@@ -94,12 +94,12 @@ function above(pt: Passthrough, directory: HostInode): HostInode | Inode {
 function find(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode | null {
   const { calls, stat } = pt
   const fd = pt.fdOf(directory)
-  const looked = calls.statName(fd, name.bytes, name.start, name.length, stat)
+  const looked = calls.statName(fd, name.bytes, name.start, name.length)
   if (looked === -ENOENT) return null
   checked(looked)
   const known = directory.mount.find(stat)
   if (known !== null) return noted(known, directory)
-  const opened = calls.openName(fd, name.bytes, name.start, name.length, stat)
+  const opened = calls.openName(fd, name.bytes, name.start, name.length)
   // Removed since.
   if (opened === -ENOENT) return null
   return noted(pt.adopt(directory.mount, checked(opened)), directory)

@@ -51,8 +51,8 @@ export class Passthrough {
   readonly inodes: HostInodeTable
   readonly files: HandleTable<HostFile>
   readonly directories: HandleTable<HostDirectory>
-  /** What the last call told, until the next one. */
-  readonly stat = new Uint32Array(STAT_WORDS)
+  /** What the last call told, until the next one: `lastStat` of `calls`, once there are any. */
+  stat: Uint32Array = new Uint32Array(STAT_WORDS)
   readonly threads = new Semaphore(threadsForUs())
   private readonly mounts = new Map<Inode, HostMount>()
   private readonly budget: DescriptorBudget
@@ -70,7 +70,13 @@ export class Passthrough {
   }
 
   get calls(): HostCalls {
-    return (this.loadedCalls ??= hostCalls())
+    return this.loadedCalls ?? this.loadCalls()
+  }
+
+  private loadCalls(): HostCalls {
+    this.loadedCalls = hostCalls()
+    this.stat = this.loadedCalls.lastStat
+    return this.loadedCalls
   }
 
   stats(): PassthroughStats {
@@ -205,9 +211,8 @@ export class Passthrough {
     if (mount.isRemoved || inode !== mount.root) throw new FsError('EIO', 'its mount was removed')
     const fd = checked(this.calls.openRoot(Buffer.from(mount.options.root)))
     inode.descriptor = this.hold(fd)
-    const stat = new Uint32Array(STAT_WORDS)
-    checked(this.calls.stat(fd, stat))
-    inode.identify(stat)
+    checked(this.calls.stat(fd))
+    inode.identify(this.stat)
     return inode.descriptor
   }
 
@@ -234,7 +239,7 @@ export class Passthrough {
 
   /** Write the inode's stat to `stat`. */
   lookAt(inode: HostInode): void {
-    checked(this.calls.stat(this.fdOf(inode), this.stat))
+    checked(this.calls.stat(this.fdOf(inode)))
   }
 
   /** Run `work` in a thread while `descriptor` stays open; an errno that it resolves with is thrown. */

@@ -7,7 +7,7 @@ import { CircuitOpenError } from '../backends/layers/circuit.js'
 import { StorageError } from '../backends/storage-error.js'
 import type { Arena } from './arena.js'
 import { Opcode } from './fuse-abi.js'
-import { handlers, opcodesWithoutReply, type HandlerContext } from './handlers.js'
+import { handlers, hasNoReply, type HandlerContext } from './handlers.js'
 import { passthroughHandlers } from './passthrough-handlers.js'
 import { NamedData } from './named-data.js'
 import { operationOf } from '../observability/operations.js'
@@ -285,7 +285,7 @@ export class Dispatcher {
   private finish(request: Request, record: RequestRecord | null): void {
     const { opcode } = request
     // INIT belongs to the session it begins.
-    if (opcodesWithoutReply.has(opcode)) this.setMeta(request, META_FLAGS, REPLY_FLAG_NONE)
+    if (hasNoReply(opcode)) this.setMeta(request, META_FLAGS, REPLY_FLAG_NONE)
     if (!this.isInBurst) this.countLate(request)
     if (record !== null) this.tellWatchers(request, record)
     this.arena.done[this.doneCount++] = request.slot

@@ -499,8 +499,6 @@ export function byOpcode(pairs: Rows): readonly (Handler | undefined)[] {
   return indexed
 }
 
-export const opcodesWithoutReply: ReadonlySet<number> = new Set([
-  Opcode.FORGET,
-  Opcode.BATCH_FORGET,
-  Opcode.INTERRUPT,
-])
+export function hasNoReply(opcode: number): boolean {
+  return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET || opcode === Opcode.INTERRUPT
+}
