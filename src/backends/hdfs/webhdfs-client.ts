@@ -4,13 +4,9 @@
  */
 import { isIP, type LookupFunction } from 'node:net'
 import { addressesOf, forbidden, isLoopback, lookupOfSent, mayBeSentTo } from '../http/address-rules.js'
-import {
-  HttpConnections,
-  placeOf,
-  type HttpRequest,
-  type HttpResponse,
-  type HttpUpload,
-} from '../http/http-connection.js'
+import { HttpConnections } from '../http/http-connection.js'
+import { placeOf, type HttpRequest, type HttpResponse } from '../http/http-message.js'
+import type { HttpUpload } from '../http/http-upload.js'
 import { connectionError, HttpError } from '../http/http-error.js'
 import { stepTo, TRAIL_START } from '../trail.js'
 import { parseStatus, type FileStatus } from './file-status.js'

@@ -1,4 +1,4 @@
-import type { HttpResponse } from '../http/http-connection.js'
+import type { HttpResponse } from '../http/http-message.js'
 import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 
 /** Of what a server says about an error, this much goes into the message. */

@@ -1,5 +1,5 @@
 import type { BackendWriter, ExpectedVersion, ObjectStat } from '../backend.js'
-import type { HttpUpload } from '../http/http-connection.js'
+import type { HttpUpload } from '../http/http-upload.js'
 import { StorageError } from '../storage-error.js'
 import type { FileStatus } from './file-status.js'
 import type { WebhdfsClient } from './webhdfs-client.js'

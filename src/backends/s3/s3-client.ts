@@ -4,12 +4,8 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { copyTimeMs } from '../objects/copy-time.js'
 import { crc32c } from './crc32c.js'
 import type { Headers } from '../objects/file-attributes.js'
-import {
-  HttpConnections,
-  type HttpHead,
-  type HttpRequest,
-  type HttpResponse,
-} from '../http/http-connection.js'
+import { HttpConnections } from '../http/http-connection.js'
+import type { HttpHead, HttpRequest, HttpResponse } from '../http/http-message.js'
 import { HttpError, type Repeats } from '../http/http-error.js'
 import { S3CredentialSource, type S3Credentials } from './s3-credentials.js'
 import { s3Error, S3Error } from './s3-errors.js'

@@ -1,4 +1,4 @@
-import type { HttpResponse } from '../http/http-connection.js'
+import type { HttpResponse } from '../http/http-message.js'
 import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { elementText } from './s3-xml.js'
 

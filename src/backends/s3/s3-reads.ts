@@ -1,6 +1,6 @@
 import type { Operator } from 'opendal'
 import { asDisposable } from '../disposable.js'
-import type { HttpHead } from '../http/http-connection.js'
+import type { HttpHead } from '../http/http-message.js'
 import { hasExactPath, objectPath } from '../opendal/opendal-backend.js'
 import { StorageError, toStorageError } from '../storage-error.js'
 import type { S3Client } from './s3-client.js'

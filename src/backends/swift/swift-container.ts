@@ -1,4 +1,5 @@
-import { HttpConnections, type HttpHead, type HttpResponse } from '../http/http-connection.js'
+import { HttpConnections } from '../http/http-connection.js'
+import type { HttpHead, HttpResponse } from '../http/http-message.js'
 import { HttpError, type Repeats } from '../http/http-error.js'
 import { swiftError } from './swift-errors.js'
 import type { SwiftOptions } from './swift-options.js'

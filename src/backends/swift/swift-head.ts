@@ -1,7 +1,7 @@
 /** What the headers of an answer tell of an object. */
 import type { Timestamp } from '../backend.js'
 import { byteCountOf } from '../http/byte-count.js'
-import type { HttpHead } from '../http/http-connection.js'
+import type { HttpHead } from '../http/http-message.js'
 import { headersNamed, type Headers, type Metadata } from '../objects/file-attributes.js'
 import type { ObjectHead } from '../objects/object-client.js'
 import { timestampOfRfc3339 } from '../timestamp.js'

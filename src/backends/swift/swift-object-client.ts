@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ExpectedVersion, StoreConditions } from '../backend.js'
-import type { HttpHead } from '../http/http-connection.js'
+import type { HttpHead } from '../http/http-message.js'
 import { HttpError } from '../http/http-error.js'
 import { copyTimeMs } from '../objects/copy-time.js'
 import { metadataHeaders, metadataOf, type Headers, type Metadata } from '../objects/file-attributes.js'

@@ -1,5 +1,6 @@
 /** Log-ins to Swift: a storage URL with a token, renewed before it expires and when the server refuses it. */
-import type { HttpConnections, HttpResponse } from '../http/http-connection.js'
+import type { HttpConnections } from '../http/http-connection.js'
+import type { HttpResponse } from '../http/http-message.js'
 import { HttpError } from '../http/http-error.js'
 import { StorageError } from '../storage-error.js'
 import { swiftError, SwiftError } from './swift-errors.js'

@@ -1,12 +1,7 @@
 /** Requests to a web server past OpenDAL, with the options of its services `http` and `webdav`. */
 import type { EntryKind, ObjectStat } from '../backend.js'
-import {
-  HttpConnections,
-  placeOf,
-  type HttpHead,
-  type HttpRequest,
-  type HttpResponse,
-} from '../http/http-connection.js'
+import { HttpConnections } from '../http/http-connection.js'
+import { placeOf, type HttpHead, type HttpRequest, type HttpResponse } from '../http/http-message.js'
 import { byteCountOf } from '../http/byte-count.js'
 import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { DIRECTORY } from '../objects/object-store.js'

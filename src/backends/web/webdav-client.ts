@@ -1,6 +1,6 @@
 /** The requests of WebDAV (RFC 4918) that OpenDAL's service lacks or takes wrong: see `WebdavBackend`. */
 import type { EntryKind } from '../backend.js'
-import type { HttpResponse } from '../http/http-connection.js'
+import type { HttpResponse } from '../http/http-message.js'
 import { HttpError } from '../http/http-error.js'
 import { nameOf, resourcesOf, strange, type WebResource } from './multistatus.js'
 import { MAX_ANSWER_BYTES, REDIRECTIONS, SOME_DIRECTORY, WebClient, type WebStatus } from './web-client.js'
