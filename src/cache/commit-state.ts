@@ -64,8 +64,14 @@ interface Committing {
 export type State = Resting | Committing
 
 const CLEAN: Clean = { kind: 'clean' }
+/** Of all removed files: an error with its trace costs as much as a small part of the removal. */
+const REMOVED: Removed = {
+  kind: 'removed',
+  error: new StorageError('ESTALE', 'the file was removed'),
+}
 const NOTHING = Promise.resolve()
 const NO_ATTEMPTS: readonly Attempt[] = []
+
 /** ARCHITECTURE draws the states. */
 export class CommitState {
   private state: State = CLEAN
@@ -310,6 +316,6 @@ export class CommitState {
 
   /** The file is gone. A commit that is under way ends without having anything left to store. */
   removed(): void {
-    this.resting = { kind: 'removed', error: new StorageError('ESTALE', 'the file was removed') }
+    this.resting = REMOVED
   }
 }
