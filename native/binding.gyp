@@ -57,6 +57,7 @@
       'sources': [
         'launcher/capabilities.cc',
         'launcher/command_line.cc',
+        'launcher/landlock.cc',
         'launcher/main.cc',
         'launcher/mounts.cc',
         'launcher/places.cc',

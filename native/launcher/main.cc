@@ -28,6 +28,7 @@
 #include "capabilities.h"
 #include "command_line.h"
 #include "fault.h"
+#include "landlock.h"
 #include "places.h"
 #include "requests.h"
 #include "root.h"
@@ -90,11 +91,20 @@ std::string working_directory() {
 
 /// As `Launcher.take` reads it.
 void tell(Sandbox sandbox, int socket, const std::string& start_time, const std::string& pid_namespace,
-          const CommandLine& line) {
+          bool has_landlock, const CommandLine& line) {
   const std::string pid = std::to_string(::getpid());
   const std::string told = std::string(name_of(sandbox)) + " " + std::to_string(socket) + " " + pid + " " +
-                           start_time + " " + pid_namespace + " " + line.modcaps;
+                           start_time + " " + pid_namespace + " " + (has_landlock ? "landlock" : "none") + " " + line.modcaps;
   must(::setenv(kTold, told.c_str(), 1), kTold);
+}
+
+/// What Node.js is started from, and what it loads.
+std::vector<std::string> programs_of(const std::vector<Place>& places) {
+  std::vector<std::string> paths;
+  for (const Place& place : places) {
+    if (place.access == Access::kRead) paths.push_back(place.path);
+  }
+  return paths;
 }
 
 pid_t fork_child() { return must(::fork(), "fork"); }
@@ -121,13 +131,15 @@ void close_all(unsigned first, unsigned last) {
 }
 
 /// In the process that becomes the daemon, inside.
-[[noreturn]] void become_daemon(const Program& program, const std::string& directory, CapabilitySet kept,
-                                const sigset_t& signals) {
+[[noreturn]] void become_daemon(const Program& program, const std::string& directory, const UniqueFd& frame,
+                                const std::vector<std::string>& programs, CapabilitySet kept, const sigset_t& signals) {
   must(::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr), "/proc");
   must(::chdir(directory.c_str()), directory);
   if (::geteuid() == 0 && ::setgroups(0, nullptr) != 0 && errno != EPERM) fail("setgroups");
   // A terminal's signals are the launcher's to hand on: they would come twice, and a second one means "at once".
   must(::setpgid(0, 0), "setpgid");
+  // Best effort: kernels without it have the mounts alone.
+  confine_to(frame, programs);
   keep_capabilities(kept);
   must(::sigprocmask(SIG_SETMASK, &signals, nullptr), "sigprocmask");
   execute(program);
@@ -144,7 +156,8 @@ int launch(const Program& program, const CommandLine& line, Sandbox sandbox) {
   const std::string start_time = start_time_of(UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), "self");
   const std::string host_namespace = std::filesystem::read_symlink("/proc/self/ns/pid");
   const std::vector<Link> links = links_of_host();
-  Root root(places_of_daemon(program.node, program.script, line));
+  const std::vector<Place> places = places_of_daemon(program.node, program.script, line);
+  Root root(places);
   make_links(links);
   make_directories("/proc");
   make_directories(directory == "/" ? "" : directory);
@@ -161,14 +174,14 @@ int launch(const Program& program, const CommandLine& line, Sandbox sandbox) {
     keep_namespace(std::move(at_end));
   }
   at_end.reset();
-  tell(sandbox, theirs.get(), start_time, host_namespace, line);
+  tell(sandbox, theirs.get(), start_time, host_namespace, can_confine(), line);
   // Not there inside: Node.js would warn.
   if (!line.has_config_file) must(::unsetenv(kExtraCertificates), kExtraCertificates);
   const pid_t daemon = fork_child();
   if (daemon == 0) {
     must(::fcntl(theirs.get(), F_SETFD, 0), "fcntl");
     try {
-      become_daemon(program, directory, kept, signals);
+      become_daemon(program, directory, root.frame(), programs_of(places), kept, signals);
     } catch (const std::exception& error) {
       std::fprintf(stderr, "ovfsd: can't start in a sandbox: %s\n", error.what());
       std::_Exit(kExitFailure);
@@ -205,7 +218,7 @@ int run(int argc, char** argv) {
   const CommandLine line = read_command_line(program.args);
   const Sandbox sandbox = sandbox_for(line);
   if (sandbox == Sandbox::kNone) {
-    if (line.serves) tell(sandbox, -1, "", "", line);
+    if (line.serves) tell(sandbox, -1, "", "", false, line);
     execute(program);
   }
   return launch(program, line, sandbox);

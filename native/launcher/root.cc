@@ -23,6 +23,8 @@ constexpr const char* kFootHold = "/proc";
 constexpr const char* kRoot = "/";
 /// Where the host's tree is for the moment before it takes the place of ours.
 constexpr const char* kHostTree = "/.host";
+/// Where the root of the processes inside lies in the frame.
+constexpr const char* kInside = "/inside";
 
 using Tree = std::pair<std::string, UniqueFd>;
 
@@ -63,6 +65,11 @@ void pivot_here() {
   must(::chdir("/"), "/");
 }
 
+void go_inside() {
+  must(::chroot(kInside), kInside);
+  must(::chdir("/"), "/");
+}
+
 /// The processes inside whose root directory it was go along.
 void replace_root(const UniqueFd& tree) {
   must(::mkdir(kHostTree, kDirectoryMode), kHostTree);
@@ -85,18 +92,25 @@ void make_directories(const std::string& path) {
 Root::Root(const std::vector<Place>& places)
     : host_namespace_(open_namespace()), host_directory_(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) {
   const std::vector<Tree> trees = clone_all(places);
+  const UniqueFd frame = empty_tree();
   const UniqueFd root = empty_tree();
   must(::unshare(CLONE_NEWNS), "a mount namespace");
   own_namespace_ = open_namespace();
   must(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "/");
-  attach_tree(root, kFootHold);
+  attach_tree(frame, kFootHold);
   must(::chdir(kFootHold), kFootHold);
   pivot_here();
+  frame_ = UniqueFd(must(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "/"));
+  make_directories(kInside);
+  attach_tree(root, kInside);
+  make_read_only("/");
+  go_inside();
   attach_all(trees);
 }
 
 void Root::enter() const {
   must(::setns(own_namespace_.get(), CLONE_NEWNS), "the sandbox's mount namespace");
+  go_inside();
 }
 
 void Root::leave() const {

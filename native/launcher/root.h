@@ -35,6 +35,10 @@ class Root {
   /// @throws std::system_error
   void seal() const;
 
+  /// A directory that holds the root and nothing else, whatever becomes the root: all that is inside is below it, and nothing of the host's
+  /// outside is.
+  const UniqueFd& frame() const noexcept { return frame_; }
+
  private:
   void enter() const;
 
@@ -43,6 +47,7 @@ class Root {
   UniqueFd host_namespace_;
   UniqueFd host_directory_;
   UniqueFd own_namespace_;
+  UniqueFd frame_;
 };
 
 /// Make a directory, and those above it. What is there stays. @throws std::system_error

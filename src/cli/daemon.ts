@@ -122,7 +122,11 @@ export async function runDaemon(
     const isConfined = sandbox !== null || filter !== null
     if (isConfined)
       logger.info(
-        { sandbox: sandbox?.kind ?? 'none', seccomp: filter?.denied ?? 'none' },
+        {
+          sandbox: sandbox?.kind ?? 'none',
+          landlock: sandbox?.hasLandlock ?? false,
+          seccomp: filter?.denied ?? 'none',
+        },
         'what the daemon may reach',
       )
     announce(logger, settings, args)

@@ -9,7 +9,10 @@ import { loadNative } from '../virtio/native.js'
 
 export type Sandbox = 'namespace' | 'chroot' | 'none'
 
-/** What the launcher tells: the sandbox, the socket, its own process id, when that began, the pid namespace it is in, and --modcaps. */
+/**
+ * What the launcher tells: the sandbox, the socket, its own process id, when that began, the pid namespace it is in, whether Landlock is
+ * on, and --modcaps.
+ */
 const TOLD = 'OVFSD_LAUNCHER'
 
 const PROGRAM = fileURLToPath(new URL('../../../native/build/Release/ovfsd-launch', import.meta.url))
@@ -34,6 +37,8 @@ export class Launcher {
     readonly pid: number,
     private readonly startTime: string,
     private readonly pidNamespace: string,
+    /** No file outside can be reached by a descriptor either: the kernel has Landlock. */
+    readonly hasLandlock: boolean,
   ) {}
 
   /** Who has started this process; null: not the launcher. To be asked once. */
@@ -41,10 +46,19 @@ export class Launcher {
     const told = environment[TOLD]
     Reflect.deleteProperty(environment, TOLD)
     if (told === undefined) return null
-    const [sandbox = '', socket, pid, startTime = '', pidNamespace = '', modcaps = ''] = told.split(' ')
+    const [sandbox = '', socket, pid, startTime = '', pidNamespace = '', landlock, modcaps = ''] =
+      told.split(' ')
     if (sandbox !== 'namespace' && sandbox !== 'chroot' && sandbox !== 'none')
       throw new Error(`${TOLD}: unexpected value`)
-    return new Launcher(sandbox, modcaps, Number(socket), Number(pid), startTime, pidNamespace)
+    return new Launcher(
+      sandbox,
+      modcaps,
+      Number(socket),
+      Number(pid),
+      startTime,
+      pidNamespace,
+      landlock === 'landlock',
+    )
   }
 
   /** Start this process once more, by the launcher, with these descriptors beside the standard ones. @throws Error when that can't be */

@@ -45,6 +45,11 @@ export class SandboxedHost {
     return this.#launcher.sandbox === 'chroot' ? 'chroot' : 'namespace'
   }
 
+  /** Beside the mounts, the kernel's Landlock keeps the daemon inside. */
+  get hasLandlock(): boolean {
+    return this.#launcher.hasLandlock
+  }
+
   /**
    * Load the settings, with the files that they are in and those that they name.
    * @throws ConfigError; Error of the sandbox

@@ -47,7 +47,8 @@ export class Program {
     const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8')
       .split(' ')
       .filter((id) => id !== '')
-    const inside = children.find((id) => readlinkSync(`/proc/${id}/exe`) === process.execPath)
+    // Its root lies in a directory of its own.
+    const inside = children.find((id) => readlinkSync(`/proc/${id}/exe`).endsWith(process.execPath))
     return inside === undefined ? this.pid : Number(inside)
   }
 

@@ -1,10 +1,13 @@
 /** The sandbox and the filter of system calls, as the kernel shows them of a daemon that serves. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import {
   appendFileSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -18,9 +21,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { ROOT_NODEID } from '../frontend/abi.js'
 import { FuseClient } from '../frontend/fuse-client.js'
 import { MAIN, Program } from '../cli/process.js'
+import { ESCAPE, HOST_DIRECTORY_FD, type Attempts } from './escape.js'
 
 const LISTENING = 'Waiting for vhost-user socket connection'
 /** CAP_CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID, MKNOD and SETFCAP. */
@@ -28,6 +33,8 @@ const EIGHT = '00000000880000db'
 const MODE_FILTER = '2'
 /** How often what the kernel does in its own time is looked for. */
 const POLL_MS = 5
+
+const LAUNCHER = fileURLToPath(new URL('../../../native/build/Release/ovfsd-launch', import.meta.url))
 
 const skip = process.getuid?.() === 0 ? false : 'a sandbox needs root'
 
@@ -85,6 +92,23 @@ function namespaceOf(pid: number, kind: string): string {
   return readlinkSync(`/proc/${pid}/ns/${kind}`)
 }
 
+/** In a sandbox, with a directory of the host open that is no part of it. */
+function escape(directory: string): Attempts {
+  const fd = openSync(directory, 'r')
+  try {
+    const { stdout, stderr } = spawnSync(
+      LAUNCHER,
+      [process.execPath, '--', ESCAPE, '--sandbox=namespace', '--config-file=none'],
+      { stdio: ['ignore', 'pipe', 'pipe', fd], encoding: 'utf8' },
+    )
+    assert.equal(HOST_DIRECTORY_FD, 3, 'the first of the descriptors beside the standard ones')
+    assert.notEqual(stdout, '', stderr)
+    return JSON.parse(stdout) as Attempts
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** Waits until there is no such process, as a file system of the kernel can't tell when. */
 async function gone(pid: number): Promise<void> {
   while (existsSync(`/proc/${pid}`) && statusOf(pid)['State']?.startsWith('Z') !== true) await delay(POLL_MS)
@@ -126,6 +150,23 @@ describe('a daemon in its sandbox', { skip }, () => {
       readdirSync(`${inside}/proc`).filter((name) => /^\d+$/.test(name)),
       ['1', '2'],
     )
+  })
+
+  it('reaches nothing of the host by a directory outside that it has open', (test) => {
+    const place = folder(test)
+    const { hasLandlock, ...attempts } = escape(place.root)
+    if (!hasLandlock) {
+      test.skip('this kernel has no Landlock that lets files be moved (Linux 5.19)')
+      return
+    }
+    const refused = 'EACCES'
+    assert.deepEqual(attempts, {
+      readOutside: refused,
+      writeOutside: refused,
+      renameOutside: refused,
+      readInside: 'done',
+    })
+    assert.deepEqual(readdirSync(place.root).sort(), ['run', 'secret', 'shared'])
   })
 
   it('can write to what it serves, and to nothing else', async (test) => {
