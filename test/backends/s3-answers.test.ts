@@ -81,6 +81,26 @@ describe('a read', () => {
     await assert.rejects(backend.read('other', RANGE.offset, RANGE.lengthBytes, etag), { errno: 'EIO' })
   })
 
+  it('beside the first one of an object shows nothing before that was right', async () => {
+    const { etag } = s3.put('file', data)
+    const rangeAt = (offset: number): Promise<Uint8Array> =>
+      backend.read('file', offset, RANGE.lengthBytes, etag)
+    const offsets = [1, 2, 3, 4].map((count) => count * RANGE.lengthBytes)
+    await rangeAt(0)
+    const body = data.subarray(0, RANGE.lengthBytes)
+    const headers = { etag, 'content-range': `bytes 0-${body.length - 1}/${data.length}` }
+    s3.before = (call) => (isRead(call) ? { status: 206, headers, body } : null)
+    for (const { status } of await Promise.allSettled(offsets.map(rangeAt))) assert.equal(status, 'rejected')
+    backend = open()
+    s3.before = () => null
+    await rangeAt(0)
+    s3.forget()
+    const right = offsets.map((offset) => data.subarray(offset, offset + RANGE.lengthBytes))
+    const read = await Promise.all(offsets.map(rangeAt))
+    assert.ok(read.every((bytes, index) => right[index]?.equals(bytes)))
+    assert.equal(s3.calls.filter((call) => isRead(call)).length, offsets.length)
+  })
+
   it('of a small object may be answered with all of it', async () => {
     const { etag, data: small } = s3.put('file', '0123456789')
     s3.before = (call) => (isRead(call) ? { status: 200, headers: { etag }, body: small } : null)

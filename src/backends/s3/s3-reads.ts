@@ -20,17 +20,22 @@ export interface S3Range {
   readonly version: string
 }
 
+/** How a range is read: by OpenDAL, by OpenDAL but not before a comparison that is under way has ended well, or compared itself. */
+type Way = 'passes' | 'compares' | Promise<boolean>
+
 /**
  * Reads of a mount. OpenDAL moves the bytes off the event loop, at two to three times the rate of Node's client and a third of
  * its processor time, but does not compare the answer's range with the one that was asked for. So that is done here for the
- * first read in the middle of each object, and for the first of all. A server that was found to send other bytes is not
- * believed again: all its answers are compared from then on.
+ * first read in the middle of each object, and for the first of all; what is read of the object meanwhile waits for how it
+ * ends. A server that was found to send other bytes is not believed again: all its answers are compared from then on.
  */
 export class S3Reads {
   private isTrusted = true
   private hasCompared = false
   /** Versions of objects in whose middle a range was right. */
   private readonly compared = new Map<string, string>()
+  /** By key and version, first comparisons under way: whether the range was right. They never reject. */
+  private readonly comparing = new Map<string, Promise<boolean>>()
 
   /** `operator`: null where OpenDAL would ask another host, or for another key. */
   constructor(
@@ -40,28 +45,51 @@ export class S3Reads {
 
   async read(range: S3Range): Promise<Uint8Array> {
     const { operator } = this
-    if (operator === null || !this.mayPassUncompared(range)) return this.readCompared(range)
+    const way = operator === null ? 'compares' : this.wayOf(range)
+    if (operator === null || way === 'compares') return this.readFirst(range)
+    const data = await this.readPassed(operator, range)
+    if (data !== null && (way === 'passes' || (await way))) return data
+    return this.readCompared(range)
+  }
+
+  /** null: what came does not fit, so somebody must look at the answer. */
+  private async readPassed(operator: Operator, range: S3Range): Promise<Uint8Array | null> {
     const { key, offset, lengthBytes, version } = range
     try {
-      const data = await operator.read(objectPath(key), {
-        ...{ offset: BigInt(offset), size: BigInt(lengthBytes), ifMatch: version },
-      })
-      if (data.byteLength === lengthBytes) return asDisposable(data)
+      const options = { offset: BigInt(offset), size: BigInt(lengthBytes), ifMatch: version }
+      const data = await operator.read(objectPath(key), options)
+      return data.byteLength === lengthBytes ? asDisposable(data) : null
     } catch (error) {
       const failure = toStorageError(error)
       // What was refused or not answered is so for everybody; anything else may be an answer that does not fit.
       const isAnswered = failure.errno === 'EIO' && !failure.unanswered && !failure.retryable
       const isTooShort = failure.errno === 'ESTALE' && failure.retryable
       if (!isAnswered && !isTooShort) throw failure
+      return null
     }
-    return this.readCompared(range)
   }
 
-  private mayPassUncompared({ key, offset, version }: S3Range): boolean {
-    if (!this.isTrusted || !this.hasCompared) return false
+  private wayOf(range: S3Range): Way {
+    const { key, offset, version } = range
     // What OpenDAL or its HTTP client would trim or fold.
-    if (!version.startsWith('"') || !hasExactPath(key) || ODD_SEGMENT.test(key)) return false
-    return offset === 0 || this.compared.get(key) === version
+    const isExact = version.startsWith('"') && hasExactPath(key) && !ODD_SEGMENT.test(key)
+    if (!isExact || !this.isTrusted) return 'compares'
+    if (this.hasCompared && (offset === 0 || this.compared.get(key) === version)) return 'passes'
+    return this.comparing.get(idOf(range)) ?? 'compares'
+  }
+
+  /** A read that others of the same object may wait for. */
+  private readFirst(range: S3Range): Promise<Uint8Array> {
+    const result = this.readCompared(range)
+    const id = idOf(range)
+    if (range.offset === 0 || this.comparing.has(id)) return result
+    const wasRight = result.then(
+      () => this.isTrusted && this.compared.get(range.key) === range.version,
+      () => false,
+    )
+    this.comparing.set(id, wasRight)
+    void wasRight.then(() => this.comparing.delete(id))
+    return result
   }
 
   private async readCompared(range: S3Range): Promise<Uint8Array> {
@@ -115,4 +143,8 @@ export class S3Reads {
       retryable: true,
     })
   }
+}
+
+function idOf({ key, version }: S3Range): string {
+  return `${version} ${key}`
 }
