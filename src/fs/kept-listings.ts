@@ -5,6 +5,11 @@ import type { Listing, ListedPage, PageContent } from './listing.js'
  * attributes, the heap's slack beside it. What is beyond it costs a request for each thousand names when it is asked for.
  */
 export const KEPT_LISTINGS_BYTES = 8 << 20
+/**
+ * Names that a directory may have: each that was told takes eight bytes of an open directory, and a store that makes
+ * up names must come to an end some time. Directories of a host's file system end at ten to twenty million.
+ */
+const MAX_LISTED_NAMES = 1 << 25
 /** Of a page of a listing without its content, and of each of its names. */
 const PAGE_BYTES = 400
 const HASH_BYTES = 8
@@ -17,7 +22,11 @@ export class KeptListings {
   private lastUsed: ListedPage | null = null
   bytes = 0
 
-  constructor(private readonly maxBytes = KEPT_LISTINGS_BYTES) {}
+  constructor(
+    private readonly maxBytes = KEPT_LISTINGS_BYTES,
+    /** Of each listing. */
+    readonly maxNames = MAX_LISTED_NAMES,
+  ) {}
 
   /** The page was used. */
   use(page: ListedPage): void {

@@ -220,6 +220,7 @@ export class Listing implements AskedAt {
       const { source, page } = await this.ask((backend, path) => this.nextToken(backend, path))
       this.requireNew(source, page.next)
       const told = await this.notTold(page.entries)
+      if (this.count + told.entries.length > this.kept.maxNames) throw tooLong(source)
       this.next = { ...source, token: page.next }
       this.isComplete = page.next === null
       if (told.entries.length > 0) return this.push(source, told, asked)
@@ -393,4 +394,8 @@ function askedNow({ mount }: Inode): AskedAt {
 function circle({ path }: PageSource): StorageError {
   const message = `the listing of ${JSON.stringify(path)} goes round in circles`
   return new StorageError('EIO', message, { retryable: true })
+}
+
+function tooLong({ path }: PageSource): StorageError {
+  return new StorageError('EIO', `the listing of ${JSON.stringify(path)} has more names than can be served`)
 }

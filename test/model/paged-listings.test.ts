@@ -258,6 +258,23 @@ it('a listing that goes round in circles is an error', async (t) => {
   await assert.rejects(driver.list([]), { errno: 'EIO' })
 })
 
+it('a listing that makes up new names for ever ends with an error', async (t) => {
+  const [pageNames, maxNames] = [100, 5000]
+  let asked = 0
+  const listPage = (): Promise<DirectoryPage> => {
+    const first = asked++ * pageNames
+    const names = Array.from({ length: pageNames }, (_, index) => `made-up-${first + index}`)
+    return Promise.resolve({
+      entries: names.map((name) => ({ name, kind: 'file', stat: FILE })),
+      next: names.at(-1) ?? null,
+    })
+  }
+  const driver = drive(t, withMembers(memory(), { listPage }))
+  Object.assign(driver.fs, { listings: new KeptListings(undefined, maxNames) })
+  await assert.rejects(driver.list([]), { errno: 'EIO' })
+  assert.equal(asked, maxNames / pageNames + 1)
+})
+
 it('a directory that is moved while it is read tells each of its names once', async (t) => {
   const stored = memory()
   const names = Array.from({ length: 300 }, (_, index) => `name-${index}`)
