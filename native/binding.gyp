@@ -57,6 +57,7 @@
       'sources': [
         'launcher/capabilities.cc',
         'launcher/command_line.cc',
+        'launcher/id_map.cc',
         'launcher/landlock.cc',
         'launcher/main.cc',
         'launcher/mounts.cc',
@@ -64,6 +65,7 @@
         'launcher/requests.cc',
         'launcher/root.cc',
         'launcher/supervisor.cc',
+        'launcher/user_namespace.cc',
         'src/system_call_filter.cc',
       ],
       'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],

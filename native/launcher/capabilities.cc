@@ -71,6 +71,7 @@ void keep_capabilities(CapabilitySet kept) {
     if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EPERM) fail("PR_CAPBSET_DROP");
   }
   if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 && errno != EINVAL) fail("PR_CAP_AMBIENT");
+  const bool is_passed_on = ::geteuid() != 0;
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};
   must(::syscall(SYS_capget, &header, data), "capget");
@@ -78,9 +79,13 @@ void keep_capabilities(CapabilitySet kept) {
     const auto mask = static_cast<uint32_t>(kept >> (32 * half));
     data[half].permitted &= mask;
     data[half].effective = data[half].permitted;
-    data[half].inheritable = 0;
+    data[half].inheritable = is_passed_on ? data[half].permitted : 0;
   }
   must(::syscall(SYS_capset, &header, data), "capset");
+  for (int capability = 0; is_passed_on && capability <= CAP_LAST_CAP; capability++) {
+    if ((data[capability / 32].permitted & (1u << (capability % 32))) == 0) continue;
+    must(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0), "PR_CAP_AMBIENT_RAISE");
+  }
   must(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
 }
 

@@ -19,7 +19,8 @@ CapabilitySet capabilities_of(std::string_view modcaps);
 /// Whether this process may mount.
 bool can_make_namespaces();
 
-/// Cut all sets of this process, also for what it executes, to `kept`; and it gains nothing by executing a file any more.
+/// Cut all sets of this process, also for what it executes, to `kept`; and it gains nothing by executing a file any more. Who is not root
+/// keeps them when it executes a file only by sets that are passed on.
 /// @throws std::system_error
 void keep_capabilities(CapabilitySet kept);
 

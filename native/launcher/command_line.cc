@@ -24,6 +24,8 @@ void take_list(CommandLine& line, std::string_view list) {
     const bool is_new = start < 2 || list[start - 2] != '\\';
     if (is_new && item.starts_with("sandbox=")) take_sandbox(line, item.substr(8));
     if (is_new && item.starts_with("modcaps=")) line.modcaps = item.substr(8);
+    if (is_new && item.starts_with("uid_map=")) line.uid_map.emplace_back(item.substr(8));
+    if (is_new && item.starts_with("gid_map=")) line.gid_map.emplace_back(item.substr(8));
     if (is_new && item.starts_with("source=")) line.has_shared_dir = true;
     start = end + 1;
   }
@@ -35,6 +37,10 @@ bool take_value(CommandLine& line, std::string_view name, std::string_view value
     take_sandbox(line, value);
   } else if (name == "--modcaps") {
     line.modcaps = value;
+  } else if (name == "--uid-map") {
+    line.uid_map.emplace_back(value);
+  } else if (name == "--gid-map") {
+    line.gid_map.emplace_back(value);
   } else if (name == "-o") {
     take_list(line, value);
   } else if (name == "--config-file") {

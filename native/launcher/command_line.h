@@ -21,6 +21,9 @@ struct CommandLine {
   std::optional<Sandbox> sandbox;
   /// As written; empty: not asked for.
   std::string modcaps;
+  /// As written, each time.
+  std::vector<std::string> uid_map;
+  std::vector<std::string> gid_map;
 };
 
 CommandLine read_command_line(const std::vector<std::string>& args);

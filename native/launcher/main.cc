@@ -33,6 +33,7 @@
 #include "requests.h"
 #include "root.h"
 #include "supervisor.h"
+#include "user_namespace.h"
 
 namespace ovfsd::launcher {
 namespace {
@@ -94,8 +95,16 @@ void tell(Sandbox sandbox, int socket, const std::string& start_time, const std:
           bool has_landlock, const CommandLine& line) {
   const std::string pid = std::to_string(::getpid());
   const std::string told = std::string(name_of(sandbox)) + " " + std::to_string(socket) + " " + pid + " " +
-                           start_time + " " + pid_namespace + " " + (has_landlock ? "landlock" : "none") + " " + line.modcaps;
+                           start_time + " " + pid_namespace + " " + (has_landlock ? "landlock" : "none") + " " + text_of(id_map_of(line.uid_map, "")) + " " +
+                           text_of(id_map_of(line.gid_map, "")) + " " + line.modcaps;
   must(::setenv(kTold, told.c_str(), 1), kTold);
+}
+
+/// @throws std::invalid_argument when what is asked for is for others than who asks
+void check_user(const CommandLine& line, Sandbox sandbox, bool is_root) {
+  if (!is_root && sandbox == Sandbox::kChroot) throw std::invalid_argument("--sandbox=chroot needs root with CAP_SYS_ADMIN");
+  if (!is_root || (line.uid_map.empty() && line.gid_map.empty())) return;
+  throw std::invalid_argument("--uid-map and --gid-map are for a daemon that is not started by root");
 }
 
 /// What Node.js is started from, and what it loads.
@@ -135,7 +144,7 @@ void close_all(unsigned first, unsigned last) {
                                 const std::vector<std::string>& programs, CapabilitySet kept, const sigset_t& signals) {
   must(::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr), "/proc");
   must(::chdir(directory.c_str()), directory);
-  if (::geteuid() == 0 && ::setgroups(0, nullptr) != 0 && errno != EPERM) fail("setgroups");
+  if (::setgroups(0, nullptr) != 0 && errno != EPERM) fail("setgroups");
   // A terminal's signals are the launcher's to hand on: they would come twice, and a second one means "at once".
   must(::setpgid(0, 0), "setpgid");
   // Best effort: kernels without it have the mounts alone.
@@ -155,9 +164,14 @@ int launch(const Program& program, const CommandLine& line, Sandbox sandbox) {
   const sigset_t signals = block_signals();
   const std::string start_time = start_time_of(UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), "self");
   const std::string host_namespace = std::filesystem::read_symlink("/proc/self/ns/pid");
+  const IdMap users = id_map_of(line.uid_map, "--uid-map");
+  const IdMap groups = id_map_of(line.gid_map, "--gid-map");
+  const bool is_root = can_make_namespaces();
+  check_user(line, sandbox, is_root);
   const std::vector<Link> links = links_of_host();
+  if (!is_root) enter_user_namespace(users, groups);
   const std::vector<Place> places = places_of_daemon(program.node, program.script, line);
-  Root root(places);
+  Root root(places, is_root ? ProcVisible::kNo : ProcVisible::kYes);
   make_links(links);
   make_directories("/proc");
   make_directories(directory == "/" ? "" : directory);
@@ -196,8 +210,11 @@ int launch(const Program& program, const CommandLine& line, Sandbox sandbox) {
 /// As the command line asks. Without asking: as virtiofsd, where it can be; the daemon says where it can't.
 Sandbox sandbox_for(const CommandLine& line) {
   if (!line.serves) return Sandbox::kNone;
-  const bool is_default = line.has_shared_dir && ::geteuid() == 0 && can_make_namespaces() && can_clone_trees();
-  return line.sandbox.value_or(is_default ? Sandbox::kNamespace : Sandbox::kNone);
+  if (line.sandbox) return *line.sandbox;
+  if (!line.has_shared_dir || !can_clone_trees()) return Sandbox::kNone;
+  // Root with less than root's rights is in a container that has its reasons.
+  const bool can = can_make_namespaces() || (::geteuid() != 0 && can_make_user_namespace());
+  return can ? Sandbox::kNamespace : Sandbox::kNone;
 }
 
 /// Nothing else may take the standard streams' numbers.
@@ -218,6 +235,9 @@ int run(int argc, char** argv) {
   const CommandLine line = read_command_line(program.args);
   const Sandbox sandbox = sandbox_for(line);
   if (sandbox == Sandbox::kNone) {
+    if (line.serves && !(line.uid_map.empty() && line.gid_map.empty())) {
+      throw std::invalid_argument("--uid-map and --gid-map need --sandbox=namespace");
+    }
     if (line.serves) tell(sandbox, -1, "", "", false, line);
     execute(program);
   }

@@ -36,7 +36,10 @@ void limit_open_files(pid_t process, std::string_view text) {
   rlimit current = {};
   must(::prlimit(process, RLIMIT_NOFILE, nullptr, &current), "RLIMIT_NOFILE");
   const rlimit wanted = {limit, std::max(limit, current.rlim_max)};
-  must(::prlimit(process, RLIMIT_NOFILE, &wanted, nullptr), "RLIMIT_NOFILE");
+  if (::prlimit(process, RLIMIT_NOFILE, &wanted, nullptr) == 0) return;
+  // Who is not root gets as much as it may.
+  const rlimit allowed = {std::min(limit, current.rlim_max), current.rlim_max};
+  must(::prlimit(process, RLIMIT_NOFILE, &allowed, nullptr), "RLIMIT_NOFILE");
 }
 
 bool is_gone(const UniqueFd& processes, const std::string& process) {

@@ -25,6 +25,8 @@ constexpr const char* kRoot = "/";
 constexpr const char* kHostTree = "/.host";
 /// Where the root of the processes inside lies in the frame.
 constexpr const char* kInside = "/inside";
+/// There, too, and not inside.
+constexpr const char* kHostProc = "/proc";
 
 using Tree = std::pair<std::string, UniqueFd>;
 
@@ -89,9 +91,11 @@ void make_directories(const std::string& path) {
   if (!path.empty() && ::mkdir(path.c_str(), kDirectoryMode) != 0 && errno != EEXIST) fail(path);
 }
 
-Root::Root(const std::vector<Place>& places)
+Root::Root(const std::vector<Place>& places, ProcVisible proc_visible)
     : host_namespace_(open_namespace()), host_directory_(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) {
   const std::vector<Tree> trees = clone_all(places);
+  const bool has_proc = proc_visible == ProcVisible::kYes;
+  const UniqueFd proc = has_proc ? clone_tree("/proc", Access::kDevice) : UniqueFd();
   const UniqueFd frame = empty_tree();
   const UniqueFd root = empty_tree();
   must(::unshare(CLONE_NEWNS), "a mount namespace");
@@ -102,6 +106,8 @@ Root::Root(const std::vector<Place>& places)
   pivot_here();
   frame_ = UniqueFd(must(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "/"));
   make_directories(kInside);
+  make_directories(kHostProc);
+  if (has_proc) attach_tree(proc, kHostProc);
   attach_tree(root, kInside);
   make_read_only("/");
   go_inside();
@@ -140,7 +146,9 @@ void Root::add(const std::vector<Place>& places) {
 }
 
 void Root::seal() const {
-  enter();
+  must(::setns(own_namespace_.get(), CLONE_NEWNS), "the sandbox's mount namespace");
+  if (::umount2(kHostProc, MNT_DETACH) != 0 && errno != EINVAL) fail("the host's /proc");
+  go_inside();
   if (!is_host_) make_read_only("/");
 }
 

@@ -17,11 +17,15 @@ struct Place {
   bool is_optional = true;
 };
 
+/// Whether the host's /proc lies where the kernel sees it and nobody inside does, until the root is sealed: in a user namespace nobody mounts one
+/// who has none.
+enum class ProcVisible { kNo, kYes };
+
 class Root {
  public:
   /// Makes it, with these places, and moves this process into it.
   /// @throws std::system_error
-  explicit Root(const std::vector<Place>& places);
+  Root(const std::vector<Place>& places, ProcVisible proc_visible);
 
   /// Back to the host's tree, and to the working directory that was there.
   /// @throws std::system_error

@@ -5,6 +5,7 @@ import type { Overrides } from '../config/index.js'
 import { didYouMean } from '../config/suggestion.js'
 import { ValueError } from '../config/problem.js'
 import { ACTION_NAMES, isAction, parseOperate, type OperateCommand } from './operate-arguments.js'
+import type { IdRange } from './id-map.js'
 import type { Sandbox } from './launcher.js'
 import { UsageError } from './usage-error.js'
 import {
@@ -43,6 +44,9 @@ export interface RunArguments {
   readonly sandbox?: Sandbox
   /** "+NAME:-NAME": capabilities beside, or less than, those that the sandbox leaves. */
   readonly modcaps?: string
+  /** Users and groups of the sandbox's user namespace, where root has not started the daemon. Absent: whoever has, and nobody else. */
+  readonly uidMap?: readonly IdRange[]
+  readonly gidMap?: readonly IdRange[]
   /** What becomes of a system call that no daemon makes. Absent: as is the default. */
   readonly seccomp?: 'kill' | 'log' | 'trap' | 'none'
   /** Sentences on options that have no effect, for the log. */
@@ -201,6 +205,9 @@ function takesOf(name: string, rawName: string): 'nothing' | 'value' | 'optional
 function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArguments {
   const { socketPath, socketFd, socketGroup, logLevel, rlimitNofile, sharedDir, sandbox, modcaps, seccomp } =
     asked
+  const { uidMap, gidMap } = asked
+  if (sandbox !== undefined && sandbox !== 'namespace' && (uidMap ?? gidMap) !== undefined)
+    throw new UsageError('--uid-map and --gid-map need --sandbox=namespace')
   if (!hasFile && sharedDir === undefined)
     throw new UsageError('--config-file=FILE is missing, or --shared-dir=DIR')
   if (!hasFile && socketPath === undefined && socketFd === undefined)
@@ -228,6 +235,8 @@ function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArgument
     ...(sandbox === undefined ? {} : { sandbox }),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...(modcaps === undefined ? {} : { modcaps }),
+    ...(uidMap === undefined ? {} : { uidMap }),
+    ...(gidMap === undefined ? {} : { gidMap }),
     remarks: [...remarks.values(), ...remarksOnMissingDirectory(asked)],
   }
 }

@@ -113,7 +113,7 @@ export async function runDaemon(
     const filter = SystemCallFilter.install(settings, args, sandbox !== null)
     if (sandbox === null && args.sandbox === undefined && overrides.sharedDirectory !== undefined)
       logger.warn(
-        'not in a sandbox: that needs root with CAP_SYS_ADMIN, and Linux 5.12 (--sandbox=none: as intended)',
+        'not in a sandbox: that needs CAP_SYS_ADMIN or user namespaces, and Linux 5.12 (--sandbox=none: as intended)',
       )
     if (sandbox === null && args.modcaps !== undefined)
       logger.warn(

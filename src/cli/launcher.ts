@@ -11,7 +11,7 @@ export type Sandbox = 'namespace' | 'chroot' | 'none'
 
 /**
  * What the launcher tells: the sandbox, the socket, its own process id, when that began, the pid namespace it is in, whether Landlock is
- * on, and --modcaps.
+ * on, and --uid-map, --gid-map and --modcaps.
  */
 const TOLD = 'OVFSD_LAUNCHER'
 
@@ -28,10 +28,18 @@ export interface Place {
 
 const LETTERS: Readonly<Record<Place['access'], string>> = { read: 'r', write: 'w', make: 'm' }
 
+/** Of the command line, what the launcher and the daemon both read. */
+export interface Understood {
+  readonly modcaps: string
+  /** "INSIDE:OUTSIDE:COUNT,..."; "-": as without. */
+  readonly uidMap: string
+  readonly gidMap: string
+}
+
 export class Launcher {
   private constructor(
     readonly sandbox: Sandbox,
-    readonly modcaps: string,
+    readonly understood: Understood,
     private readonly socket: number,
     /** What the host knows the daemon as. */
     readonly pid: number,
@@ -46,13 +54,14 @@ export class Launcher {
     const told = environment[TOLD]
     Reflect.deleteProperty(environment, TOLD)
     if (told === undefined) return null
-    const [sandbox = '', socket, pid, startTime = '', pidNamespace = '', landlock, modcaps = ''] =
+    const [sandbox = '', socket, pid, startTime = '', pidNamespace = '', landlock, ...options] =
       told.split(' ')
+    const [uidMap = '', gidMap = '', modcaps = ''] = options
     if (sandbox !== 'namespace' && sandbox !== 'chroot' && sandbox !== 'none')
       throw new Error(`${TOLD}: unexpected value`)
     return new Launcher(
       sandbox,
-      modcaps,
+      { modcaps, uidMap, gidMap },
       Number(socket),
       Number(pid),
       startTime,

@@ -5,8 +5,9 @@ import { useProcessTable } from '../backends/process-identity.js'
 import { ConfigError, loadSettings, type Settings } from '../config/index.js'
 import { setHostProcessId } from '../observability/host-process-id.js'
 import type { RunArguments } from './arguments.js'
+import type { IdRange } from './id-map.js'
 import { HOST_TYPES } from './local-types.js'
-import { Launcher, type Place } from './launcher.js'
+import { Launcher, type Place, type Understood } from './launcher.js'
 
 /** Of links to a configuration file, one leading to the next: as the kernel's. */
 const LINKS_MAX = 40
@@ -33,8 +34,10 @@ export class SandboxedHost {
       return Launcher.startAgain(commandLine, descriptorsOf(args))
     }
     const asAsked = args.sandbox === undefined || args.sandbox === launcher.sandbox
-    if (!asAsked || (launcher.sandbox !== 'none' && launcher.modcaps !== (args.modcaps ?? '')))
-      throw new Error('the launcher has understood --sandbox or --modcaps otherwise: write --OPTION=VALUE')
+    if (!asAsked || (launcher.sandbox !== 'none' && !isUnderstood(launcher.understood, args)))
+      throw new Error(
+        'the launcher has understood the options of the sandbox otherwise: write --OPTION=VALUE',
+      )
     if (launcher.sandbox === 'none') return null
     setHostProcessId(launcher.pid)
     useProcessTable(launcher)
@@ -116,10 +119,19 @@ export class SandboxedHost {
   }
 }
 
+function isUnderstood(
+  { modcaps, uidMap, gidMap }: Understood,
+  { modcaps: ours = '', uidMap: users = [], gidMap: groups = [] }: RunArguments,
+): boolean {
+  const text = (map: readonly IdRange[]): string =>
+    map.map(({ inside, outside, count }) => `${inside}:${outside}:${count}`).join() || '-'
+  return modcaps === ours && uidMap === text(users) && gidMap === text(groups)
+}
+
 /** As `sandbox_for` in native/launcher/main.cc, which is what counts: it may find that there can be none, where none was asked for. */
-function wantsSandbox({ sandbox, overrides }: RunArguments): boolean {
-  if (sandbox !== undefined) return sandbox !== 'none'
-  return overrides.sharedDirectory !== undefined && process.geteuid?.() === 0
+function wantsSandbox({ sandbox, overrides, uidMap, gidMap }: RunArguments): boolean {
+  if (uidMap !== undefined || gidMap !== undefined) return true
+  return sandbox === undefined ? overrides.sharedDirectory !== undefined : sandbox !== 'none'
 }
 
 /** Those that whoever started the daemon has opened for it. */

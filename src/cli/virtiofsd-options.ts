@@ -9,6 +9,7 @@ import { listChoices, quote, ValueError } from '../config/problem.js'
 import { parseLogLevel, parseSocketPath } from '../config/values.js'
 import type { GuestCache, SharedDirectory } from '../config/index.js'
 import type { LogLevel } from '../observability/levels.js'
+import { parseIdRange, type IdRange } from './id-map.js'
 import type { Sandbox } from './launcher.js'
 import { didYouMean } from '../config/suggestion.js'
 
@@ -33,6 +34,9 @@ export interface VirtiofsdArguments {
   announceSubmounts?: boolean
   sandbox?: Sandbox
   modcaps?: string
+  /** Absent: as without. */
+  uidMap?: readonly IdRange[]
+  gidMap?: readonly IdRange[]
   seccomp?: (typeof SECCOMP_ACTIONS)[number]
 }
 
@@ -199,8 +203,8 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
   ['migration-verify-handles', idle('migration-verify-handles', 'nothing', MIGRATION)],
   ['migration-confirm-paths', idle('migration-confirm-paths', 'nothing', MIGRATION)],
   ['xattrmap', refused('extended attributes have the same names on the host and in the guest')],
-  ['uid-map', refused(IDS)],
-  ['gid-map', refused(IDS)],
+  ['uid-map', value((asked, text) => (asked.uidMap = [...(asked.uidMap ?? []), parseIdRange(text)]))],
+  ['gid-map', value((asked, text) => (asked.gidMap = [...(asked.gidMap ?? []), parseIdRange(text)]))],
   ['translate-uid', refused(IDS)],
   ['translate-gid', refused(IDS)],
   ['daemonize', { ...refused('the daemon stays in the foreground'), takes: 'nothing' }],

@@ -26,8 +26,15 @@ export class Program {
   #stdout = ''
   #stderr = ''
 
-  constructor(script: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}) {
-    this.#child = spawn(process.execPath, [script, ...args], {
+  /** @param prefix a program and arguments that execute what comes behind them: env, setpriv... */
+  constructor(
+    script: string,
+    args: readonly string[],
+    environment: NodeJS.ProcessEnv = {},
+    prefix: readonly string[] = [],
+  ) {
+    const [command = '', ...rest] = [...prefix, process.execPath, script, ...args]
+    this.#child = spawn(command, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
       timeout: HUNG_AFTER_MS,

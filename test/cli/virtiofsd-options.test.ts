@@ -249,7 +249,15 @@ describe('an option of virtiofsd', () => {
       ['--xattrmap=:map::user.:'],
       '--xattrmap: is not supported: extended attributes have the same names on the host and in the guest',
     ],
-    [['--uid-map=:0:1:2:'], '--uid-map: is not supported: files keep the owner that they have on the host'],
+    [['--uid-map=0:1:2'], '--uid-map: expected :INSIDE:OUTSIDE:COUNT:, found "0:1:2"'],
+    [['--gid-map=:0:1:0:'], '--gid-map: expected :INSIDE:OUTSIDE:COUNT:, found ":0:1:0:"'],
+    [['--gid-map=:0:1,2:'], '--gid-map: expected :INSIDE:OUTSIDE:COUNT:, found ":0:1,2:"'],
+    [['--uid-map=:1:0:4294967295:'], '--uid-map: ":1:0:4294967295:" goes beyond the last id'],
+    [['--uid-map=:0:1:2:', '--sandbox=chroot'], '--uid-map and --gid-map need --sandbox=namespace'],
+    [
+      ['--translate-uid=x'],
+      '--translate-uid: is not supported: files keep the owner that they have on the host',
+    ],
     [['--daemonize'], '--daemonize: is not supported: the daemon stays in the foreground'],
   ]
   for (const [args, message] of bad) {
