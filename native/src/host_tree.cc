@@ -168,7 +168,9 @@ int statfs(int fd, uint32_t* words) noexcept {
   return 0;
 }
 
-int reopen(int fd, int flags) noexcept {
+int reopen(int fd, int flags, bool kill_ids) noexcept {
+  const UnprivilegedWrite unprivileged(kill_ids);
+  if (unprivileged.error() != 0) return -unprivileged.error();
   const ProcPath path(fd);
   return retry([&] { return open(path.c_str(), flags | O_CLOEXEC | O_NOCTTY); });
 }

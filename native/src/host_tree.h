@@ -56,7 +56,8 @@ int statfs(int fd, uint32_t* words) noexcept;
 bool tells_at_close(int fd) noexcept;
 
 /// Another descriptor of the same file, opened with `flags`. Only for regular files: others may block or act.
-int reopen(int fd, int flags) noexcept;
+/// `kill_ids`: where O_TRUNC changes the file, its set-user-ID and set-group-ID bits go, whoever the daemon is.
+int reopen(int fd, int flags, bool kill_ids = false) noexcept;
 /// For reading its entries.
 int open_directory(int fd) noexcept;
 

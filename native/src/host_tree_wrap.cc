@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "host_caller.h"
 #include "host_tree.h"
 #include "hot_arguments.h"
 
@@ -120,10 +121,11 @@ napi_value statfs(napi_env env, napi_callback_info info) {
 }
 
 napi_value reopen(napi_env env, napi_callback_info info) {
-  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+  return answer<3>(env, info, [](auto& arguments) -> int64_t {
     const int fd = arguments.fd();
     const uint32_t flags = arguments.u32();
-    return arguments.valid() ? host_tree::reopen(fd, static_cast<int>(flags)) : 0;
+    const bool kill_ids = arguments.u32() != 0;
+    return arguments.valid() ? host_tree::reopen(fd, static_cast<int>(flags), kill_ids) : 0;
   });
 }
 
@@ -360,9 +362,12 @@ napi_value seek(napi_env env, napi_callback_info info) {
 
 /// The numbers are those of HostOperation in src/passthrough/host-calls.ts.
 enum Operation : uint32_t { kSync, kSyncData, kSyncFileSystem, kTruncate, kTruncateByPath, kAllocate, kCopy, kFlush };
+/// Added to one that changes a file: its set-user-ID and set-group-ID bits go.
+constexpr uint32_t kKillIds = 1u << 8;
 
 struct Work {
   uint32_t operation;
+  bool kill_ids;
   int fd;
   int other_fd;
   int64_t a;
@@ -370,6 +375,8 @@ struct Work {
   int64_t c;
 
   int64_t run() const noexcept {
+    const host_tree::UnprivilegedWrite unprivileged(kill_ids);
+    if (unprivileged.error() != 0) return -unprivileged.error();
     switch (operation) {
       case kSync:
       case kSyncData:
@@ -412,7 +419,9 @@ class HostWorker : public Napi::AsyncWorker {
 napi_value run(napi_env env, napi_callback_info info) {
   HotArguments<6> arguments(env, info);
   Work work;
-  work.operation = arguments.u32();
+  const uint32_t operation = arguments.u32();
+  work.operation = operation & ~kKillIds;
+  work.kill_ids = (operation & kKillIds) != 0;
   work.fd = arguments.fd();
   work.other_fd = arguments.fd();
   work.a = arguments.i53();

@@ -1,5 +1,5 @@
 import type { Descriptor } from './descriptor.js'
-import { checked, HostOperation, ID_OMIT, TIME_OMIT } from './host-calls.js'
+import { checked, HostOperation, ID_OMIT, KILLING_IDS, TIME_OMIT } from './host-calls.js'
 import type { HostInode } from './host-inode.js'
 import { requireWritable } from './names.js'
 import type { Passthrough } from './passthrough.js'
@@ -19,6 +19,8 @@ export interface HostChanges {
   readonly sizeBytes: number | undefined
   readonly atime: HostTime | undefined
   readonly mtime: HostTime | undefined
+  /** A change of the size takes the set-user-ID and set-group-ID bits away. */
+  readonly killsIds: boolean
 }
 
 /**
@@ -40,7 +42,7 @@ export function setattr(
     return
   }
   if (inode.isDirectory) throw new FsError('EISDIR')
-  return setSize(pt, inode, sizeBytes, open).then(() => {
+  return setSize(pt, inode, sizeBytes, open, changes.killsIds).then(() => {
     setTimes(pt, inode, changes)
   })
 }
@@ -65,8 +67,10 @@ function setSize(
   inode: HostInode,
   sizeBytes: number,
   open: Descriptor | null,
+  killsIds: boolean,
 ): Promise<number> {
   const descriptor = open ?? pt.descriptorOf(inode)
-  const operation = open === null ? HostOperation.TRUNCATE_BY_PATH : HostOperation.TRUNCATE
+  const truncate = open === null ? HostOperation.TRUNCATE_BY_PATH : HostOperation.TRUNCATE
+  const operation = truncate | (killsIds ? KILLING_IDS : 0)
   return pt.inThread(descriptor, () => pt.calls.run(operation, descriptor.fd, -1, sizeBytes, 0, 0))
 }

@@ -4,7 +4,7 @@ import { constants } from 'node:os'
 import { FsError } from '../fs/fs-error.js'
 import type { FileHandle } from '../fs/handle-table.js'
 import type { Descriptor } from './descriptor.js'
-import { checked, HostOperation } from './host-calls.js'
+import { checked, HostOperation, KILLING_IDS } from './host-calls.js'
 import { S_IFDIR, S_IFLNK, S_IFREG, type HostInode } from './host-inode.js'
 import type { HostMount } from './host-mount.js'
 import {
@@ -111,11 +111,13 @@ function requireRegular({ type }: HostInode): void {
   throw new FsError(type === S_IFLNK ? 'ELOOP' : 'EACCES')
 }
 
-export function open(pt: Passthrough, inode: HostInode, flags: number): FileHandle {
+/** `keepsIds`: the caller may truncate a file without that its set-user-ID and set-group-ID bits go. */
+export function open(pt: Passthrough, inode: HostInode, flags: number, keepsIds: boolean): FileHandle {
   requireRegular(inode)
   pt.guest.handles.requireRoom()
   const hostFlags = hostFlagsOf(pt, inode.mount, flags)
-  const descriptor = pt.hold(checked(pt.calls.reopen(pt.fdOf(inode), hostFlags)))
+  const killIds = (hostFlags & O_TRUNC) !== 0 && !keepsIds ? 1 : 0
+  const descriptor = pt.hold(checked(pt.calls.reopen(pt.fdOf(inode), hostFlags, killIds)))
   return pt.files.add(new HostFile(inode, descriptor, hostFlags))
 }
 
@@ -146,14 +148,14 @@ export function create(
     if (fd >= 0) return adoptCreated(pt, directory.mount, fd, hostFlags)
     if (fd !== -EEXIST || (flags & O_EXCL) !== 0) checked(fd)
     const present = lookup(pt, directory, name)
-    if (present instanceof Object && 'index' in present) return openPresent(pt, present, flags)
+    if (present instanceof Object && 'index' in present) return openPresent(pt, present, flags, caller)
   }
   throw new FsError('ESTALE', 'the name comes and goes')
 }
 
-function openPresent(pt: Passthrough, inode: HostInode, flags: number): CreatedFile {
+function openPresent(pt: Passthrough, inode: HostInode, flags: number, { uid }: Caller): CreatedFile {
   try {
-    const fh = open(pt, inode, flags)
+    const fh = open(pt, inode, flags, uid === 0)
     // O_TRUNC has changed it.
     pt.lookAt(inode)
     return { inode, fh }
@@ -324,12 +326,13 @@ export async function fallocate(
   mode: number,
   offset: number,
   lengthBytes: number,
+  keepsIds: boolean,
 ): Promise<void> {
   requireWritable(inode.mount)
   requireOffset(offset)
   requireOffset(lengthBytes)
-  const { ALLOCATE } = HostOperation
-  await pt.inThread(descriptor, () => pt.calls.run(ALLOCATE, descriptor.fd, -1, offset, lengthBytes, mode))
+  const allocate = HostOperation.ALLOCATE | (keepsIds ? 0 : KILLING_IDS)
+  await pt.inThread(descriptor, () => pt.calls.run(allocate, descriptor.fd, -1, offset, lengthBytes, mode))
 }
 
 /** Only SEEK_DATA and SEEK_HOLE: the guest's kernel knows the others itself. */
@@ -346,13 +349,15 @@ export function copyFileRange(
   to: HostFile,
   toOffset: number,
   lengthBytes: number,
+  keepsIds: boolean,
 ): Promise<number> {
   if (from.inode.mount !== to.inode.mount) throw new FsError('EXDEV')
   requireWritable(to.inode.mount)
   requireOffset(fromOffset)
   requireOffset(toOffset, 'EFBIG')
   const length = Math.min(lengthBytes, Number.MAX_SAFE_INTEGER)
+  const operation = HostOperation.COPY | (keepsIds ? 0 : KILLING_IDS)
   const copy = (): Promise<number> =>
-    pt.calls.run(HostOperation.COPY, from.descriptor.fd, to.descriptor.fd, fromOffset, toOffset, length)
+    pt.calls.run(operation, from.descriptor.fd, to.descriptor.fd, fromOffset, toOffset, length)
   return to.descriptor.use(() => pt.inThread(from.descriptor, copy))
 }

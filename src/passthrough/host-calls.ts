@@ -32,6 +32,9 @@ export const HostOperation = {
   FLUSH: 7,
 } as const
 
+/** Added to an operation that changes a file: its set-user-ID and set-group-ID bits go, whoever the daemon is. */
+export const KILLING_IDS = 1 << 8
+
 /**
  * Results are 0 or more, or an errno below 0. A name is `length` bytes of `bytes` from `start` on; what is no name of one entry
  * is EINVAL or ENAMETOOLONG. `directory` may be an O_PATH descriptor everywhere.
@@ -51,8 +54,8 @@ export interface HostCalls {
   /** 0: the file system never tells an error when a file is closed. */
   tellsAtClose(fd: number): number
   statfs(fd: number, statfs: Uint32Array): number
-  /** Only for what is known to be a regular file. Returns a descriptor. */
-  reopen(fd: number, flags: number): number
+  /** Only for what is known to be a regular file. `killIds`: as KILLING_IDS, where O_TRUNC changes it. Returns a descriptor. */
+  reopen(fd: number, flags: number, killIds: 0 | 1): number
   /** An O_PATH descriptor of what `fd` is of. */
   reopenPath(fd: number): number
   openDirectory(fd: number): number

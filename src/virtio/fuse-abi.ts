@@ -88,7 +88,11 @@ export const SetattrValid = {
   FH: 1 << 6,
   ATIME_NOW: 1 << 7,
   MTIME_NOW: 1 << 8,
+  KILL_SUIDGID: 1 << 11,
 } as const
+
+/** fuse_open_in.open_flags, fuse_create_in.open_flags: O_TRUNC takes the set-user-ID and set-group-ID bits away. */
+export const OPEN_KILL_SUIDGID = 1 << 0
 
 /** fuse_attr.flags. */
 export const ATTR_SUBMOUNT = 1 << 0

@@ -47,6 +47,7 @@ import {
   GETXATTR_OUT_BYTES,
   LSEEK_OUT_BYTES,
   Opcode,
+  OPEN_KILL_SUIDGID,
   OPEN_OUT_BYTES,
   SetattrValid,
   STATFS_OUT_BYTES,
@@ -230,6 +231,7 @@ function decodeChanges(request: Request, valid: number): HostChanges {
     sizeBytes: given(SetattrValid.SIZE, request.u64(16)),
     atime: decodeTime(request, valid, SetattrValid.ATIME, SetattrValid.ATIME_NOW, 32, 56),
     mtime: decodeTime(request, valid, SetattrValid.MTIME, SetattrValid.MTIME_NOW, 40, 60),
+    killsIds: (valid & SetattrValid.KILL_SUIDGID) !== 0,
   }
 }
 
@@ -303,6 +305,14 @@ function handleRemovexattr(context: HandlerContext, request: Request): void {
 
 // ---- open files
 
+/**
+ * Whether the caller's changes leave set-user-ID and set-group-ID bits, as root's do. Linux does not say so with O_TRUNC, nor takes
+ * the bits away itself then.
+ */
+function keepsIdsOf({ uid }: Request): boolean {
+  return uid === 0
+}
+
 /** struct fuse_open_out, 16 bytes. */
 function putOpen(request: Request, word: number, fh: number, { mount }: HostInode): void {
   putU64(request.replyWords, word, fh)
@@ -315,7 +325,8 @@ function handleOpen(context: HandlerContext, request: Request): void {
   const openInBytes = 8
   request.require(openInBytes, OPEN_OUT_BYTES)
   const inode = inodeOf(context, request)
-  const fh = open(context.passthrough, inode, request.u32(0))
+  const keepsIds = (request.u32(4) & OPEN_KILL_SUIDGID) === 0 && keepsIdsOf(request)
+  const fh = open(context.passthrough, inode, request.u32(0), keepsIds)
   putOpen(request, request.beginReply(OPEN_OUT_BYTES), fh, inode)
 }
 
@@ -395,7 +406,7 @@ async function handleFallocate({ passthrough: pt }: HandlerContext, request: Req
   const fallocateInBytes = 32
   request.require(fallocateInBytes, 0)
   const file = pt.files.get(request.u64(0))
-  await fallocate(pt, file, request.u32(24), request.u64(8), request.u64(16))
+  await fallocate(pt, file, request.u32(24), request.u64(8), request.u64(16), keepsIdsOf(request))
 }
 
 function handleLseek({ passthrough: pt }: HandlerContext, request: Request): void {
@@ -412,7 +423,8 @@ async function handleCopyFileRange(context: HandlerContext, request: Request): P
   const from = pt.files.get(request.u64(0))
   otherInode(context, request.u64(16))
   const to = pt.files.get(request.u64(24))
-  replyWrite(request, await copyFileRange(pt, from, request.u64(8), to, request.u64(32), request.u64(40)))
+  const [offset, toOffset, lengthBytes] = [request.u64(8), request.u64(32), request.u64(40)]
+  replyWrite(request, await copyFileRange(pt, from, offset, to, toOffset, lengthBytes, keepsIdsOf(request)))
 }
 
 // ---- directories

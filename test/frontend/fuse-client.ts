@@ -240,8 +240,15 @@ export class FuseClient extends FuseChannel {
 
   // ---- files ----
 
-  async open(nodeid: U64, flags: number = O_RDONLY, options?: RequestOptions): Promise<OpenReply> {
-    const args = new Writer().u32(flags).u32(0).done()
+  async open(
+    nodeid: U64,
+    flags: number = O_RDONLY,
+    options?: RequestOptions & { readonly openFlags?: number },
+  ): Promise<OpenReply> {
+    const args = new Writer()
+      .u32(flags)
+      .u32(options?.openFlags ?? 0)
+      .done()
     const ask = async (): Promise<OpenReply> =>
       readOpenReply(await this.#ask(Opcode.OPEN, nodeid, args, StructBytes.open_out, options))
     try {

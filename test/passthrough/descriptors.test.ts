@@ -60,7 +60,7 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
   const before = host.readdirSync('/proc/self/fd').length
   for (let round = 0; round < 50; round++) {
     assert.throws(() => look(`${LIMIT + 1}`), isFull)
-    assert.throws(() => open(pt, first, 0), isFull)
+    assert.throws(() => open(pt, first, 0, true), isFull)
     assert.throws(() => create(pt, mount.root, nameOf('new'), 0o100, 0o644, { uid: 0, gid: 0 }), isFull)
     assert.ok(!host.existsSync(join(root, 'new')))
   }
@@ -74,5 +74,5 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
   assert.ok(last !== undefined)
   last.nlookup = 0
   pt.inodes.freeIfUnused(last)
-  release(pt, open(pt, look('1'), 0))
+  release(pt, open(pt, look('1'), 0, true))
 })

@@ -6,7 +6,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { HostDirectory } from '../../src/passthrough/directories.js'
 import type { Descriptor } from '../../src/passthrough/descriptor.js'
 import type { HostInode } from '../../src/passthrough/host-inode.js'
-import { O_RDWR, S_IFDIR, S_IFMT } from '../frontend/abi.js'
+import { O_RDWR, O_TRUNC, S_IFDIR, S_IFMT } from '../frontend/abi.js'
 import { codeOf } from '../frontend/fuse-client.js'
 import { serve, type Served } from '../support/served.js'
 import { memoryStore } from '../support/stores.js'
@@ -113,6 +113,27 @@ describe('a write by one who may not keep them', { skip: NOT_ROOT }, () => {
     host.chmodSync(path, 0o6755)
     await client.write(nodeid, fh, 0, Buffer.from('by root'))
     assert.equal(host.statSync(path).mode & 0o7777, 0o6755)
+  })
+})
+
+describe('an open that truncates', { skip: NOT_ROOT }, () => {
+  const FUSE_OPEN_KILL_SUIDGID = 1 << 0
+
+  it("takes the set-user-ID and set-group-ID bits away, unless it is root's", async (t) => {
+    const { client, hostDirectory } = await served(t)
+    const path = join(hostDirectory, 'tool')
+    host.writeFileSync(path, 'old')
+    host.chmodSync(path, 0o6777)
+    const { nodeid } = await client.lookup(1, 'tool')
+    await client.open(nodeid, O_RDWR | O_TRUNC)
+    assert.equal(host.statSync(path).mode & 0o7777, 0o6777)
+    await client.open(nodeid, O_RDWR | O_TRUNC, { openFlags: FUSE_OPEN_KILL_SUIDGID })
+    assert.equal(host.statSync(path).mode & 0o7777, 0o777)
+    host.chmodSync(path, 0o6777)
+    await client.open(nodeid, O_RDWR, { uid: 1000, gid: 1000 })
+    assert.equal(host.statSync(path).mode & 0o7777, 0o6777)
+    await client.open(nodeid, O_RDWR | O_TRUNC, { uid: 1000, gid: 1000 })
+    assert.equal(host.statSync(path).mode & 0o7777, 0o777)
   })
 })
 
