@@ -44,35 +44,36 @@ bool set_fsuid(uint32_t uid) noexcept {
 constexpr uint32_t kPassPermissions = (1u << CAP_DAC_OVERRIDE) | (1u << CAP_DAC_READ_SEARCH);
 
 /// Of what a change of the file-system user takes away, what we had and need.
-bool keep_passing_permissions() noexcept {
+bool keep_capabilities(uint32_t wanted) noexcept {
   Capabilities capabilities;
   if (!capabilities.get()) return false;
-  capabilities.data[0].effective |= kPassPermissions & own_capabilities().data[0].effective;
+  capabilities.data[0].effective |= wanted & own_capabilities().data[0].effective;
   return capabilities.set();
 }
 
 }  // namespace
 
-CallerScope::CallerScope(Caller caller) noexcept {
+CallerScope::CallerScope(const Caller& caller) noexcept {
   // The umask is shared with the other threads, which make files of their own, unless it is unshared. That costs nothing when
   // it is done already; but threads that were started since share it again.
   // Some containers forbid it; then only a process that has no umask can do without.
   const int refusal = unshare(CLONE_FS) == 0 ? 0 : errno;
-  umask_ = umask(0);
-  if (refusal != 0 && umask_ != 0) {
+  umask_ = umask(static_cast<mode_t>(caller.umask));
+  if (refusal != 0 && umask_ != caller.umask) {
     error_ = refusal;
     return;
   }
   error_ = take(caller);
 }
 
-int CallerScope::take(Caller caller) noexcept {
+int CallerScope::take(const Caller& caller) noexcept {
   if (geteuid() != 0 || (caller.uid == 0 && caller.gid == 0)) return 0;
   own_capabilities();
   is_other_ = true;
   // The group first: a user who is not root may not change it.
   if (!set_fsgid(caller.gid) || !set_fsuid(caller.uid)) return EPERM;
-  if (caller.uid != 0 && !keep_passing_permissions()) return EPERM;
+  const uint32_t kept = kPassPermissions | (caller.is_in_group ? 1u << CAP_FSETID : 0);
+  if (caller.uid != 0 && !keep_capabilities(kept)) return EPERM;
   return 0;
 }
 

@@ -9,12 +9,12 @@
 
 namespace ovfsd::host_tree {
 
-/// For as long as it lives, this thread makes files with exactly the mode given (no umask) and, when the daemon is root,
+/// For as long as it lives, this thread makes files with the caller's umask and, when the daemon is root,
 /// with the caller's owner and group. The guest's kernel has checked the permissions, with groups that we don't know, so
 /// the right to pass them (CAP_DAC_OVERRIDE) stays. Other threads are not touched.
 class CallerScope {
  public:
-  explicit CallerScope(Caller caller) noexcept;
+  explicit CallerScope(const Caller& caller) noexcept;
   ~CallerScope();
   CallerScope(const CallerScope&) = delete;
   CallerScope& operator=(const CallerScope&) = delete;
@@ -23,7 +23,7 @@ class CallerScope {
   int error() const noexcept { return error_; }
 
  private:
-  int take(Caller caller) noexcept;
+  int take(const Caller& caller) noexcept;
 
   int error_ = 0;
   mode_t umask_ = 0;

@@ -251,7 +251,9 @@ int64_t list_xattr(int fd, uint8_t* names, size_t size) noexcept {
   return or_errno<int64_t>(listxattr(ProcPath(fd).c_str(), reinterpret_cast<char*>(names), size));
 }
 
-int set_xattr(int fd, const char* name, const uint8_t* value, size_t size, int flags) noexcept {
+int set_xattr(int fd, const char* name, const uint8_t* value, size_t size, int flags, bool kill_group_id) noexcept {
+  const UnprivilegedWrite unprivileged(kill_group_id);
+  if (unprivileged.error() != 0) return -unprivileged.error();
   return or_errno(setxattr(ProcPath(fd).c_str(), name, value, size, flags));
 }
 

@@ -32,6 +32,10 @@ class Name {
 struct Caller {
   uint32_t uid;
   uint32_t gid;
+  /// Taken off the mode, but where the directory has a default access list: that counts in its place.
+  uint32_t umask = 0;
+  /// The caller is in the directory's group by a supplementary one: a set-group-ID bit that it asks for stays.
+  bool is_in_group = false;
 };
 
 /// What a stat tells, in 32-bit words: struct fuse_attr, then what tells files of the host apart beside its inode number.
@@ -87,7 +91,8 @@ int set_times(int fd, Time atime, Time mtime) noexcept;
 /// `size` 0 asks for the length alone. Attribute names are text without "/" rules: up to 255 bytes, no NUL.
 int64_t get_xattr(int fd, const char* name, uint8_t* value, size_t size) noexcept;
 int64_t list_xattr(int fd, uint8_t* names, size_t size) noexcept;
-int set_xattr(int fd, const char* name, const uint8_t* value, size_t size, int flags) noexcept;
+/// `kill_group_id`: an access list takes the file's set-group-ID bit away, whoever the daemon is.
+int set_xattr(int fd, const char* name, const uint8_t* value, size_t size, int flags, bool kill_group_id = false) noexcept;
 int remove_xattr(int fd, const char* name) noexcept;
 
 /// Entries from `offset` (0, or one that an entry told: all 64 bits of it are the file system's own) on, as struct fuse_dirent, at most `size` bytes.

@@ -44,6 +44,9 @@ Name name_of(HotArguments<Count>& arguments) {
   return arguments.valid() ? Name(bytes.data, bytes.size) : Name(nullptr, 0);
 }
 
+/// Added to an operation that changes a file: its set-user-ID and set-group-ID bits go.
+constexpr uint32_t kKillIds = 1u << 8;
+
 /// The text of a byte range without NUL, such as the target of a symbolic link.
 std::string text_of(const uint8_t* data, size_t size) {
   return std::string(reinterpret_cast<const char*>(data), size);
@@ -150,54 +153,67 @@ Caller caller_of(HotArguments<Count>& arguments) {
   return {uid, gid};
 }
 
+/// In `how`, behind the umask.
+constexpr uint32_t kIsInGroup = 1u << 16;
+
+/// In whose name something is made, by three numbers.
+template <size_t Count>
+Caller maker_of(HotArguments<Count>& arguments) {
+  Caller caller = caller_of(arguments);
+  const uint32_t how = arguments.u32();
+  caller.umask = how & ACCESSPERMS;
+  caller.is_in_group = (how & kIsInGroup) != 0;
+  return caller;
+}
+
 napi_value create(napi_env env, napi_callback_info info) {
-  return answer<8>(env, info, [](auto& arguments) -> int64_t {
+  return answer<9>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const Name name = name_of(arguments);
     const uint32_t flags = arguments.u32();
     const uint32_t mode = arguments.u32();
-    const Caller caller = caller_of(arguments);
+    const Caller caller = maker_of(arguments);
     return arguments.valid() ? host_tree::create(directory, name, static_cast<int>(flags), mode, caller) : 0;
   });
 }
 
 napi_value create_unnamed(napi_env env, napi_callback_info info) {
-  return answer<5>(env, info, [](auto& arguments) -> int64_t {
+  return answer<6>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const uint32_t flags = arguments.u32();
     const uint32_t mode = arguments.u32();
-    const Caller caller = caller_of(arguments);
+    const Caller caller = maker_of(arguments);
     return arguments.valid() ? host_tree::create_unnamed(directory, static_cast<int>(flags), mode, caller) : 0;
   });
 }
 
 napi_value make_directory(napi_env env, napi_callback_info info) {
-  return answer<7>(env, info, [](auto& arguments) -> int64_t {
+  return answer<8>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const Name name = name_of(arguments);
     const uint32_t mode = arguments.u32();
-    const Caller caller = caller_of(arguments);
+    const Caller caller = maker_of(arguments);
     return arguments.valid() ? host_tree::make_directory(directory, name, mode, caller) : 0;
   });
 }
 
 napi_value make_node(napi_env env, napi_callback_info info) {
-  return answer<8>(env, info, [](auto& arguments) -> int64_t {
+  return answer<9>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const Name name = name_of(arguments);
     const uint32_t mode = arguments.u32();
     const uint32_t rdev = arguments.u32();
-    const Caller caller = caller_of(arguments);
+    const Caller caller = maker_of(arguments);
     return arguments.valid() ? host_tree::make_node(directory, name, mode, rdev, caller) : 0;
   });
 }
 
 napi_value make_symlink(napi_env env, napi_callback_info info) {
-  return answer<9>(env, info, [](auto& arguments) -> int64_t {
+  return answer<10>(env, info, [](auto& arguments) -> int64_t {
     const int directory = arguments.fd();
     const Name name = name_of(arguments);
     const auto bytes = arguments.range();
-    const Caller caller = caller_of(arguments);
+    const Caller caller = maker_of(arguments);
     if (!arguments.valid()) return 0;
     const std::string target = text_of(bytes.data, bytes.size);
     return has_nul(target) ? -EINVAL : host_tree::make_symlink(directory, name, target.c_str(), caller);
@@ -320,8 +336,10 @@ napi_value set_xattr(napi_env env, napi_callback_info info) {
     const uint32_t flags = arguments.u32();
     if (!arguments.valid()) return 0;
     const XattrName name(name_bytes.data, name_bytes.size);
-    return name.fits() ? host_tree::set_xattr(fd, name.c_str(), value.data, value.size, static_cast<int>(flags))
-                       : -ERANGE;
+    if (!name.fits()) return -ERANGE;
+    const bool kill_group_id = (flags & kKillIds) != 0;
+    return host_tree::set_xattr(fd, name.c_str(), value.data, value.size, static_cast<int>(flags & ~kKillIds),
+                                kill_group_id);
   });
 }
 
@@ -362,9 +380,6 @@ napi_value seek(napi_env env, napi_callback_info info) {
 
 /// The numbers are those of HostOperation in src/passthrough/host-calls.ts.
 enum Operation : uint32_t { kSync, kSyncData, kSyncFileSystem, kTruncate, kTruncateByPath, kAllocate, kCopy, kFlush };
-/// Added to one that changes a file: its set-user-ID and set-group-ID bits go.
-constexpr uint32_t kKillIds = 1u << 8;
-
 struct Work {
   uint32_t operation;
   bool kill_ids;

@@ -162,6 +162,30 @@ TEST("host tree: what is made has the mode given, whatever the umask, and other 
   CHECK_EQ(stat_of(tree.at("file")).st_mode & 07777, mode_t{0666});
 }
 
+TEST("host tree: the caller's umask is taken off the mode") {
+  Tree tree;
+  CHECK_EQ(host_tree::make_directory(tree.root(), name_of("directory"), 0777, {0, 0, 027, false}), 0);
+  CHECK_EQ(stat_of(tree.at("directory")).st_mode & 07777, mode_t{0750});
+  CHECK_EQ(host_tree::make_directory(tree.root(), name_of("second"), 0777, kRoot), 0);
+  CHECK_EQ(stat_of(tree.at("second")).st_mode & 07777, mode_t{0777});
+}
+
+TEST("host tree: a set-group-ID bit stays where the caller is in the directory's group") {
+  if (!is_root()) return;
+  Tree tree;
+  CHECK_EQ(chown(tree.at(".").c_str(), 0, 777), 0);
+  CHECK_EQ(chmod(tree.at(".").c_str(), 02777), 0);
+  for (const bool is_in_group : {false, true}) {
+    const Name name = name_of(is_in_group ? "in" : "out");
+    const host_tree::Caller caller{kUser.uid, kUser.gid, 0, is_in_group};
+    const UniqueFd fd(host_tree::create(tree.root(), name, O_RDWR, 02775, caller));
+    CHECK(fd);
+    const auto made = stat_of(tree.at(is_in_group ? "in" : "out"));
+    CHECK_EQ(made.st_gid, gid_t{777});
+    CHECK_EQ(made.st_mode & 07777, is_in_group ? mode_t{02775} : mode_t{0775});
+  }
+}
+
 TEST("host tree: what is made in a user's name is the user's, in a directory that is not") {
   if (!is_root()) return;
   Tree tree;

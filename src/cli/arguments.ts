@@ -49,6 +49,8 @@ export interface RunArguments {
   readonly gidMap?: readonly IdRange[]
   /** What becomes of a system call that no daemon makes. Absent: as is the default. */
   readonly seccomp?: 'kill' | 'log' | 'trap' | 'none'
+  /** Threads for what waits on the host. Absent: as is the default. */
+  readonly threadPoolSize?: number
   /** Sentences on options that have no effect, for the log. */
   readonly remarks: readonly string[]
 }
@@ -214,6 +216,9 @@ function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArgument
     throw new UsageError('--socket-path=PATH is missing, or --fd=N')
   if (socketFd !== undefined && socketPath !== undefined)
     throw new UsageError('--fd and --socket-path exclude each other')
+  const translates = asked.translateUid ?? asked.translateGid
+  if (translates !== undefined && asked.posixAcl === true)
+    throw new UsageError('--translate-uid and --translate-gid exclude --posix-acl: access lists hold ids')
   if (socketFd !== undefined && socketGroup !== undefined)
     throw new UsageError('--fd and --socket-group exclude each other: the socket is there already')
   return {
@@ -232,6 +237,7 @@ function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArgument
     ...(socketGroup === undefined ? {} : { socketGroup }),
     ...(asked.syslog === true ? { syslog: true } : {}),
     ...(rlimitNofile === undefined ? {} : { rlimitNofile }),
+    ...((asked.threadPoolSize ?? 0) === 0 ? {} : { threadPoolSize: asked.threadPoolSize ?? 0 }),
     ...(sandbox === undefined ? {} : { sandbox }),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...(modcaps === undefined ? {} : { modcaps }),
@@ -246,11 +252,24 @@ const GROUP_SOCKET_MODE = 0o770
 
 function remarksOnMissingDirectory(asked: VirtiofsdArguments): string[] {
   if (asked.sharedDir !== undefined) return []
+  // What is on the disk would have other owners or names than were asked for.
+  for (const [name, rules] of [
+    ['--xattrmap', asked.xattrmap],
+    ['--translate-uid', asked.translateUid],
+    ['--translate-gid', asked.translateGid],
+  ] as const)
+    if (rules !== undefined) throw new UsageError(`${name} is about --shared-dir, which is not given`)
   const given = [
     asked.guestCache !== undefined && '--cache',
     asked.xattr === true && '--xattr',
     asked.directIo === true && '--allow-direct-io',
     asked.announceSubmounts === true && '--announce-submounts',
+    asked.posixAcl === true && '--posix-acl',
+    asked.securityLabel === true && '--security-label',
+    asked.killprivV2 === true && '--killpriv-v2',
+    asked.allowMmap === true && '--allow-mmap',
+    asked.readdirplus === false && '--no-readdirplus',
+    asked.preserveNoatime === true && '--preserve-noatime',
   ].filter((name) => name !== false)
   return given.map((name) => `${name} has no effect: it is about --shared-dir, which is not given`)
 }

@@ -4,6 +4,9 @@ import { packageVersion } from '../observability/package-version.js'
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-code.js'
 import { sharedDirectoryFault } from './shared-directory.js'
 
+/** Of libuv's, those that pass-through mounts leave to the rest of the daemon. */
+const RESERVED_THREADS = 1
+
 /** @returns the exit code; a running daemon instead ends the process itself */
 export async function run(args: readonly string[]): Promise<number> {
   let command: Command
@@ -37,6 +40,7 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 async function serve(command: RunArguments, args: readonly string[]): Promise<number> {
+  useThreads(command)
   const { SandboxedHost } = await import('./sandbox.js')
   let sandbox
   try {
@@ -47,6 +51,12 @@ async function serve(command: RunArguments, args: readonly string[]): Promise<nu
   }
   const { runDaemon } = await import('./daemon.js')
   return await runDaemon(command, { sandbox })
+}
+
+/** libuv asks for their number when it first uses one. */
+function useThreads({ threadPoolSize }: RunArguments): void {
+  if (threadPoolSize !== undefined)
+    process.env['UV_THREADPOOL_SIZE'] = String(threadPoolSize + RESERVED_THREADS)
 }
 
 /** What the vhost-user back-end conventions let a program of type "fs" say; libvirt reads it. */

@@ -6,6 +6,7 @@
  * silent loss would put data under the wrong owner or name is refused.
  */
 import { listChoices, quote, ValueError } from '../config/problem.js'
+import { requireRules } from '../config/host-rules.js'
 import { parseLogLevel, parseSocketPath } from '../config/values.js'
 import type { GuestCache, SharedDirectory } from '../config/index.js'
 import type { LogLevel } from '../observability/levels.js'
@@ -38,6 +39,18 @@ export interface VirtiofsdArguments {
   uidMap?: readonly IdRange[]
   gidMap?: readonly IdRange[]
   seccomp?: (typeof SECCOMP_ACTIONS)[number]
+  posixAcl?: boolean
+  securityLabel?: boolean
+  killprivV2?: boolean
+  allowMmap?: boolean
+  readdirplus?: boolean
+  preserveNoatime?: boolean
+  xattrmap?: string
+  /** One rule for each time that the option was given. */
+  translateUid?: readonly string[]
+  translateGid?: readonly string[]
+  /** 0: as many as without the option. */
+  threadPoolSize?: number
 }
 
 /** An option that was accepted and does nothing. */
@@ -73,7 +86,7 @@ const CACHES: ReadonlyMap<string, GuestCache> = new Map([
   ['always', 'always'],
   ['never', 'none'],
   ['none', 'none'],
-  ['metadata', 'none'],
+  ['metadata', 'metadata'],
 ])
 
 const SANDBOXES = ['namespace', 'chroot', 'none'] as const
@@ -116,16 +129,29 @@ function idle(
   }
 }
 
-/** Extended attributes are what it needs, and are offered; the rest of it is not. "never" asks for nothing. */
-function implyingXattr(option: string, why: string, choices: readonly string[]): Option {
-  const rest = idle(option, 'optional value', why, choices, ['never'])
+/** On, but for "never". */
+function unlessNever(
+  choices: readonly string[],
+  apply: (asked: VirtiofsdArguments, isOn: boolean) => void,
+): Option {
   return {
     takes: 'optional value',
-    apply: (parsed, text) => {
-      rest.apply(parsed, text)
-      if (text !== 'never') parsed.asked.xattr = true
+    apply: ({ asked }, text) => {
+      oneOf(choices, text)
+      apply(asked, text !== 'never')
     },
   }
+}
+
+/** Rules that are read here already, so that the start fails on the option. */
+function rules(
+  key: 'xattrmap' | 'translate_uid' | 'translate_gid',
+  apply: (asked: VirtiofsdArguments, text: string) => void,
+): Option {
+  return value((asked, text) => {
+    requireRules(key, text)
+    apply(asked, text)
+  })
 }
 
 /** Nothing, without a word: what is asked for is so anyway. */
@@ -140,12 +166,11 @@ function refused(why: string): Option {
   }
 }
 
-const ACLS = 'beside extended attributes, access control lists are not offered to the guest'
-const LABELS = 'beside extended attributes, the guest gives new files no label'
-const IDS = 'files keep the owner that they have on the host'
 const LOCKS = "locks are kept by the guest's kernel and not shared with the host"
 const MIGRATION = 'the device takes no part in migration'
-const THREADS = 'one event loop answers all requests'
+const THREADS = 'threads stay for the next work'
+/** As libuv has at most, of which one is the daemon's own. */
+const THREADS_MAX = 1023
 
 const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
   ['shared-dir', value((asked, text) => (asked.sharedDir = text))],
@@ -172,7 +197,7 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
       },
     },
   ],
-  ['thread-pool-size', idleNumber('thread-pool-size', THREADS)],
+  ['thread-pool-size', value((asked, text) => (asked.threadPoolSize = wholeNumber(text, 0, THREADS_MAX)))],
   ['announce-submounts', flag((asked) => (asked.announceSubmounts = true))],
   ['no-announce-submounts', flag((asked) => (asked.announceSubmounts = false))],
   ['sandbox', value((asked, text) => (asked.sandbox = choice(SANDBOXES, text)))],
@@ -188,47 +213,48 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
       ['never'],
     ),
   ],
-  ['posix-acl', implyingXattr('posix-acl', ACLS, ['', 'never', 'auto', 'always'])],
-  ['security-label', implyingXattr('security-label', LABELS, ['', 'auto'])],
-  ['allow-mmap', idle('allow-mmap', 'nothing', 'what a guest may map is up to its kernel and to --cache')],
-  [
-    'no-readdirplus',
-    idle('no-readdirplus', 'nothing', "the guest's kernel chooses when a listing brings attributes"),
-  ],
-  ['killpriv-v2', idle('killpriv-v2', 'nothing', 'writing a file clears its set-user-ID bits in any case')],
-  ['no-killpriv-v2', GRANTED],
-  ['preserve-noatime', idle('preserve-noatime', 'nothing', 'files are opened without O_NOATIME')],
+  ['posix-acl', unlessNever(['', 'never', 'auto', 'always'], (asked, isOn) => (asked.posixAcl = isOn))],
+  ['security-label', unlessNever(['', 'auto'], (asked, isOn) => (asked.securityLabel = isOn))],
+  ['allow-mmap', flag((asked) => (asked.allowMmap = true))],
+  ['no-readdirplus', flag((asked) => (asked.readdirplus = false))],
+  ['killpriv-v2', flag((asked) => (asked.killprivV2 = true))],
+  ['no-killpriv-v2', flag((asked) => (asked.killprivV2 = false))],
+  ['preserve-noatime', flag((asked) => (asked.preserveNoatime = true))],
   ['migration-mode', idle('migration-mode', 'value', MIGRATION)],
   ['migration-on-error', idle('migration-on-error', 'value', MIGRATION)],
   ['migration-verify-handles', idle('migration-verify-handles', 'nothing', MIGRATION)],
   ['migration-confirm-paths', idle('migration-confirm-paths', 'nothing', MIGRATION)],
-  ['xattrmap', refused('extended attributes have the same names on the host and in the guest')],
+  ['xattrmap', rules('xattrmap', (asked, text) => (asked.xattrmap = text))],
   ['uid-map', value((asked, text) => (asked.uidMap = [...(asked.uidMap ?? []), parseIdRange(text)]))],
   ['gid-map', value((asked, text) => (asked.gidMap = [...(asked.gidMap ?? []), parseIdRange(text)]))],
-  ['translate-uid', refused(IDS)],
-  ['translate-gid', refused(IDS)],
+  [
+    'translate-uid',
+    rules('translate_uid', (asked, text) => (asked.translateUid = [...(asked.translateUid ?? []), text])),
+  ],
+  [
+    'translate-gid',
+    rules('translate_gid', (asked, text) => (asked.translateGid = [...(asked.translateGid ?? []), text])),
+  ],
   ['daemonize', { ...refused('the daemon stays in the foreground'), takes: 'nothing' }],
   // Known in -o only.
   ['debug', { ...flag((asked) => (asked.logLevel = 'debug')), inListOnly: true }],
   ['no-writeback', { ...flag((asked) => (asked.writeback = false)), inListOnly: true }],
   ['no-xattr', { ...flag((asked) => (asked.xattr = false)), inListOnly: true }],
   ['no-allow-direct-io', { ...flag((asked) => (asked.directIo = false)), inListOnly: true }],
-  ['flock', { ...idle('flock', 'nothing', LOCKS), inListOnly: true }],
-  ['posix-lock', { ...idle('posix-lock', 'nothing', LOCKS), inListOnly: true }],
+  ['flock', { ...refused(LOCKS), takes: 'nothing', inListOnly: true }],
+  ['posix-lock', { ...refused(LOCKS), takes: 'nothing', inListOnly: true }],
+  ['readdirplus', { ...flag((asked) => (asked.readdirplus = true)), inListOnly: true }],
+  ['no-posix-acl', { ...flag((asked) => (asked.posixAcl = false)), inListOnly: true }],
+  ['no-security-label', { ...flag((asked) => (asked.securityLabel = false)), inListOnly: true }],
   [
     'timeout',
     { ...idle('timeout', 'value', '--cache says how long the guest keeps attributes'), inListOnly: true },
   ],
   ['max-idle-threads', { ...idleNumber('max-idle-threads', THREADS), inListOnly: true }],
-  ...[
-    'no-flock',
-    'no-posix-lock',
-    'no-posix-acl',
-    'no-security-label',
-    'readdirplus',
-    'norace',
-    'allow-root',
-  ].map((name): [string, Option] => [name, { ...GRANTED, inListOnly: true }]),
+  ...['no-flock', 'no-posix-lock', 'norace', 'allow-root'].map((name): [string, Option] => [
+    name,
+    { ...GRANTED, inListOnly: true },
+  ]),
 ])
 
 /** As virtio_fs_config.tag. */
@@ -285,15 +311,10 @@ function splitList(list: string): string[] {
   )
 }
 
-function applyCache({ asked, remarks }: Parsed, text: string): void {
+function applyCache({ asked }: Parsed, text: string): void {
   const cache = CACHES.get(text)
   if (cache === undefined) throw notOneOf([...CACHES.keys()], text)
   asked.guestCache = cache
-  if (text === 'metadata') {
-    remarks.set('cache', '--cache=metadata means --cache=never here: attributes are kept no longer than data')
-  } else {
-    remarks.delete('cache')
-  }
 }
 
 function idleNumber(name: string, why: string): Option {
@@ -346,7 +367,15 @@ function notOneOf(choices: readonly string[], text: string): ValueError {
 
 /** The options that are about the shared directory alone, by their names, and what they make of it. */
 export function sharedDirectoryOf(asked: VirtiofsdArguments): Omit<SharedDirectory, 'root'> {
-  const { guestCache = 'auto', xattr = false, directIo = false, readOnly = false } = asked
-  const { announceSubmounts = true } = asked
-  return { guestCache, xattr, directIo, announceSubmounts, readOnly }
+  const { guestCache = 'auto', directIo = false, readOnly = false, announceSubmounts = true } = asked
+  const { posixAcl = false, securityLabel = false, killprivV2 = false, allowMmap = false } = asked
+  const { readdirplus = true, preserveNoatime = false, xattrmap, translateUid, translateGid } = asked
+  const xattr = asked.xattr === true || posixAcl || securityLabel || xattrmap !== undefined
+  return {
+    ...{ guestCache, xattr, directIo, announceSubmounts, readOnly, posixAcl, securityLabel, killprivV2 },
+    ...{ allowMmap, readdirplus, preserveNoatime },
+    ...(xattrmap === undefined ? {} : { xattrmap }),
+    ...(translateUid === undefined ? {} : { translateUid: translateUid.join(' ') }),
+    ...(translateGid === undefined ? {} : { translateGid: translateGid.join(' ') }),
+  }
 }

@@ -13,6 +13,16 @@ export interface SharedDirectory {
   readonly directIo: boolean
   readonly announceSubmounts: boolean
   readonly readOnly: boolean
+  readonly posixAcl: boolean
+  readonly securityLabel: boolean
+  readonly killprivV2: boolean
+  readonly allowMmap: boolean
+  readonly readdirplus: boolean
+  readonly preserveNoatime: boolean
+  /** Rules, as a profile has them; absent: the same on both sides. */
+  readonly xattrmap?: string
+  readonly translateUid?: string
+  readonly translateGid?: string
 }
 
 /** Values of the command line, which come before those of the file. Already validated. */
@@ -34,23 +44,42 @@ type Table = Readonly<Record<string, unknown>>
 export const SHARED_PROFILE = 'shared-dir'
 
 /** How long the guest believes what it was told, by its cache: as with virtiofsd. */
-const EXPIRATION: Readonly<Record<GuestCache, string>> = { none: '0', auto: '1s', always: '24h' }
+const EXPIRATION: Readonly<Record<GuestCache, string>> = {
+  none: '0',
+  metadata: '24h',
+  auto: '1s',
+  always: '24h',
+}
 
 /** The profile of a shared directory, as a file would write it. */
 export function sharedProfile(shared: SharedDirectory): Table {
   const { root, guestCache, xattr, directIo, announceSubmounts, readOnly } = shared
+  const { xattrmap, translateUid, translateGid } = shared
   return {
     type: 'passthrough',
     mount_point: '/',
-    // The characters themselves, and not an environment variable.
-    root: root.replaceAll('${', () => '$${'),
+    root: literal(root),
     guest_cache: guestCache,
     cache_expiration_time: EXPIRATION[guestCache],
     read_only: readOnly,
     xattr,
     direct_io: directIo,
     announce_submounts: announceSubmounts,
+    posix_acl: shared.posixAcl,
+    security_label: shared.securityLabel,
+    killpriv_v2: shared.killprivV2,
+    allow_mmap: shared.allowMmap,
+    readdirplus: shared.readdirplus,
+    preserve_noatime: shared.preserveNoatime,
+    ...(xattrmap === undefined ? {} : { xattrmap: literal(xattrmap) }),
+    ...(translateUid === undefined ? {} : { translate_uid: translateUid }),
+    ...(translateGid === undefined ? {} : { translate_gid: translateGid }),
   }
+}
+
+/** The characters themselves, and not an environment variable. */
+function literal(text: string): string {
+  return text.replaceAll('${', () => '$${')
 }
 
 /** `[ovfsd_settings]` with what the command line says and the schema requires, and with virtiofsd's defaults for its use. */

@@ -7,6 +7,7 @@
  */
 import path from 'node:path'
 import { isSecretName } from '../observability/redaction.js'
+import { requireRules } from './host-rules.js'
 import { describeValue, listChoices, quote, ValueError } from './problem.js'
 import { didYouMean } from './suggestion.js'
 
@@ -116,7 +117,21 @@ const SWIFT_OPTIONS = {
  */
 const PASSTHROUGH: Service = {
   required: [['root']],
-  options: { root: 'string', xattr: 'boolean', direct_io: 'boolean', announce_submounts: 'boolean' },
+  options: {
+    root: 'string',
+    xattr: 'boolean',
+    direct_io: 'boolean',
+    announce_submounts: 'boolean',
+    posix_acl: 'boolean',
+    security_label: 'boolean',
+    killpriv_v2: 'boolean',
+    allow_mmap: 'boolean',
+    readdirplus: 'boolean',
+    preserve_noatime: 'boolean',
+    xattrmap: 'string',
+    translate_uid: 'string',
+    translate_gid: 'string',
+  },
   refusedKeys: [
     {
       names: ['uid', 'gid', 'file_mode', 'dir_mode', 'keep_attributes'],
@@ -257,6 +272,7 @@ export function parseOption(type: string, service: Service, name: string, value:
   if (type === 'passthrough' && name === 'root' && !path.isAbsolute(text)) {
     throw new ValueError(`expected the absolute path of a directory such as "/srv/data", found ${found()}`)
   }
+  if (type === 'passthrough') requireRules(name, text)
   return text
 }
 

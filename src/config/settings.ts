@@ -68,7 +68,7 @@ export interface MountSettings {
   /** Mode, owner and time of files are kept with the objects. */
   readonly keepAttributes: boolean
   /** What the guest's kernel may keep. */
-  readonly guestCache: 'none' | 'auto' | 'always'
+  readonly guestCache: 'none' | 'metadata' | 'auto' | 'always'
   /** Deadline of one call of the backend. */
   readonly timeoutMs: number
   /** When a store that does not answer is left alone. */

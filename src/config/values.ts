@@ -115,7 +115,7 @@ export function parseFile(value: unknown): string {
   )
 }
 
-export const GUEST_CACHES = ['none', 'auto', 'always'] as const
+export const GUEST_CACHES = ['none', 'metadata', 'auto', 'always'] as const
 
 export function parseGuestCache(value: unknown): (typeof GUEST_CACHES)[number] {
   const found = GUEST_CACHES.find((name) => name === value)

@@ -28,8 +28,16 @@ const MAX_LEFTOVERS = 100_000
 /** The `type` of mounts that are directories of the host as they are: nothing of them is here but their place. */
 export const PASSTHROUGH_TYPE = 'passthrough'
 
-/** What the guest's kernel may keep: nothing; what it was told for as long as it was told to; all, until it needs the memory. */
-export type GuestCache = 'none' | 'auto' | 'always'
+/**
+ * What the guest's kernel may keep: nothing; names and attributes for as long as it was told to; data as well; all, until it needs
+ * the memory.
+ */
+export type GuestCache = 'none' | 'metadata' | 'auto' | 'always'
+
+/** It keeps data of files. */
+export function keepsData(guestCache: GuestCache): boolean {
+  return guestCache === 'auto' || guestCache === 'always'
+}
 
 /** What a profile of the configuration says of its mount, apart from the store. */
 export interface MountOptions {

@@ -17,7 +17,7 @@ import {
 } from './names.js'
 import type { Passthrough } from './passthrough.js'
 
-const { EEXIST, EFAULT, EOPNOTSUPP } = constants.errno
+const { EEXIST, EFAULT, EOPNOTSUPP, EPERM } = constants.errno
 const {
   O_ACCMODE,
   O_APPEND,
@@ -43,7 +43,6 @@ const WRITE_KILL_SUIDGID = 1 << 2
 /** How `HostData` writes: at the end of the file, and as one who may not keep those bits. */
 const APPEND = 1 << 0
 const KILL_IDS = 1 << 1
-const IS_ROOT = process.geteuid?.() === 0
 /** Beyond this a thread costs little beside the copy, and the loop would be held up by it. */
 const BLIND_WRITE_BYTES = 64 << 10
 /** The inode's and the handle's. */
@@ -98,7 +97,7 @@ function hostFlagsOf(pt: Passthrough, mount: HostMount, flags: number): number {
   let hostFlags = flags & HOST_FLAGS
   if (mount.options.directIo) hostFlags |= flags & O_DIRECT
   // Others than root may only do so with files of their own.
-  if (IS_ROOT) hostFlags |= flags & O_NOATIME
+  if (mount.options.preserveNoatime) hostFlags |= flags & O_NOATIME
   // To fill up a page that is written in part.
   if (pt.options.guestWriteback && accessMode === O_WRONLY) hostFlags = (hostFlags & ~O_ACCMODE) | O_RDWR
   return hostFlags
@@ -117,13 +116,20 @@ export function open(pt: Passthrough, inode: HostInode, flags: number, keepsIds:
   pt.guest.handles.requireRoom()
   const hostFlags = hostFlagsOf(pt, inode.mount, flags)
   const killIds = (hostFlags & O_TRUNC) !== 0 && !keepsIds ? 1 : 0
-  const descriptor = pt.hold(checked(pt.calls.reopen(pt.fdOf(inode), hostFlags, killIds)))
+  const fd = pt.fdOf(inode)
+  let opened = pt.calls.reopen(fd, hostFlags, killIds)
+  // The host may let nobody write elsewhere than at the file's end (chattr +a).
+  if (opened === -EPERM && (flags & O_APPEND) !== 0)
+    opened = pt.calls.reopen(fd, hostFlags | O_APPEND, killIds)
+  const descriptor = pt.hold(checked(opened))
   return pt.files.add(new HostFile(inode, descriptor, hostFlags))
 }
 
 export interface CreatedFile {
   readonly inode: HostInode
   readonly fh: FileHandle
+  /** It was not there before. */
+  readonly isNew: boolean
 }
 
 /** open(2) with O_CREAT: made, or opened where it is there and O_EXCL is not given. The inode's stat is in `stat`. */
@@ -134,6 +140,7 @@ export function create(
   flags: number,
   mode: number,
   caller: Caller,
+  keepsIds: boolean,
 ): CreatedFile {
   requireNewName(directory, name)
   pt.guest.handles.requireRoom()
@@ -143,22 +150,22 @@ export function create(
   for (let tries = 0; tries < CREATE_TRIES; tries++) {
     const fd = pt.calls.create(
       ...([pt.fdOf(directory), bytes, start, length] as const),
-      ...([hostFlags & ~O_TRUNC, mode, caller.uid, caller.gid] as const),
+      ...([hostFlags & ~O_TRUNC, mode, caller.uid, caller.gid, caller.how] as const),
     )
     if (fd >= 0) return adoptCreated(pt, directory.mount, fd, hostFlags)
     if (fd !== -EEXIST || (flags & O_EXCL) !== 0) checked(fd)
     const present = lookup(pt, directory, name)
-    if (present instanceof Object && 'index' in present) return openPresent(pt, present, flags, caller)
+    if (present instanceof Object && 'index' in present) return openPresent(pt, present, flags, keepsIds)
   }
   throw new FsError('ESTALE', 'the name comes and goes')
 }
 
-function openPresent(pt: Passthrough, inode: HostInode, flags: number, { uid }: Caller): CreatedFile {
+function openPresent(pt: Passthrough, inode: HostInode, flags: number, keepsIds: boolean): CreatedFile {
   try {
-    const fh = open(pt, inode, flags, uid === 0)
+    const fh = open(pt, inode, flags, keepsIds)
     // O_TRUNC has changed it.
     pt.lookAt(inode)
-    return { inode, fh }
+    return { inode, fh, isNew: false }
   } catch (error) {
     pt.inodes.freeIfUnused(inode)
     throw error
@@ -171,7 +178,7 @@ export function createUnnamed(
   directory: HostInode,
   flags: number,
   mode: number,
-  { uid, gid }: Caller,
+  { uid, gid, how }: Caller,
 ): CreatedFile {
   requireDirectory(directory)
   requireWritable(directory.mount)
@@ -179,7 +186,7 @@ export function createUnnamed(
   pt.requireRoom(DESCRIPTORS_OF_A_NEW_FILE)
   const hostFlags = hostFlagsOf(pt, directory.mount, flags) & ~O_TRUNC
   // Without O_EXCL: it could not be given a name then.
-  const fd = checked(pt.calls.createUnnamed(pt.fdOf(directory), hostFlags, mode, uid, gid))
+  const fd = checked(pt.calls.createUnnamed(pt.fdOf(directory), hostFlags, mode, uid, gid, how))
   return adoptCreated(pt, directory.mount, fd, hostFlags)
 }
 
@@ -190,7 +197,7 @@ function adoptCreated(pt: Passthrough, mount: HostMount, fd: number, hostFlags: 
     const pathFd = checked(pt.calls.reopenPath(fd))
     checkStat(pt, pathFd)
     inode = pt.adopt(mount, pathFd)
-    return { inode, fh: pt.files.add(new HostFile(inode, descriptor, hostFlags)) }
+    return { inode, fh: pt.files.add(new HostFile(inode, descriptor, hostFlags)), isNew: true }
   } catch (error) {
     descriptor.close()
     if (inode !== null) pt.inodes.freeIfUnused(inode)

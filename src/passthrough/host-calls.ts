@@ -32,12 +32,15 @@ export const HostOperation = {
   FLUSH: 7,
 } as const
 
+/** The caller is in the directory's group by a supplementary one: a set-group-ID bit that it asks for stays. */
+export const IN_GROUP = 1 << 16
+
 /** Added to an operation that changes a file: its set-user-ID and set-group-ID bits go, whoever the daemon is. */
 export const KILLING_IDS = 1 << 8
 
 /**
  * Results are 0 or more, or an errno below 0. A name is `length` bytes of `bytes` from `start` on; what is no name of one entry
- * is EINVAL or ENAMETOOLONG. `directory` may be an O_PATH descriptor everywhere.
+ * is EINVAL or ENAMETOOLONG. `directory` may be an O_PATH descriptor everywhere. `how`: the umask, and IN_GROUP.
  */
 export interface HostCalls {
   /** `path`: UTF-8. Returns an O_PATH descriptor. */
@@ -69,8 +72,9 @@ export interface HostCalls {
     mode: number,
     uid: number,
     gid: number,
+    how: number,
   ): number
-  createUnnamed(directory: number, flags: number, mode: number, uid: number, gid: number): number
+  createUnnamed(directory: number, flags: number, mode: number, uid: number, gid: number, how: number): number
   makeDirectory(
     directory: number,
     bytes: Uint8Array,
@@ -79,6 +83,7 @@ export interface HostCalls {
     mode: number,
     uid: number,
     gid: number,
+    how: number,
   ): number
   /** `rdev` as in fuse_mknod_in. */
   makeNode(
@@ -90,6 +95,7 @@ export interface HostCalls {
     rdev: number,
     uid: number,
     gid: number,
+    how: number,
   ): number
   makeSymlink(
     directory: number,
@@ -101,6 +107,7 @@ export interface HostCalls {
     targetLength: number,
     uid: number,
     gid: number,
+    how: number,
   ): number
   link(fd: number, directory: number, bytes: Uint8Array, start: number, length: number): number
   unlink(directory: number, bytes: Uint8Array, start: number, length: number, isDirectory: 0 | 1): number
@@ -130,6 +137,7 @@ export interface HostCalls {
     size: number,
   ): number
   listXattr(fd: number, names: Uint8Array, size: number): number
+  /** `flags`: as setxattr(2), and KILLING_IDS for an access list that takes the set-group-ID bit away. */
   setXattr(
     fd: number,
     bytes: Uint8Array,

@@ -2,6 +2,8 @@ import type { GuestCache, Mount } from '../fs/mount.js'
 import { HostInode, inoOf, S_IFDIR } from './host-inode.js'
 import { BlindWrites } from './blind-writes.js'
 import { STAT_WORDS, type HostCalls } from './host-calls.js'
+import type { IdTranslation } from './id-translation.js'
+import type { XattrMap } from './xattr-map.js'
 
 export interface HostMountOptions {
   /** An absolute path of the host. */
@@ -12,7 +14,45 @@ export interface HostMountOptions {
   readonly directIo: boolean
   /** The guest is told where another file system of the host begins. */
   readonly announceSubmounts: boolean
+  /** Access lists are the guest's to use and to obey; implies `xattr`. */
+  readonly posixAcl: boolean
+  /** What the guest makes gets the label that its kernel sends along; implies `xattr`. */
+  readonly securityLabel: boolean
+  /** The host takes set-user-ID bits and capabilities of files away, and the guest's kernel need not look for them. */
+  readonly killprivV2: boolean
+  /** Files that the guest does not cache may be mapped to be written all the same. */
+  readonly allowMmap: boolean
+  /** Listings may bring attributes. */
+  readonly readdirplus: boolean
+  /** O_NOATIME is handed on to the host. */
+  readonly preserveNoatime: boolean
+  /** null: names of extended attributes are the same on both sides. */
+  readonly xattrMap: XattrMap | null
+  /** null: ids of users are the same on both sides. */
+  readonly uids: IdTranslation | null
+  readonly gids: IdTranslation | null
 }
+
+/** As without any option of a profile. */
+export const PLAIN_HOST_OPTIONS: Omit<HostMountOptions, 'root'> = {
+  xattr: false,
+  directIo: false,
+  announceSubmounts: false,
+  posixAcl: false,
+  securityLabel: false,
+  killprivV2: false,
+  allowMmap: false,
+  readdirplus: true,
+  preserveNoatime: false,
+  xattrMap: null,
+  uids: null,
+  gids: null,
+}
+
+/** Those of the options that are on or off. */
+export type HostMountSwitch = {
+  [Key in keyof HostMountOptions]: HostMountOptions[Key] extends boolean ? Key : never
+}[keyof HostMountOptions]
 
 const MODE_WORD = 15
 

@@ -19,10 +19,12 @@ export interface NameBytes {
   readonly length: number
 }
 
-/** In whose name something is made, in the guest's ids. */
+/** In whose name something is made, in the host's ids. */
 export interface Caller {
   readonly uid: number
   readonly gid: number
+  /** The umask, and IN_GROUP. */
+  readonly how: number
 }
 
 export function requireWritable({ readOnly }: HostMount): void {
@@ -123,12 +125,12 @@ export function makeDirectory(
   directory: HostInode,
   name: NameBytes,
   mode: number,
-  { uid, gid }: Caller,
+  { uid, gid, how }: Caller,
 ): HostInode {
   requireNewName(directory, name)
   pt.requireRoom(1)
   const { bytes, start, length } = name
-  checked(pt.calls.makeDirectory(pt.fdOf(directory), bytes, start, length, mode, uid, gid))
+  checked(pt.calls.makeDirectory(pt.fdOf(directory), bytes, start, length, mode, uid, gid, how))
   return made(pt, directory, name)
 }
 
@@ -139,12 +141,12 @@ export function makeNode(
   name: NameBytes,
   mode: number,
   rdev: number,
-  { uid, gid }: Caller,
+  { uid, gid, how }: Caller,
 ): HostInode {
   requireNewName(directory, name)
   pt.requireRoom(1)
   const { bytes, start, length } = name
-  checked(pt.calls.makeNode(pt.fdOf(directory), bytes, start, length, mode, rdev, uid, gid))
+  checked(pt.calls.makeNode(pt.fdOf(directory), bytes, start, length, mode, rdev, uid, gid, how))
   return made(pt, directory, name)
 }
 
@@ -154,7 +156,7 @@ export function makeSymlink(
   directory: HostInode,
   name: NameBytes,
   target: NameBytes,
-  { uid, gid }: Caller,
+  { uid, gid, how }: Caller,
 ): HostInode {
   requireNewName(directory, name)
   pt.requireRoom(1)
@@ -163,7 +165,7 @@ export function makeSymlink(
   checked(
     pt.calls.makeSymlink(
       ...([pt.fdOf(directory), bytes, start, length] as const),
-      ...([target.bytes, target.start, target.length, uid, gid] as const),
+      ...([target.bytes, target.start, target.length, uid, gid, how] as const),
     ),
   )
   return made(pt, directory, name)

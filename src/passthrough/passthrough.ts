@@ -13,7 +13,7 @@ import { Descriptor, DescriptorBudget } from './descriptor.js'
 import { checked, hostCalls, HostOperation, STAT_WORDS, type HostCalls } from './host-calls.js'
 import { HostInode } from './host-inode.js'
 import { HostInodeTable } from './host-inode-table.js'
-import { HostMount, type HostMountOptions } from './host-mount.js'
+import { HostMount, type HostMountOptions, type HostMountSwitch } from './host-mount.js'
 import { fileSystemsBelow } from './mount-info.js'
 import type { HostDirectory } from './directories.js'
 import type { HostFile } from './files.js'
@@ -142,15 +142,9 @@ export class Passthrough {
     return this.mounts.get(place)
   }
 
-  /** There is a mount with extended attributes. */
-  get offersXattr(): boolean {
-    for (const mount of this.mounts.values()) if (mount.options.xattr) return true
-    return false
-  }
-
-  /** There is a mount that tells where other file systems begin. */
-  get announcesSubmounts(): boolean {
-    for (const mount of this.mounts.values()) if (mount.options.announceSubmounts) return true
+  /** There is a mount of which the option is on. */
+  has(option: HostMountSwitch): boolean {
+    for (const mount of this.mounts.values()) if (mount.options[option]) return true
     return false
   }
 

@@ -15,6 +15,7 @@ export const INIT_OUT_BYTES = 64
 export const WRITE_OUT_BYTES = 8
 export const GETXATTR_OUT_BYTES = 8
 export const LSEEK_OUT_BYTES = 8
+export const COPY_FILE_RANGE_OUT_BYTES = 8
 export const STATFS_OUT_BYTES = 80
 export const DIRENT_HEADER_BYTES = 24
 
@@ -59,6 +60,7 @@ export const Opcode = {
   COPY_FILE_RANGE: 47,
   SYNCFS: 50,
   TMPFILE: 51,
+  COPY_FILE_RANGE_64: 53,
 } as const
 
 /** Opcodes are below this; a table is as long. */
@@ -68,14 +70,27 @@ export const InitFlags = {
   ASYNC_READ: 1 << 0,
   ATOMIC_O_TRUNC: 1 << 3,
   BIG_WRITES: 1 << 5,
+  DONT_MASK: 1 << 6,
   AUTO_INVAL_DATA: 1 << 12,
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
   ASYNC_DIO: 1 << 15,
   WRITEBACK_CACHE: 1 << 16,
   PARALLEL_DIROPS: 1 << 18,
+  POSIX_ACL: 1 << 20,
   MAX_PAGES: 1 << 22,
   SUBMOUNTS: 1 << 27,
+  HANDLE_KILLPRIV_V2: 1 << 28,
+  SETXATTR_EXT: 1 << 29,
+  INIT_EXT: 1 << 30,
+} as const
+
+/** Bits 32 to 63 of the same. */
+export const InitFlags2 = {
+  SECURITY_CTX: 1 << 0,
+  CREATE_SUPP_GROUP: 1 << 2,
+  DIRECT_IO_ALLOW_MMAP: 1 << 4,
+  ALLOW_IDMAP: 1 << 8,
 } as const
 
 export const SetattrValid = {
@@ -93,6 +108,12 @@ export const SetattrValid = {
 
 /** fuse_open_in.open_flags, fuse_create_in.open_flags: O_TRUNC takes the set-user-ID and set-group-ID bits away. */
 export const OPEN_KILL_SUIDGID = 1 << 0
+
+/** fuse_setxattr_in.setxattr_flags: an access list takes the set-group-ID bit away. */
+export const SETXATTR_ACL_KILL_SGID = 1 << 0
+
+/** fuse_ext_header.type: struct fuse_supp_groups. Below it is the number of labels that struct fuse_secctx tell. */
+export const EXT_GROUPS = 32
 
 /** fuse_attr.flags. */
 export const ATTR_SUBMOUNT = 1 << 0

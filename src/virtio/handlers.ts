@@ -16,6 +16,7 @@ import { removeDirectory, unlink } from '../fs/remove.js'
 import { rename } from '../fs/rename.js'
 import { statfs } from '../fs/statfs.js'
 import { syncAllNames, syncNames } from '../fs/sync-names.js'
+import { keepsData } from '../fs/mount.js'
 import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { requireXattr } from '../passthrough/xattrs.js'
@@ -103,7 +104,7 @@ function putOpen(request: Request, word: number, fh: number, flags: number): voi
 }
 
 function openFlagsOf({ inode, keepCache, isDirect }: Opened): number {
-  if (isDirect || inode.mount.options.guestCache === 'none') return FOPEN_DIRECT_IO
+  if (isDirect || !keepsData(inode.mount.options.guestCache)) return FOPEN_DIRECT_IO
   return keepCache ? FOPEN_KEEP_CACHE : 0
 }
 

@@ -145,7 +145,7 @@ function putEntry(pt: Passthrough, directory: HostInode, word: number, name: Nam
   }
   if (found === null) return
   if (!('descriptor' in found)) replyWords[word + MODE_OF_ENTRY_WORD] = S_IFDIR | found.mode
-  else if (isDots(name)) putHostAttributes(pt, replyWords, word)
+  else if (isDots(name)) putHostAttributes(pt, replyWords, word, found.mount)
   else putHostEntry(pt, replyWords, word, found, found.mount.timeToLiveMs)
 }
 

@@ -15,8 +15,14 @@ const ENTRY_FLAGS_WORD = 31
 /** fuse_entry_out.attr. */
 const ATTR_OF_ENTRY_WORD = 10
 
-function putStat(words: Uint32Array, word: number, stat: Uint32Array): void {
+/** The words of struct fuse_attr that tell the owner. */
+const UID_WORD = 17
+const GID_WORD = 18
+
+function putStat(words: Uint32Array, word: number, stat: Uint32Array, { options }: HostMount): void {
   for (let index = 0; index < ATTR_WORDS; index++) words[word + index] = stat[index] as number
+  if (options.uids !== null) words[word + UID_WORD] = options.uids.toGuest(stat[UID_WORD] as number)
+  if (options.gids !== null) words[word + GID_WORD] = options.gids.toGuest(stat[GID_WORD] as number)
 }
 
 /** struct fuse_entry_out, 128 bytes, of an inode whose stat is in `stat`. The guest has looked it up by this. */
@@ -34,13 +40,13 @@ export function putHostEntry(
   words[word + 2] = inode.isSubmount ? 0 : inode.generation
   putDuration(words, word + 4, word + 8, nameTtlMs)
   putDuration(words, word + 6, word + 9, inode.mount.timeToLiveMs)
-  putStat(words, word + ATTR_OF_ENTRY_WORD, pt.stat)
+  putStat(words, word + ATTR_OF_ENTRY_WORD, pt.stat, inode.mount)
   if (inode.isSubmount) words[word + ENTRY_FLAGS_WORD] = ATTR_SUBMOUNT
 }
 
 /** The same without a nodeid: the guest has not looked it up by this. Linux takes the name alone, Windows's driver the attributes. */
-export function putHostAttributes(pt: Passthrough, words: Uint32Array, word: number): void {
-  putStat(words, word + ATTR_OF_ENTRY_WORD, pt.stat)
+export function putHostAttributes(pt: Passthrough, words: Uint32Array, word: number, mount: HostMount): void {
+  putStat(words, word + ATTR_OF_ENTRY_WORD, pt.stat, mount)
 }
 
 export function replyHostEntry(pt: Passthrough, request: Request, inode: HostInode): void {
@@ -59,5 +65,5 @@ export function replyHostAttr(pt: Passthrough, request: Request, inode: HostInod
   pt.lookAt(inode)
   const word = request.beginReply(ATTR_OUT_BYTES)
   putDuration(request.replyWords, word, word + 2, inode.mount.timeToLiveMs)
-  putStat(request.replyWords, word + 4, pt.stat)
+  putStat(request.replyWords, word + 4, pt.stat, inode.mount)
 }

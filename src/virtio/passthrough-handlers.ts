@@ -19,7 +19,9 @@ import {
   write,
   type CreatedFile,
 } from '../passthrough/files.js'
-import { checked, STATFS_WORDS, TIME_NOW } from '../passthrough/host-calls.js'
+import { keepsData } from '../fs/mount.js'
+import { checked, KILLING_IDS, STATFS_WORDS, TIME_NOW } from '../passthrough/host-calls.js'
+import type { IdTranslation } from '../passthrough/id-translation.js'
 import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { HostInode } from '../passthrough/host-inode.js'
 import {
@@ -32,14 +34,15 @@ import {
   readLink,
   remove,
   rename,
-  type Caller,
   type NameBytes,
 } from '../passthrough/names.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { getXattr, listXattr, removeXattr, setXattr } from '../passthrough/xattrs.js'
+import { applyLabels, creatorOf, type Creator } from './creation.js'
 import { putNegativeEntry, putU64 } from './encode.js'
 import {
   ATTR_OUT_BYTES,
+  COPY_FILE_RANGE_OUT_BYTES,
   ENTRY_OUT_BYTES,
   FOPEN_CACHE_DIR,
   FOPEN_DIRECT_IO,
@@ -50,6 +53,7 @@ import {
   OPEN_KILL_SUIDGID,
   OPEN_OUT_BYTES,
   SetattrValid,
+  SETXATTR_ACL_KILL_SGID,
   STATFS_OUT_BYTES,
   WRITE_OUT_BYTES,
 } from './fuse-abi.js'
@@ -74,6 +78,8 @@ const XATTR_MAX_BYTES = 65_536
 /** A name with its NUL. */
 const NAME_ROOM_BYTES = 256
 const { O_TRUNC } = fsConstants
+/** XATTR_CREATE and XATTR_REPLACE of setxattr(2). */
+const XATTR_FLAGS = 3
 
 /** Values of attributes and targets of links on their way; used and pushed without a pause. */
 const scratch = Buffer.alloc(XATTR_MAX_BYTES)
@@ -81,10 +87,6 @@ const statfsWords = new Uint32Array(STATFS_WORDS)
 
 function inodeOf({ passthrough }: HandlerContext, request: Request): HostInode {
   return passthrough.inodes.get(request.nodeid)
-}
-
-function callerOf({ uid, gid }: Request): Caller {
-  return { uid, gid }
 }
 
 /** Another nodeid in the arguments; EXDEV when it is of another kind of mount. */
@@ -128,32 +130,59 @@ function replyMissing(request: Request, { mount }: HostInode): void {
   else putNegativeEntry(request.replyWords, request.beginReply(ENTRY_OUT_BYTES), mount.timeToLiveMs)
 }
 
-/** The umask has been taken off by the guest's kernel. */
 function handleMknod(context: HandlerContext, request: Request): void {
   const mknodInBytes = 16
   request.require(mknodInBytes + 1, ENTRY_OUT_BYTES)
   const pt = context.passthrough
+  const directory = inodeOf(context, request)
   const [mode, rdev] = [request.u32(0), request.u32(4)]
   const name = request.nameBytes(mknodInBytes)
-  replyHostEntry(pt, request, makeNode(pt, inodeOf(context, request), name, mode, rdev, callerOf(request)))
+  const creator = creatorOf(directory, request, request.u32(8))
+  replyMade(pt, request, directory, name, creator, makeNode(pt, directory, name, mode, rdev, creator))
 }
 
 function handleMkdir(context: HandlerContext, request: Request): void {
   const mkdirInBytes = 8
   request.require(mkdirInBytes + 1, ENTRY_OUT_BYTES)
   const pt = context.passthrough
+  const directory = inodeOf(context, request)
   const name = request.nameBytes(mkdirInBytes)
-  const made = makeDirectory(pt, inodeOf(context, request), name, request.u32(0), callerOf(request))
-  replyHostEntry(pt, request, made)
+  const creator = creatorOf(directory, request, request.u32(4))
+  replyMade(
+    pt,
+    request,
+    directory,
+    name,
+    creator,
+    makeDirectory(pt, directory, name, request.u32(0), creator),
+  )
 }
 
 function handleSymlink(context: HandlerContext, request: Request): void {
   request.require(2, ENTRY_OUT_BYTES)
   const pt = context.passthrough
-  const bytes = allArguments(request, NAME_ROOM_BYTES + PATH_MAX_BYTES)
+  const directory = inodeOf(context, request)
+  const bytes = allArguments(request, NAME_ROOM_BYTES + PATH_MAX_BYTES + request.extensionBytes)
   const name = textIn(bytes, 0)
   const target = textIn(bytes, name.length + 1)
-  replyHostEntry(pt, request, makeSymlink(pt, inodeOf(context, request), name, target, callerOf(request)))
+  const creator = creatorOf(directory, request, 0)
+  replyMade(pt, request, directory, name, creator, makeSymlink(pt, directory, name, target, creator))
+}
+
+/** `inode` was just made by `name`. */
+function replyMade(
+  pt: Passthrough,
+  request: Request,
+  directory: HostInode,
+  name: NameBytes,
+  creator: Creator,
+  inode: HostInode,
+): void {
+  applyLabels(pt, inode, creator, () => {
+    pt.inodes.freeIfUnused(inode)
+    remove(pt, directory, name, inode.isDirectory)
+  })
+  replyHostEntry(pt, request, inode)
 }
 
 function handleReadlink(context: HandlerContext, request: Request): void {
@@ -214,7 +243,7 @@ function handleSetattr(context: HandlerContext, request: Request): void | Promis
   const inode = inodeOf(context, request)
   const valid = request.u32(0)
   const file = (valid & SetattrValid.FH) === 0 ? null : pt.files.get(request.u64(8))
-  const pending = setattr(pt, inode, decodeChanges(request, valid), file?.descriptor ?? null)
+  const pending = setattr(pt, inode, decodeChanges(inode, request, valid), file?.descriptor ?? null)
   if (pending === undefined) replyHostAttr(pt, request, inode)
   else
     return pending.then(() => {
@@ -222,17 +251,22 @@ function handleSetattr(context: HandlerContext, request: Request): void | Promis
     })
 }
 
-function decodeChanges(request: Request, valid: number): HostChanges {
+function decodeChanges({ mount }: HostInode, request: Request, valid: number): HostChanges {
+  const { uids, gids } = mount.options
   const given = <T>(bit: number, value: T): T | undefined => ((valid & bit) === 0 ? undefined : value)
   return {
     mode: given(SetattrValid.MODE, request.u32(68)),
-    uid: given(SetattrValid.UID, request.u32(76)),
-    gid: given(SetattrValid.GID, request.u32(80)),
+    uid: (valid & SetattrValid.UID) === 0 ? undefined : hostId(uids, request.u32(76)),
+    gid: (valid & SetattrValid.GID) === 0 ? undefined : hostId(gids, request.u32(80)),
     sizeBytes: given(SetattrValid.SIZE, request.u64(16)),
     atime: decodeTime(request, valid, SetattrValid.ATIME, SetattrValid.ATIME_NOW, 32, 56),
     mtime: decodeTime(request, valid, SetattrValid.MTIME, SetattrValid.MTIME_NOW, 40, 60),
     killsIds: (valid & SetattrValid.KILL_SUIDGID) !== 0,
   }
+}
+
+function hostId(ids: IdTranslation | null, id: number): number {
+  return ids === null ? id : ids.toHost(id)
 }
 
 function decodeTime(
@@ -288,7 +322,8 @@ function handleListxattr(context: HandlerContext, request: Request): void {
 }
 
 function handleSetxattr(context: HandlerContext, request: Request): void {
-  const setxattrInBytes = 8
+  const isLong = context.session.hasLongSetxattr
+  const setxattrInBytes = isLong ? 16 : 8
   request.require(setxattrInBytes + 1, 0)
   const inode = inodeOf(context, request)
   if (request.argumentBytes > setxattrInBytes + NAME_ROOM_BYTES + XATTR_MAX_BYTES) throw new FsError('E2BIG')
@@ -296,7 +331,9 @@ function handleSetxattr(context: HandlerContext, request: Request): void {
   const name = textIn(bytes, setxattrInBytes)
   const value = { bytes, start: name.start + name.length + 1, length: request.u32(0) }
   if (value.start + value.length > bytes.byteLength) throw new FsError('EINVAL', 'a value is not all there')
-  setXattr(context.passthrough, inode, name, value, request.u32(4))
+  const killsGroupId = isLong && (request.u32(8) & SETXATTR_ACL_KILL_SGID) !== 0
+  const flags = (request.u32(4) & XATTR_FLAGS) | (killsGroupId ? KILLING_IDS : 0)
+  setXattr(context.passthrough, inode, name, value, flags)
 }
 
 function handleRemovexattr(context: HandlerContext, request: Request): void {
@@ -309,15 +346,15 @@ function handleRemovexattr(context: HandlerContext, request: Request): void {
  * Whether the caller's changes leave set-user-ID and set-group-ID bits, as root's do. Linux does not say so with O_TRUNC, nor takes
  * the bits away itself then.
  */
-function keepsIdsOf({ uid }: Request): boolean {
-  return uid === 0
+function keepsIdsOf({ uid }: Request, openFlags = 0): boolean {
+  return uid === 0 && (openFlags & OPEN_KILL_SUIDGID) === 0
 }
 
 /** struct fuse_open_out, 16 bytes. */
 function putOpen(request: Request, word: number, fh: number, { mount }: HostInode): void {
   putU64(request.replyWords, word, fh)
   const { guestCache } = mount
-  const flags = guestCache === 'none' ? FOPEN_DIRECT_IO : guestCache === 'always' ? FOPEN_KEEP_CACHE : 0
+  const flags = !keepsData(guestCache) ? FOPEN_DIRECT_IO : guestCache === 'always' ? FOPEN_KEEP_CACHE : 0
   request.put32(word + 2, flags)
 }
 
@@ -325,8 +362,7 @@ function handleOpen(context: HandlerContext, request: Request): void {
   const openInBytes = 8
   request.require(openInBytes, OPEN_OUT_BYTES)
   const inode = inodeOf(context, request)
-  const keepsIds = (request.u32(4) & OPEN_KILL_SUIDGID) === 0 && keepsIdsOf(request)
-  const fh = open(context.passthrough, inode, request.u32(0), keepsIds)
+  const fh = open(context.passthrough, inode, request.u32(0), keepsIdsOf(request, request.u32(4)))
   putOpen(request, request.beginReply(OPEN_OUT_BYTES), fh, inode)
 }
 
@@ -340,9 +376,20 @@ function handleCreate(context: HandlerContext, request: Request): void {
   const createInBytes = 16
   request.require(createInBytes + 1, ENTRY_OUT_BYTES + OPEN_OUT_BYTES)
   const pt = context.passthrough
+  const directory = inodeOf(context, request)
   const [flags, mode] = [request.u32(0), request.u32(4)]
   const name = request.nameBytes(createInBytes)
-  replyCreated(pt, request, create(pt, inodeOf(context, request), name, flags, mode, callerOf(request)))
+  const creator = creatorOf(directory, request, request.u32(8))
+  const keepsIds = keepsIdsOf(request, request.u32(12))
+  const created = create(pt, directory, name, flags, mode, creator, keepsIds)
+  if (created.isNew) {
+    applyLabels(pt, created.inode, creator, () => {
+      release(pt, created.fh)
+      pt.inodes.freeIfUnused(created.inode)
+      remove(pt, directory, name, false)
+    })
+  }
+  replyCreated(pt, request, created)
 }
 
 /** Its name is the guest kernel's own. */
@@ -350,12 +397,14 @@ function handleTmpfile(context: HandlerContext, request: Request): void {
   const createInBytes = 16
   request.require(createInBytes, ENTRY_OUT_BYTES + OPEN_OUT_BYTES)
   const pt = context.passthrough
-  const flags = request.u32(0) & ~O_TRUNC
-  replyCreated(
-    pt,
-    request,
-    createUnnamed(pt, inodeOf(context, request), flags, request.u32(4), callerOf(request)),
-  )
+  const directory = inodeOf(context, request)
+  const creator = creatorOf(directory, request, request.u32(8))
+  const created = createUnnamed(pt, directory, request.u32(0) & ~O_TRUNC, request.u32(4), creator)
+  applyLabels(pt, created.inode, creator, () => {
+    release(pt, created.fh)
+    pt.inodes.freeIfUnused(created.inode)
+  })
+  replyCreated(pt, request, created)
 }
 
 function handleRead({ passthrough: pt }: HandlerContext, request: Request): void | Promise<void> {
@@ -417,14 +466,26 @@ function handleLseek({ passthrough: pt }: HandlerContext, request: Request): voi
 }
 
 async function handleCopyFileRange(context: HandlerContext, request: Request): Promise<void> {
+  request.require(0, WRITE_OUT_BYTES)
+  replyWrite(request, await copyRange(context, request))
+}
+
+/** The same with a reply of 64 bits. */
+async function handleCopyFileRange64(context: HandlerContext, request: Request): Promise<void> {
+  request.require(0, COPY_FILE_RANGE_OUT_BYTES)
+  const copied = await copyRange(context, request)
+  putU64(request.replyWords, request.beginReply(COPY_FILE_RANGE_OUT_BYTES), copied)
+}
+
+function copyRange(context: HandlerContext, request: Request): Promise<number> {
   const copyInBytes = 56
-  request.require(copyInBytes, WRITE_OUT_BYTES)
+  request.require(copyInBytes, 0)
   const { passthrough: pt } = context
   const from = pt.files.get(request.u64(0))
   otherInode(context, request.u64(16))
   const to = pt.files.get(request.u64(24))
   const [offset, toOffset, lengthBytes] = [request.u64(8), request.u64(32), request.u64(40)]
-  replyWrite(request, await copyFileRange(pt, from, offset, to, toOffset, lengthBytes, keepsIdsOf(request)))
+  return copyFileRange(pt, from, offset, to, toOffset, lengthBytes, keepsIdsOf(request))
 }
 
 // ---- directories
@@ -436,7 +497,9 @@ function handleOpendir(context: HandlerContext, request: Request): void {
   const fh = openDirectory(context.passthrough, inode)
   const word = request.beginReply(OPEN_OUT_BYTES)
   putU64(request.replyWords, word, fh)
-  request.put32(word + 2, inode.mount.guestCache === 'always' ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0)
+  const { guestCache } = inode.mount
+  const keepsListing = guestCache === 'always' || guestCache === 'metadata'
+  request.put32(word + 2, keepsListing ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0)
 }
 
 function handleReleasedir({ passthrough: pt }: HandlerContext, request: Request): void {
@@ -486,5 +549,6 @@ export const passthroughHandlers = byOpcode([
   [Opcode.RENAME2, handleRename2],
   [Opcode.LSEEK, handleLseek],
   [Opcode.COPY_FILE_RANGE, handleCopyFileRange],
+  [Opcode.COPY_FILE_RANGE_64, handleCopyFileRange64],
   [Opcode.TMPFILE, handleTmpfile],
 ])

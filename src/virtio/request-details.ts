@@ -44,6 +44,7 @@ const LAYOUTS: readonly (readonly [number, Layout])[] = [
   [Opcode.READDIRPLUS, { fh: 0, offset: 8, size: 16 }],
   [Opcode.FALLOCATE, { fh: 0, offset: 8, length: 16 }],
   [Opcode.COPY_FILE_RANGE, { fh: 0, offset: 8, length: 40 }],
+  [Opcode.COPY_FILE_RANGE_64, { fh: 0, offset: 8, length: 40 }],
   [Opcode.LSEEK, { fh: 0, offset: 8 }],
   [Opcode.FLUSH, { fh: 0 }],
   [Opcode.FSYNC, { fh: 0 }],

@@ -96,6 +96,11 @@ export class Request implements ReadSink, WriteSource, HostData {
     return this.words[this.headerWord + 8] as number
   }
 
+  /** Of what stands behind the arguments: see `creation.ts`. In the header it is counted in words of 8 bytes. */
+  get extensionBytes(): number {
+    return ((this.words[this.headerWord + 9] as number) & 0xffff) * 8
+  }
+
   // ---- arguments
 
   /** Bytes of the readable part behind the header; only the first REQUEST_STRIDE_BYTES of the whole are in the arena. */
@@ -287,7 +292,8 @@ export class Request implements ReadSink, WriteSource, HostData {
     const { opcode } = this
     if (this.errno !== 0) return 0
     if (opcode === Opcode.READ) return this.deliveredBytes
-    return opcode === Opcode.WRITE || opcode === Opcode.COPY_FILE_RANGE ? this.replyWordAt(0) : 0
+    const isCopy = opcode === Opcode.COPY_FILE_RANGE || opcode === Opcode.COPY_FILE_RANGE_64
+    return opcode === Opcode.WRITE || isCopy ? this.replyWordAt(0) : 0
   }
 
   /** READ and WRITE: make it one of fewer bytes. */

@@ -17,7 +17,9 @@ import { commitMount, reconfigureMount, retireMount } from '../fs/remount.js'
 import type { InterposeRules } from '../interpose/rules.js'
 import type { Logger } from '../observability/logger.js'
 import type { HostMountOptions } from '../passthrough/host-mount.js'
+import { IdTranslation } from '../passthrough/id-translation.js'
 import { Passthrough, type PassthroughStats } from '../passthrough/passthrough.js'
+import { XattrMap } from '../passthrough/xattr-map.js'
 import { Arena } from './arena.js'
 import { Dispatcher } from './dispatcher.js'
 import { Interposers } from './interposers.js'
@@ -429,10 +431,26 @@ function isPassthrough({ type }: ServerMount): boolean {
 function hostOptionsOf({ options }: ServerMount): HostMountOptions {
   return {
     root: options['root'] ?? '/',
-    xattr: options['xattr'] === 'true',
+    xattr: IMPLYING_XATTR.some((name) => options[name] === 'true') || options['xattrmap'] !== undefined,
     directIo: options['direct_io'] === 'true',
     announceSubmounts: options['announce_submounts'] === 'true',
+    posixAcl: options['posix_acl'] === 'true',
+    securityLabel: options['security_label'] === 'true',
+    killprivV2: options['killpriv_v2'] === 'true',
+    allowMmap: options['allow_mmap'] === 'true',
+    readdirplus: options['readdirplus'] !== 'false',
+    preserveNoatime: options['preserve_noatime'] === 'true',
+    xattrMap: options['xattrmap'] === undefined ? null : XattrMap.parse(options['xattrmap']),
+    uids: idsOf(options['translate_uid']),
+    gids: idsOf(options['translate_gid']),
   }
+}
+
+/** The options that extended attributes come with; the names of them that are not the same on both sides do, too. */
+const IMPLYING_XATTR = ['xattr', 'posix_acl', 'security_label'] as const
+
+function idsOf(rules: string | undefined): IdTranslation | null {
+  return rules === undefined ? null : IdTranslation.parse(rules)
 }
 
 /** @throws Error with `code` */

@@ -1,12 +1,14 @@
 import { endSession } from '../fs/end-session.js'
 import type { FileSystem } from '../fs/file-system.js'
 import { FsError } from '../fs/fs-error.js'
+import type { HostMount, HostMountOptions } from '../passthrough/host-mount.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import {
   FUSE_KERNEL_MINOR_VERSION,
   FUSE_KERNEL_VERSION,
   FUSE_MIN_MINOR_VERSION,
   InitFlags,
+  InitFlags2,
   INIT_OUT_BYTES,
 } from './fuse-abi.js'
 import type { Request } from './request.js'
@@ -21,7 +23,11 @@ const WANTED_FLAGS =
   InitFlags.READDIRPLUS_AUTO |
   InitFlags.ASYNC_DIO |
   InitFlags.PARALLEL_DIROPS |
-  InitFlags.MAX_PAGES
+  InitFlags.MAX_PAGES |
+  InitFlags.INIT_EXT
+
+/** Who makes a file, with the groups that matter, and as whom by the mount that it comes through. */
+const WANTED_FLAGS_2 = InitFlags2.CREATE_SUPP_GROUP | InitFlags2.ALLOW_IDMAP
 
 /** 1 MiB: the most that a request of MAX_PAGES pages carries. */
 export const MAX_WRITE_BYTES = 1 << 20
@@ -41,6 +47,8 @@ export class Session {
   /** Counts sessions: a request that began in an earlier one may not hand out nodeids or handles in this one. */
   epoch = 0
   isInitialized = false
+  /** Of InitFlags, those that are in force. */
+  private flags = 0
 
   constructor(
     private readonly fs: FileSystem,
@@ -61,29 +69,60 @@ export class Session {
     }
     if (major > FUSE_KERNEL_VERSION) {
       // Say what we speak; the kernel sends a second INIT by that.
-      this.reply(request, FUSE_KERNEL_MINOR_VERSION, 0, 0)
+      this.reply(request, FUSE_KERNEL_MINOR_VERSION, 0, 0, 0)
       return
     }
     this.end()
     this.isInitialized = true
-    this.reply(
-      request,
-      Math.min(minor, FUSE_KERNEL_MINOR_VERSION),
-      request.u32(8),
-      request.u32(12) & this.wantedFlags,
-    )
+    const offered = request.u32(12)
+    this.flags = offered & this.wantedFlags
+    const flags2Offset = 16
+    const hasFlags2 = (offered & InitFlags.INIT_EXT) !== 0 && request.argumentBytes >= flags2Offset + 4
+    const flags2 = hasFlags2 ? request.u32(flags2Offset) & this.wantedFlags2 : 0
+    this.reply(request, Math.min(minor, FUSE_KERNEL_MINOR_VERSION), request.u32(8), this.flags, flags2)
     this.fs.logger.info({ minor }, 'guest mounted')
   }
 
-  private get wantedFlags(): number {
-    return (
-      WANTED_FLAGS |
-      (this.fs.options.guestWriteback ? InitFlags.WRITEBACK_CACHE : 0) |
-      (this.passthrough.announcesSubmounts ? InitFlags.SUBMOUNTS : 0)
-    )
+  /** fuse_setxattr_in has its second half. */
+  get hasLongSetxattr(): boolean {
+    return (this.flags & InitFlags.SETXATTR_EXT) !== 0
   }
 
-  private reply(request: Request, minor: number, maxReadAheadBytes: number, flags: number): void {
+  private get wantedFlags(): number {
+    const { passthrough } = this
+    const killpriv = this.areAll(({ killprivV2 }) => killprivV2)
+    let flags = WANTED_FLAGS
+    if (this.fs.options.guestWriteback) flags |= InitFlags.WRITEBACK_CACHE
+    if (passthrough.has('announceSubmounts')) flags |= InitFlags.SUBMOUNTS
+    if (passthrough.has('posixAcl')) flags |= InitFlags.POSIX_ACL | InitFlags.DONT_MASK
+    if (killpriv) flags |= InitFlags.HANDLE_KILLPRIV_V2
+    if (killpriv || passthrough.has('posixAcl')) flags |= InitFlags.SETXATTR_EXT
+    // What a listing would bring is looked up again before it is used.
+    const isPlain = this.areAll((options, { guestCache }) => !options.readdirplus || guestCache === 'none')
+    return isPlain ? flags & ~(InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO) : flags
+  }
+
+  private get wantedFlags2(): number {
+    const { passthrough } = this
+    let flags = WANTED_FLAGS_2
+    if (passthrough.has('securityLabel')) flags |= InitFlags2.SECURITY_CTX
+    if (passthrough.has('allowMmap')) flags |= InitFlags2.DIRECT_IO_ALLOW_MMAP
+    return flags
+  }
+
+  /** The guest has pass-through mounts only, and of each it holds: its kernel has one mind for all of them. */
+  private areAll(holds: (options: HostMountOptions, mount: HostMount) => boolean): boolean {
+    const mounts = this.fs.mounts.mounts.map(({ root }) => this.passthrough.find(root))
+    return mounts.length > 0 && mounts.every((mount) => mount !== undefined && holds(mount.options, mount))
+  }
+
+  private reply(
+    request: Request,
+    minor: number,
+    maxReadAheadBytes: number,
+    flags: number,
+    flags2: number,
+  ): void {
     const word = request.beginReply(INIT_OUT_BYTES)
     request.put32(word, FUSE_KERNEL_VERSION)
     request.put32(word + 1, minor)
@@ -93,6 +132,7 @@ export class Session {
     request.put32(word + 5, MAX_WRITE_BYTES)
     request.put32(word + 6, TIME_GRANULARITY_NS)
     request.put32(word + 7, MAX_PAGES)
+    request.put32(word + 8, flags2)
   }
 
   /** DESTROY, a new INIT, or the front-end went away: nothing of the guest's is open any more. */

@@ -4,7 +4,11 @@ import { describe, it } from 'node:test'
 import { parseArguments, UsageError, type RunArguments } from '../../src/cli/arguments.js'
 
 /** What a shared directory is without further options. */
-const PLAIN = { guestCache: 'auto', xattr: false, directIo: false, announceSubmounts: true, readOnly: false }
+const PLAIN = {
+  ...{ guestCache: 'auto', xattr: false, directIo: false, announceSubmounts: true, readOnly: false },
+  ...{ posixAcl: false, securityLabel: false, killprivV2: false, allowMmap: false },
+  ...{ readdirplus: true, preserveNoatime: false },
+}
 
 function run(...args: readonly string[]): RunArguments {
   const command = parseArguments(args)
@@ -16,9 +20,6 @@ function run(...args: readonly string[]): RunArguments {
 function shared(...args: readonly string[]): RunArguments {
   return run('--shared-dir=/srv', '--socket-path=/s', ...args)
 }
-
-const ACLS = 'beside extended attributes, access control lists are not offered to the guest'
-const THREADS = '--thread-pool-size has no effect: one event loop answers all requests'
 
 describe("a starter's arguments", () => {
   it("are understood from Kata's runtime in Go", () => {
@@ -35,7 +36,8 @@ describe("a starter's arguments", () => {
       },
       socketFd: 3,
       syslog: true,
-      remarks: [THREADS],
+      threadPoolSize: 1,
+      remarks: [],
     })
   })
 
@@ -71,7 +73,8 @@ describe("a starter's arguments", () => {
         ...expected.overrides,
         sharedDirectory: { ...expected.overrides.sharedDirectory, announceSubmounts: true },
       },
-      remarks: [THREADS],
+      threadPoolSize: 1,
+      remarks: [],
     })
     const newer = ['--sandbox', 'none', '--seccomp', 'none', '--inode-file-handles', 'never', '--xattr']
     assert.deepEqual(run(...args, ...newer), {
@@ -97,7 +100,8 @@ describe("a starter's arguments", () => {
       },
       socketFd: 25,
       sandbox: 'chroot',
-      remarks: [THREADS],
+      threadPoolSize: 16,
+      remarks: [],
     })
   })
 
@@ -126,6 +130,57 @@ describe("a starter's arguments", () => {
   })
 })
 
+describe('without an option', () => {
+  /** virtiofsd 1.13: what is so without an option, and how that is asked for. */
+  const DEFAULTS: readonly (readonly string[])[] = [
+    ['--cache=auto'],
+    ['--announce-submounts'],
+    ['--no-killpriv-v2'],
+    ['--thread-pool-size=0'],
+    ['--posix-acl=never'],
+    ['--migration-mode=find-paths'],
+    ['--migration-on-error=abort'],
+    ...[
+      'no_xattr',
+      'no_writeback',
+      'no_allow_direct_io',
+      'no_posix_acl',
+      'no_security_label',
+      'readdirplus',
+    ].map((name) => ['-o', name]),
+  ]
+  for (const args of DEFAULTS) {
+    it(`all is as with ${args.join(' ')}`, () => {
+      assert.deepEqual({ ...shared(...args), remarks: [] }, shared())
+    })
+  }
+
+  /** What is so only with an option. */
+  const OTHERS: readonly (readonly string[])[] = [
+    ...['always', 'never', 'metadata'].map((policy) => [`--cache=${policy}`]),
+    ...['no-announce-submounts', 'killpriv-v2', 'xattr', 'posix-acl', 'security-label', 'writeback'].map(
+      (name) => [`--${name}`],
+    ),
+    ...['allow-direct-io', 'allow-mmap', 'no-readdirplus', 'preserve-noatime', 'readonly', 'syslog'].map(
+      (name) => [`--${name}`],
+    ),
+    ['--xattrmap=:ok:all:::'],
+    ['--translate-uid=map:0:1:1'],
+    ['--translate-gid=map:0:1:1'],
+    ['--thread-pool-size=1'],
+    ['--rlimit-nofile=0'],
+    ['--log-level=debug'],
+    ...['chroot', 'none'].map((kind) => [`--sandbox=${kind}`]),
+    ...['log', 'trap', 'none'].map((action) => [`--seccomp=${action}`]),
+    ['--modcaps=-mknod'],
+  ]
+  for (const args of OTHERS) {
+    it(`something is other than with ${args.join(' ')}`, () => {
+      assert.notDeepEqual(shared(...args), shared())
+    })
+  }
+})
+
 describe('an option of virtiofsd', () => {
   it('is taken as it was given last', () => {
     const { overrides } = shared('--cache=never', '-o', 'cache=always,xattr,no_xattr,writeback,no_writeback')
@@ -150,28 +205,14 @@ describe('an option of virtiofsd', () => {
       socketPath: '/s',
       readOnly: true,
       guestWriteback: true,
-      sharedDirectory: {
-        root: '/srv',
-        guestCache: 'auto',
-        xattr: true,
-        directIo: true,
-        announceSubmounts: true,
-        readOnly: true,
-      },
+      sharedDirectory: { ...PLAIN, root: '/srv', xattr: true, directIo: true, readOnly: true },
     })
     assert.equal(rlimitNofile, 4096)
   })
 
   const idle: readonly (readonly [readonly string[], string])[] = [
     [['--tag=fs'], '--tag has no effect: the hypervisor gives the device its tag'],
-    [['--posix-acl'], `--posix-acl has no effect: ${ACLS}`],
-    [['--posix-acl=auto'], `--posix-acl has no effect: ${ACLS}`],
-    [['-oflock'], "--flock has no effect: locks are kept by the guest's kernel and not shared with the host"],
     [['-o', 'timeout=5'], '--timeout has no effect: --cache says how long the guest keeps attributes'],
-    [
-      ['--cache=metadata'],
-      '--cache=metadata means --cache=never here: attributes are kept no longer than data',
-    ],
     [
       ['--migration-mode=find-paths'],
       '--migration-mode has no effect: the device takes no part in migration',
@@ -206,6 +247,38 @@ describe('an option of virtiofsd', () => {
     })
   }
 
+  it('that is for the shared directory reaches its profile', () => {
+    const given: readonly (readonly [readonly string[], Readonly<Record<string, unknown>>])[] = [
+      [['--cache=metadata'], { guestCache: 'metadata' }],
+      [['--posix-acl'], { posixAcl: true, xattr: true }],
+      [['--posix-acl', '-o', 'no_posix_acl'], {}],
+      [['--security-label=auto'], { securityLabel: true, xattr: true }],
+      [['--killpriv-v2'], { killprivV2: true }],
+      [['--killpriv-v2', '--no-killpriv-v2'], {}],
+      [['--allow-mmap'], { allowMmap: true }],
+      [['--no-readdirplus'], { readdirplus: false }],
+      [['-o', 'no_readdirplus,readdirplus'], {}],
+      [['--preserve-noatime'], { preserveNoatime: true }],
+      [['-o', 'xattrmap=:map::user.virtiofs.:'], { xattrmap: ':map::user.virtiofs.:', xattr: true }],
+      [
+        ['--translate-uid=map:0:1000:1', '--translate-uid', 'forbid-guest:7:1', '--translate-gid=host:5:6:1'],
+        { translateUid: 'map:0:1000:1 forbid-guest:7:1', translateGid: 'host:5:6:1' },
+      ],
+      [['--no-announce-submounts'], { announceSubmounts: false }],
+    ]
+    for (const [args, expected] of given)
+      assert.deepEqual(
+        shared(...args).overrides.sharedDirectory,
+        { root: '/srv', ...PLAIN, ...expected },
+        args.join(' '),
+      )
+  })
+
+  it('that says who owns what is refused without the directory that it is about', () => {
+    for (const option of ['--translate-uid=map:0:1:1', '--translate-gid=map:0:1:1', '--xattrmap=:ok:all:::'])
+      assert.throws(() => run('--config-file=a.toml', option), UsageError)
+  })
+
   it('--posix-acl=never implies nothing', () => {
     assert.equal(shared('--posix-acl=never').overrides.sharedDirectory?.xattr, false)
   })
@@ -236,28 +309,27 @@ describe('an option of virtiofsd', () => {
     [['--modcaps=sys_admin'], '--modcaps: expected +NAME or -NAME, separated by colons, found "sys_admin"'],
     [['--sandbox=jail'], '--sandbox: expected "namespace", "chroot" or "none", found "jail"'],
     [['--seccomp=on'], '--seccomp: expected "none", "kill", "log" or "trap", found "on"'],
+    [['--thread-pool-size=many'], '--thread-pool-size: expected a whole number of 0 to 1023, found "many"'],
     [
-      ['--thread-pool-size=many'],
-      '--thread-pool-size: expected a whole number of 0 to 2147483647, found "many"',
+      ['-o', 'flock'],
+      "-o: flock: is not supported: locks are kept by the guest's kernel and not shared with the host",
     ],
+    [
+      ['--translate-uid=map:0:1:1', '--posix-acl'],
+      '--translate-uid and --translate-gid exclude --posix-acl: access lists hold ids',
+    ],
+    [['--translate-gid=map:0:1'], '--translate-gid: map:0:1 has too few or too many fields'],
     [['--rlimit-nofile=-1'], '--rlimit-nofile: expected a whole number of 0 to 2147483647, found "-1"'],
     [['--fd=0'], '--fd: expected a whole number of 3 to 2147483647, found "0"'],
     [['--fd=3'], '--fd and --socket-path exclude each other'],
     [['--tag', 'x'.repeat(37)], '--tag: is longer than the 36 bytes of a tag'],
     [['--readonly=yes'], '--readonly takes no value'],
-    [
-      ['--xattrmap=:map::user.:'],
-      '--xattrmap: is not supported: extended attributes have the same names on the host and in the guest',
-    ],
+    [['--xattrmap=:map::user.'], '--xattrmap: rule 1 has no end'],
     [['--uid-map=0:1:2'], '--uid-map: expected :INSIDE:OUTSIDE:COUNT:, found "0:1:2"'],
     [['--gid-map=:0:1:0:'], '--gid-map: expected :INSIDE:OUTSIDE:COUNT:, found ":0:1:0:"'],
     [['--gid-map=:0:1,2:'], '--gid-map: expected :INSIDE:OUTSIDE:COUNT:, found ":0:1,2:"'],
     [['--uid-map=:1:0:4294967295:'], '--uid-map: ":1:0:4294967295:" goes beyond the last id'],
     [['--uid-map=:0:1:2:', '--sandbox=chroot'], '--uid-map and --gid-map need --sandbox=namespace'],
-    [
-      ['--translate-uid=x'],
-      '--translate-uid: is not supported: files keep the owner that they have on the host',
-    ],
     [['--daemonize'], '--daemonize: is not supported: the daemon stays in the foreground'],
   ]
   for (const [args, message] of bad) {

@@ -27,6 +27,14 @@ describe('the command line', () => {
     directIo: false,
     announceSubmounts: false,
     readOnly: false,
+    posixAcl: true,
+    securityLabel: false,
+    killprivV2: false,
+    allowMmap: false,
+    readdirplus: true,
+    preserveNoatime: false,
+    xattrmap: ':ok:all:${x}::',
+    translateUid: 'map:0:1:1',
   } as const
   const overrides = { socketPath: '/s', sharedDirectory: SHARED } as const
 
@@ -44,6 +52,9 @@ describe('the command line', () => {
     assert.equal(mount.expirationMs, 86_400_000)
     assert.deepEqual(mount.options, {
       ...{ root: '/srv/${x}', xattr: 'true', direct_io: 'false', announce_submounts: 'false' },
+      ...{ posix_acl: 'true', security_label: 'false', killpriv_v2: 'false', allow_mmap: 'false' },
+      ...{ readdirplus: 'true', preserve_noatime: 'false', xattrmap: ':ok:all:${x}::' },
+      translate_uid: 'map:0:1:1',
     })
   })
 

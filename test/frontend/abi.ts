@@ -166,7 +166,12 @@ export const InitFlags = {
   INIT_EXT: 1n << 30n,
   SECURITY_CTX: 1n << 32n,
   HAS_INODE_DAX: 1n << 33n,
+  CREATE_SUPP_GROUP: 1n << 34n,
   HAS_EXPIRE_ONLY: 1n << 35n,
+  DIRECT_IO_ALLOW_MMAP: 1n << 36n,
+  ALLOW_IDMAP: 1n << 40n,
+  OVER_IO_URING: 1n << 41n,
+  REQUEST_TIMEOUT: 1n << 42n,
 } as const
 
 /** What Linux 6.1's virtiofs offers in FUSE_INIT (fs/fuse/inode.c, fuse_send_init), DAX left out. */
@@ -204,6 +209,8 @@ export const KERNEL_INIT_FLAGS =
   InitFlags.HAS_EXPIRE_ONLY
 
 export const ATTR_SUBMOUNT = 1 << 0
+export const FOPEN_DIRECT_IO = 1 << 0
+export const FOPEN_CACHE_DIR = 1 << 3
 export const GETATTR_FH = 1 << 0
 export const FSYNC_FDATASYNC = 1 << 0
 export const WRITE_CACHE = 1 << 0

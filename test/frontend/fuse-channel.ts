@@ -59,6 +59,8 @@ export interface RequestOptions {
   readonly gid?: number
   readonly pid?: number
   readonly layout?: Layout
+  /** struct fuse_ext_header and what follows it, behind the arguments, in whole words of 8 bytes. */
+  readonly extension?: Uint8Array
   /** Bulk data behind the arguments (WRITE). */
   readonly data?: Uint8Array
   /** Room for bulk data behind the reply's arguments (READ, READDIR). */
@@ -76,6 +78,8 @@ export interface FuseResult {
   readonly data: Uint8Array
 }
 
+/** fuse_in_header.total_extlen counts in these. */
+const EXTENSION_UNIT_BYTES = 8
 const SHREDS = [1, 3, 7, 16, 2, 61, 5, 33]
 /** More pieces than this and the last one takes all the rest, so that a chain stays below the queue's size. */
 const MAX_SHREDS = 100
@@ -147,11 +151,13 @@ export class FuseChannel {
   #chain(
     opcode: number,
     nodeid: U64,
-    payload: Uint8Array,
+    args: Uint8Array,
     replyBytes: number | null,
     unique: bigint,
     options: RequestOptions,
   ): Chain {
+    const extension = options.extension ?? new Uint8Array()
+    const payload = Buffer.concat([args, extension])
     const data = options.data ?? new Uint8Array()
     const layout = options.layout ?? this.defaults.layout
     const header = new Writer()
@@ -162,7 +168,7 @@ export class FuseChannel {
       .u32(options.uid ?? this.defaults.uid)
       .u32(options.gid ?? this.defaults.gid)
       .u32(options.pid ?? this.defaults.pid)
-      .u16(0)
+      .u16(extension.length / EXTENSION_UNIT_BYTES)
       .u16(0)
       .done()
     return {

@@ -410,10 +410,10 @@ export class FuseClient extends FuseChannel {
     name: Name,
     value: Uint8Array,
     flags = 0,
-    options?: RequestOptions,
+    options?: RequestOptions & { readonly setxattrFlags?: number },
   ): Promise<void> {
     const args = new Writer().u32(value.length).u32(flags)
-    if (this.has('SETXATTR_EXT')) args.u32(0).u32(0)
+    if (this.has('SETXATTR_EXT')) args.u32(options?.setxattrFlags ?? 0).u32(0)
     await this.#ask(Opcode.SETXATTR, nodeid, args.name(name).bytes(value).done(), 0, options)
   }
   async listxattr(nodeid: U64, size = 4096, options?: RequestOptions): Promise<string[]> {
@@ -490,6 +490,7 @@ function encodeSetattr(fields: SetattrFields): Uint8Array {
   if (fields.gid !== undefined) valid |= SetattrValid.GID
   if (fields.size !== undefined) valid |= SetattrValid.SIZE
   if (fields.fh !== undefined) valid |= SetattrValid.FH
+  if (fields.killIds === true) valid |= SetattrValid.KILL_SUIDGID
   return new Writer()
     .u32(valid)
     .u32(0)

@@ -100,6 +100,8 @@ export interface SetattrFields {
   readonly mtime?: number | 'now'
   readonly ctime?: number
   readonly fh?: U64
+  /** FATTR_KILL_SUIDGID. */
+  readonly killIds?: boolean
 }
 
 /** Reads fields one after another. Throws RangeError at the end of the bytes. */

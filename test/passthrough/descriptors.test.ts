@@ -11,6 +11,7 @@ import { GuestBudgets } from '../../src/fs/guest-budgets.js'
 import { Mount } from '../../src/fs/mount.js'
 import { createLogger } from '../../src/observability/logger.js'
 import { create, open, release } from '../../src/passthrough/files.js'
+import { PLAIN_HOST_OPTIONS } from '../../src/passthrough/host-mount.js'
 import type { HostInode } from '../../src/passthrough/host-inode.js'
 import { lookup, type NameBytes } from '../../src/passthrough/names.js'
 import { Passthrough } from '../../src/passthrough/passthrough.js'
@@ -42,7 +43,7 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
     },
     new EmptyBackend(),
   )
-  pt.add(place, { root, xattr: false, directIo: false, announceSubmounts: false })
+  pt.add(place, { ...PLAIN_HOST_OPTIONS, root })
   const mount = pt.find(place.root)
   assert.ok(mount !== undefined)
   const look = (name: string): HostInode => {
@@ -61,7 +62,10 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
   for (let round = 0; round < 50; round++) {
     assert.throws(() => look(`${LIMIT + 1}`), isFull)
     assert.throws(() => open(pt, first, 0, true), isFull)
-    assert.throws(() => create(pt, mount.root, nameOf('new'), 0o100, 0o644, { uid: 0, gid: 0 }), isFull)
+    assert.throws(
+      () => create(pt, mount.root, nameOf('new'), 0o100, 0o644, { uid: 0, gid: 0, how: 0 }, true),
+      isFull,
+    )
     assert.ok(!host.existsSync(join(root, 'new')))
   }
   assert.equal(host.readdirSync('/proc/self/fd').length, before)

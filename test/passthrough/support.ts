@@ -9,6 +9,8 @@ export interface PassthroughSpec {
   readonly xattr?: boolean
   readonly directIo?: boolean
   readonly announceSubmounts?: boolean
+  /** Of the profile, as they are written there. */
+  readonly options?: Readonly<Record<string, string>>
   /** Default: a new directory, removed in the end. */
   readonly root?: string
 }
@@ -23,6 +25,7 @@ export function passthroughStore(spec: PassthroughSpec = {}): Pick<Store, 'prepa
           root,
           ...(spec.xattr === undefined ? {} : { xattr: String(spec.xattr) }),
           ...(spec.announceSubmounts === true ? { announce_submounts: 'true' } : {}),
+          ...spec.options,
           ...(spec.directIo === undefined ? {} : { direct_io: String(spec.directIo) }),
         },
         view: null,
