@@ -57,10 +57,12 @@
       'sources': [
         'launcher/capabilities.cc',
         'launcher/command_line.cc',
+        'launcher/daemon.cc',
         'launcher/id_map.cc',
         'launcher/landlock.cc',
         'launcher/main.cc',
         'launcher/mounts.cc',
+        'launcher/network.cc',
         'launcher/places.cc',
         'launcher/requests.cc',
         'launcher/root.cc',

@@ -45,6 +45,7 @@ bool take_value(CommandLine& line, std::string_view name, std::string_view value
     take_list(line, value);
   } else if (name == "--config-file") {
     line.has_config_file = true;
+    line.config_file = value;
   } else if (name == "--shared-dir") {
     line.has_shared_dir = true;
   } else {

@@ -15,6 +15,7 @@ struct CommandLine {
   bool serves = true;
   /// There may be stores of servers.
   bool has_config_file = false;
+  std::string config_file;
   bool has_shared_dir = false;
   bool has_syslog = false;
   /// Unset: not asked for.

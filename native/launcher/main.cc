@@ -5,11 +5,8 @@
 //       |-- keeper (pid 1 inside)        does nothing: with the launcher it ends, and the kernel ends all others inside with it
 //       `-- node SCRIPT                  the daemon
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,8 +24,9 @@
 #include "../src/fd.h"
 #include "capabilities.h"
 #include "command_line.h"
+#include "daemon.h"
 #include "fault.h"
-#include "landlock.h"
+#include "network.h"
 #include "places.h"
 #include "requests.h"
 #include "root.h"
@@ -42,30 +40,8 @@ namespace {
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 
-/// What the daemon is told: src/cli/launcher.ts.
-constexpr const char* kTold = "OVFSD_LAUNCHER";
-
 /// For servers, of which a daemon without a configuration file has none.
 constexpr const char* kExtraCertificates = "NODE_EXTRA_CA_CERTS";
-
-struct Program {
-  std::string node;
-  std::vector<std::string> node_options;
-  std::string script;
-  std::vector<std::string> args;
-};
-
-[[noreturn]] void execute(const Program& program) {
-  std::vector<char*> argv;
-  const auto add = [&argv](const std::string& arg) { argv.push_back(const_cast<char*>(arg.c_str())); };
-  add(program.node);
-  for (const std::string& option : program.node_options) add(option);
-  add(program.script);
-  for (const std::string& arg : program.args) add(arg);
-  argv.push_back(nullptr);
-  ::execv(program.node.c_str(), argv.data());
-  fail(program.node);
-}
 
 /// A program as a shell finds it, without links.
 std::string find_program(const std::string& name) {
@@ -90,16 +66,6 @@ std::string working_directory() {
   return ::getcwd(path, sizeof path) == nullptr ? "/" : path;
 }
 
-/// As `Launcher.take` reads it.
-void tell(Sandbox sandbox, int socket, const std::string& start_time, const std::string& pid_namespace,
-          bool has_landlock, const CommandLine& line) {
-  const std::string pid = std::to_string(::getpid());
-  const std::string told = std::string(name_of(sandbox)) + " " + std::to_string(socket) + " " + pid + " " +
-                           start_time + " " + pid_namespace + " " + (has_landlock ? "landlock" : "none") + " " + text_of(id_map_of(line.uid_map, "")) + " " +
-                           text_of(id_map_of(line.gid_map, "")) + " " + line.modcaps;
-  must(::setenv(kTold, told.c_str(), 1), kTold);
-}
-
 /// @throws std::invalid_argument when what is asked for is for others than who asks
 void check_user(const CommandLine& line, Sandbox sandbox, bool is_root) {
   if (!is_root && sandbox == Sandbox::kChroot) throw std::invalid_argument("--sandbox=chroot needs root with CAP_SYS_ADMIN");
@@ -115,8 +81,6 @@ std::vector<std::string> programs_of(const std::vector<Place>& places) {
   }
   return paths;
 }
-
-pid_t fork_child() { return must(::fork(), "fork"); }
 
 /// Without an error where none is open. Not a function of every C library yet; older kernels than have it have no sandbox, either.
 void close_all(unsigned first, unsigned last) {
@@ -139,71 +103,46 @@ void close_all(unsigned first, unsigned last) {
   std::_Exit(0);
 }
 
-/// In the process that becomes the daemon, inside.
-[[noreturn]] void become_daemon(const Program& program, const std::string& directory, const UniqueFd& frame,
-                                const std::vector<std::string>& programs, CapabilitySet kept, const sigset_t& signals) {
-  must(::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr), "/proc");
-  must(::chdir(directory.c_str()), directory);
-  if (::setgroups(0, nullptr) != 0 && errno != EPERM) fail("setgroups");
-  // A terminal's signals are the launcher's to hand on: they would come twice, and a second one means "at once".
-  must(::setpgid(0, 0), "setpgid");
-  // Best effort: kernels without it have the mounts alone.
-  confine_to(frame, programs);
-  keep_capabilities(kept);
-  must(::sigprocmask(SIG_SETMASK, &signals, nullptr), "sigprocmask");
-  execute(program);
+/// Starts the keeper, which ends when what is returned is closed.
+UniqueFd start_keeper() {
+  must(::unshare(CLONE_NEWPID), "a pid namespace");
+  int pipe[2];
+  must(::pipe2(pipe, O_CLOEXEC), "pipe");
+  UniqueFd at_end(pipe[0]);
+  UniqueFd held(pipe[1]);
+  if (must(::fork(), "fork") == 0) {
+    held.reset();
+    keep_namespace(std::move(at_end));
+  }
+  return held;
 }
 
 int launch(const Program& program, const CommandLine& line, Sandbox sandbox) {
-  const CapabilitySet kept = capabilities_of(line.modcaps);
-  int sockets[2];
-  must(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), "socketpair");
-  UniqueFd ours(sockets[0]);
-  UniqueFd theirs(sockets[1]);
-  const std::string directory = working_directory();
-  const sigset_t signals = block_signals();
-  const std::string start_time = start_time_of(UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), "self");
-  const std::string host_namespace = std::filesystem::read_symlink("/proc/self/ns/pid");
+  DaemonOptions options{program, line, sandbox, working_directory(), {}, capabilities_of(line.modcaps), block_signals(), "", ""};
+  options.start_time = start_time_of(UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), "self");
+  options.pid_namespace = std::filesystem::read_symlink("/proc/self/ns/pid");
+  const std::string directory = options.directory;
+  const sigset_t signals = options.signals;
   const IdMap users = id_map_of(line.uid_map, "--uid-map");
   const IdMap groups = id_map_of(line.gid_map, "--gid-map");
   const bool is_root = can_make_namespaces();
   check_user(line, sandbox, is_root);
+  const Network network = guess_network(line, sandbox);
   const std::vector<Link> links = links_of_host();
   if (!is_root) enter_user_namespace(users, groups);
   const std::vector<Place> places = places_of_daemon(program.node, program.script, line);
+  options.programs = programs_of(places);
   Root root(places, is_root ? ProcVisible::kNo : ProcVisible::kYes);
   make_links(links);
   make_directories("/proc");
   make_directories(directory == "/" ? "" : directory);
-  must(::unshare(CLONE_NEWPID), "a pid namespace");
-  // Which of the stores of a configuration need the network is known too late.
-  if (sandbox == Sandbox::kNamespace && !line.has_config_file) must(::unshare(CLONE_NEWNET), "a network namespace");
-
-  int pipe[2];
-  must(::pipe2(pipe, O_CLOEXEC), "pipe");
-  UniqueFd at_end(pipe[0]);
-  const UniqueFd held(pipe[1]);
-  if (fork_child() == 0) {
-    ::close(pipe[1]);
-    keep_namespace(std::move(at_end));
-  }
-  at_end.reset();
-  tell(sandbox, theirs.get(), start_time, host_namespace, can_confine(), line);
+  const UniqueFd keeper = start_keeper();
+  root.leave();
   // Not there inside: Node.js would warn.
   if (!line.has_config_file) must(::unsetenv(kExtraCertificates), kExtraCertificates);
-  const pid_t daemon = fork_child();
-  if (daemon == 0) {
-    must(::fcntl(theirs.get(), F_SETFD, 0), "fcntl");
-    try {
-      become_daemon(program, directory, root.frame(), programs_of(places), kept, signals);
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "ovfsd: can't start in a sandbox: %s\n", error.what());
-      std::_Exit(kExitFailure);
-    }
-  }
-  theirs.reset();
-  root.leave();
-  Requests requests(std::move(ours), root, daemon, kept);
+  Daemon daemon(std::move(options), root);
+  UniqueFd socket = daemon.start(network);
+  Requests requests(std::move(socket), root, daemon);
   return supervise(daemon, requests, signals);
 }
 
@@ -238,7 +177,7 @@ int run(int argc, char** argv) {
     if (line.serves && !(line.uid_map.empty() && line.gid_map.empty())) {
       throw std::invalid_argument("--uid-map and --gid-map need --sandbox=namespace");
     }
-    if (line.serves) tell(sandbox, -1, "", "", false, line);
+    if (line.serves) tell_of_no_sandbox();
     execute(program);
   }
   return launch(program, line, sandbox);

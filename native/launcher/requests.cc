@@ -1,6 +1,7 @@
 #include "requests.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -67,11 +68,10 @@ std::string start_time_of(const UniqueFd& processes, const std::string& process)
   return fields ? field : "";
 }
 
-Requests::Requests(UniqueFd socket, Root& root, pid_t daemon, CapabilitySet kept)
+Requests::Requests(UniqueFd socket, Root& root, Daemon& daemon)
     : socket_(std::move(socket)),
       root_(root),
       daemon_(daemon),
-      kept_(kept),
       processes_(must(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "/proc")) {}
 
 void Requests::read_some() noexcept {
@@ -91,6 +91,7 @@ void Requests::read_some() noexcept {
       } catch (const std::exception& error) {
         reply = error.what();
       }
+      if (reply.empty()) continue;
       // Shorter than the buffer of any socket, and the daemon waits for it.
       if (::send(socket_.get(), reply.c_str(), reply.size() + 1, MSG_NOSIGNAL) < 0) return socket_.reset();
     }
@@ -109,10 +110,15 @@ std::string Requests::answer(const std::string& request) {
     start += item.size() + 1;
     if (item == "seal") {
       sealed_ = true;
+    } else if (item == "oown" || item == "ohost") {
+      UniqueFd socket = daemon_.start_again(item == "oown" ? Network::kOwn : Network::kHost);
+      received_.clear();
+      socket_ = std::move(socket);
+      return "";
     } else if (item.starts_with("f")) {
       filter_ = item.substr(1);
     } else if (item.starts_with("n")) {
-      limit_open_files(daemon_, item.substr(1));
+      limit_open_files(daemon_.pid(), item.substr(1));
     } else if (item.starts_with("r/") || item.starts_with("w/") || item.starts_with("m/")) {
       const std::string path(item.substr(1));
       if (item[0] == 'm') std::filesystem::create_directories(path);
@@ -127,8 +133,11 @@ std::string Requests::answer(const std::string& request) {
 }
 
 void Requests::seal() {
+  const std::string network = std::to_string(daemon_.pid()) + "/ns/net";
+  const UniqueFd theirs(must(::openat(processes_.get(), network.c_str(), O_RDONLY | O_CLOEXEC), network));
+  must(::setns(theirs.get(), CLONE_NEWNET), "the daemon's network");
   root_.seal();
-  keep_capabilities(kept_);
+  keep_capabilities(daemon_.capabilities());
   if (filter_ == "none") return;
   filter_system_calls(filter_ == "log" ? Denied::kLog : filter_ == "trap" ? Denied::kTrap : Denied::kKill, Sockets::kNone);
 }

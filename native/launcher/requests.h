@@ -6,6 +6,7 @@
 //     mPATH          this directory, to be written, and to be made before
 //     fACTION        what system calls that are not allowed lead to: kill, log, trap or none
 //     nNUMBER        the limit of open files, the hard one with it where it is below
+//     oNETWORK       start the daemon again, with the network "own" or "host" (no answer: it ends)
 //     seal           the launcher may no more than the daemon now, and there is only
 //     gPID START     whether the process PID, which began then (/proc/PID/stat), is gone: another daemon that has left something
 // The answer is "ok" ("gone", "there") or what was wrong, with a NUL behind it.
@@ -16,7 +17,7 @@
 #include <string>
 
 #include "../src/fd.h"
-#include "capabilities.h"
+#include "daemon.h"
 #include "root.h"
 
 namespace ovfsd::launcher {
@@ -26,8 +27,8 @@ std::string start_time_of(const UniqueFd& processes, const std::string& process)
 
 class Requests {
  public:
-  /// `root` outlives it. `daemon` is the process that the limits are for.
-  Requests(UniqueFd socket, Root& root, pid_t daemon, CapabilitySet kept);
+  /// `root` and `daemon`, whose socket it is, outlive it.
+  Requests(UniqueFd socket, Root& root, Daemon& daemon);
 
   /// -1: no request can come any more.
   int fd() const noexcept { return socket_.get(); }
@@ -36,15 +37,14 @@ class Requests {
   void read_some() noexcept;
 
  private:
-  /// @throws std::exception saying what was wrong
+  /// Empty: none. @throws std::exception saying what was wrong
   std::string answer(const std::string& request);
   void seal();
 
   UniqueFd socket_;
   Root& root_;
-  pid_t daemon_;
+  Daemon& daemon_;
   std::string received_;
-  CapabilitySet kept_;
   /// The host's, of whose processes is told.
   UniqueFd processes_;
   std::string filter_ = "none";

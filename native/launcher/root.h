@@ -27,6 +27,9 @@ class Root {
   /// @throws std::system_error
   Root(const std::vector<Place>& places, ProcVisible proc_visible);
 
+  /// For a process that is outside. @throws std::system_error
+  void enter() const;
+
   /// Back to the host's tree, and to the working directory that was there.
   /// @throws std::system_error
   void leave() const;
@@ -44,8 +47,6 @@ class Root {
   const UniqueFd& frame() const noexcept { return frame_; }
 
  private:
-  void enter() const;
-
   /// It is nothing but the host's tree from now on, for all processes inside: who is to serve "/" can't be without it.
   bool is_host_ = false;
   UniqueFd host_namespace_;

@@ -49,7 +49,7 @@ sigset_t block_signals() {
   return before;
 }
 
-int supervise(pid_t daemon, Requests& requests, const sigset_t& before) {
+int supervise(const Daemon& daemon, Requests& requests, const sigset_t& before) {
   sigset_t taken;
   sigemptyset(&taken);
   sigaddset(&taken, SIGCHLD);
@@ -65,10 +65,10 @@ int supervise(pid_t daemon, Requests& requests, const sigset_t& before) {
     signalfd_siginfo signal = {};
     if (ready[0].revents == 0 || ::read(signals.get(), &signal, sizeof signal) != sizeof signal) continue;
     if (static_cast<int>(signal.ssi_signo) != SIGCHLD) {
-      ::kill(daemon, static_cast<int>(signal.ssi_signo));
+      ::kill(daemon.pid(), static_cast<int>(signal.ssi_signo));
       continue;
     }
-    const int code = end_of(daemon);
+    const int code = end_of(daemon.pid());
     if (code >= 0) return code;
   }
 }

@@ -11,6 +11,6 @@ namespace ovfsd::launcher {
 sigset_t block_signals();
 
 /// Until `daemon` ends. Returns its exit code; does not return if a signal ended it, and ends by the same.
-int supervise(pid_t daemon, Requests& requests, const sigset_t& before);
+int supervise(const Daemon& daemon, Requests& requests, const sigset_t& before);
 
 }  // namespace ovfsd::launcher

@@ -125,6 +125,7 @@ export async function runDaemon(
         {
           sandbox: sandbox?.kind ?? 'none',
           landlock: sandbox?.hasLandlock ?? false,
+          network: sandbox?.network ?? 'host',
           seccomp: filter?.denied ?? 'none',
         },
         'what the daemon may reach',
@@ -145,7 +146,7 @@ export async function runDaemon(
       }
       const options = {
         ...{ configFile, overrides, logger, server, settings, onReload },
-        faultOf: (next: Settings) => sandbox?.missing(next) ?? filter?.missing(next, args) ?? null,
+        faultOf: (next: Settings) => sandbox?.missing(next, args) ?? filter?.missing(next, args) ?? null,
       }
       const reload = followFile(options, lifecycle)
       hangUps.answer(() => {

@@ -7,11 +7,14 @@ import { fileURLToPath } from 'node:url'
 import type { ProcessIdentity } from '../backends/process-identity.js'
 import { loadNative } from '../virtio/native.js'
 
+/** The host's, or one in which there is nobody else. */
+export type Network = 'host' | 'own'
+
 export type Sandbox = 'namespace' | 'chroot' | 'none'
 
 /**
  * What the launcher tells: the sandbox, the socket, its own process id, when that began, the pid namespace it is in, whether Landlock is
- * on, and --uid-map, --gid-map and --modcaps.
+ * on, whose network it is, and --uid-map, --gid-map and --modcaps.
  */
 const TOLD = 'OVFSD_LAUNCHER'
 
@@ -47,6 +50,7 @@ export class Launcher {
     private readonly pidNamespace: string,
     /** No file outside can be reached by a descriptor either: the kernel has Landlock. */
     readonly hasLandlock: boolean,
+    readonly network: Network,
   ) {}
 
   /** Who has started this process; null: not the launcher. To be asked once. */
@@ -54,7 +58,7 @@ export class Launcher {
     const told = environment[TOLD]
     Reflect.deleteProperty(environment, TOLD)
     if (told === undefined) return null
-    const [sandbox = '', socket, pid, startTime = '', pidNamespace = '', landlock, ...options] =
+    const [sandbox = '', socket, pid, startTime = '', pidNamespace = '', landlock, network, ...options] =
       told.split(' ')
     const [uidMap = '', gidMap = '', modcaps = ''] = options
     if (sandbox !== 'namespace' && sandbox !== 'chroot' && sandbox !== 'none')
@@ -67,6 +71,7 @@ export class Launcher {
       startTime,
       pidNamespace,
       landlock === 'landlock',
+      network === 'own' ? 'own' : 'host',
     )
   }
 
@@ -75,6 +80,12 @@ export class Launcher {
     const [node, script = ''] = [process.execPath, process.argv[1]]
     const command = [PROGRAM, node, ...process.execArgv, '--', script, ...args]
     return loadNative().execute(PROGRAM, command, [0, 1, 2, ...descriptors])
+  }
+
+  /** Start this process once more, in the sandbox, with another network. @throws Error when that can't be */
+  startAgainWith(network: Network): never {
+    // There is no answer: whoever waits for it is ended.
+    throw new Error(`the sandbox can't be made: ${this.#exchange([`o${network}`])}`)
   }
 
   /** Have these places inside; what is not there is left out. @throws Error saying what can't be had */

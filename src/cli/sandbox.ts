@@ -2,12 +2,13 @@
 import { lstatSync, existsSync, readlinkSync } from 'node:fs'
 import { dirname, isAbsolute, resolve } from 'node:path'
 import { useProcessTable } from '../backends/process-identity.js'
-import { ConfigError, loadSettings, type Settings } from '../config/index.js'
+import { ConfigError, isPipe, loadSettings, type Settings } from '../config/index.js'
 import { setHostProcessId } from '../observability/host-process-id.js'
 import type { RunArguments } from './arguments.js'
 import type { IdRange } from './id-map.js'
 import { HOST_TYPES } from './local-types.js'
-import { Launcher, type Place, type Understood } from './launcher.js'
+import { socketsFor } from './system-calls.js'
+import { Launcher, type Network, type Place, type Understood } from './launcher.js'
 
 /** Of links to a configuration file, one leading to the next: as the kernel's. */
 const LINKS_MAX = 40
@@ -48,6 +49,10 @@ export class SandboxedHost {
     return this.#launcher.sandbox === 'chroot' ? 'chroot' : 'namespace'
   }
 
+  get network(): Network {
+    return this.#launcher.network
+  }
+
   /** Beside the mounts, the kernel's Landlock keeps the daemon inside. */
   get hasLandlock(): boolean {
     return this.#launcher.hasLandlock
@@ -72,7 +77,11 @@ export class SandboxedHost {
    * Have all that the settings need, and nothing else from then on. Returns the places that are not there.
    * @throws Error when something can't be had
    */
-  seal(settings: Settings, { rlimitNofile = 0, seccomp = 'kill' }: RunArguments): string[] {
+  seal(settings: Settings, args: RunArguments): string[] {
+    const { rlimitNofile = 0, seccomp = 'kill', configFile = '' } = args
+    const network = this.#needsHostNetwork(settings, args) ? 'host' : 'own'
+    // The launcher has guessed; what came through a pipe does not come again.
+    if (network !== this.#launcher.network && !isPipe(configFile)) this.#launcher.startAgainWith(network)
     const places = placesOf(settings)
     this.#bind(places)
     if (rlimitNofile > 0) this.#launcher.limitOpenFiles(rlimitNofile)
@@ -81,10 +90,16 @@ export class SandboxedHost {
   }
 
   /** What settings that come later need and the sealed sandbox has not; null: nothing. */
-  missing(settings: Settings): string | null {
+  missing(settings: Settings, args: RunArguments): string | null {
+    if (this.#launcher.network === 'own' && this.#needsHostNetwork(settings, args))
+      return 'the sandbox has been made without a network: that needs a restart'
     const lacking = placesOf(settings).filter((place) => !this.#has(place))
     if (lacking.length === 0) return null
     return `the sandbox has been made without ${lacking.map(({ path }) => path).join(', ')}: that needs a restart`
+  }
+
+  #needsHostNetwork(settings: Settings, args: RunArguments): boolean {
+    return this.kind === 'chroot' || socketsFor(settings, args) === 'all'
   }
 
   #has({ path, access }: Place): boolean {

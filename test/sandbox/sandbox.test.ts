@@ -1,6 +1,6 @@
 /** The sandbox and the filter of system calls, as the kernel shows them of a daemon that serves. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import {
   appendFileSync,
   closeSync,
@@ -338,7 +338,7 @@ describe('a configuration in the sandbox', { skip }, () => {
       'endpoint = "http://127.0.0.1:9"',
     )
     program.kill('SIGHUP')
-    await program.says('--seccomp) was made for a daemon without servers')
+    await program.says('the sandbox has been made without a network: that needs a restart')
     program.kill('SIGTERM')
     assert.equal((await program.outcome()).code, 0)
   })
@@ -374,6 +374,59 @@ describe('a configuration in the sandbox', { skip }, () => {
     assert.equal(namespaceOf(daemon, 'net'), namespaceOf(process.pid, 'net'))
     program.kill('SIGTERM')
     assert.equal((await program.outcome()).code, 0)
+  })
+
+  const server = ['[profiles.s]', 'type = "http"', 'mount_point = "s"', 'endpoint = "http://127.0.0.1:9"']
+
+  for (const [what, lines, network] of [
+    ['no servers', [], 'own'],
+    ['memory alone', ['[profiles.m]', 'type = "memory"', 'mount_point = "m"'], 'own'],
+    ['a server', server, 'host'],
+    ['a server that only TOML shows', ['[profiles.s]', '"type" = "http"', ...server.slice(2)], 'host'],
+    ['a server in a comment', ['# type = "s3"'], 'own'],
+    [
+      'the word of a server in a text',
+      ['[profiles.m]', 'type = "memory"', 'mount_point = "type = \'s3\'"'],
+      'own',
+    ],
+  ] as const) {
+    it(`has the network of the ${network === 'own' ? 'sandbox' : 'host'} with ${what}`, async (test) => {
+      const place = folder(test)
+      const config = configuration(place, profile('one', place.shared), ...lines)
+      const program = start(test, ['--sandbox=namespace', `--config-file=${config}`])
+      await program.says(LISTENING)
+      const isHost = namespaceOf(program.daemonPid, 'net') === namespaceOf(process.pid, 'net')
+      assert.equal(isHost ? 'host' : 'own', network)
+      assert.equal(namespaceOf(program.daemonPid, 'net'), namespaceOf(program.pid, 'net'))
+      const client = await FuseClient.mount({ socketPath: place.socket })
+      await client.lookup(ROOT_NODEID, 'one')
+      client.close()
+      program.kill('SIGTERM')
+      assert.equal((await program.outcome()).code, 0)
+    })
+  }
+
+  it('gets no server by a reload without the network', async (test) => {
+    const place = folder(test)
+    const config = configuration(place, profile('one', place.shared))
+    const program = start(test, ['--sandbox=namespace', '--seccomp=none', `--config-file=${config}`])
+    await program.says(LISTENING)
+    configuration(place, profile('one', place.shared), ...server)
+    program.kill('SIGHUP')
+    await program.says('the sandbox has been made without a network: that needs a restart')
+  })
+
+  it('has the network of the host where it comes through a pipe', async (test) => {
+    const place = folder(test)
+    const config = configuration(place, profile('one', place.shared))
+    const pipe = join(place.root, 'pipe')
+    spawnSync('mkfifo', [pipe])
+    const program = start(test, ['--sandbox=namespace', `--config-file=${pipe}`])
+    // Opening it waits for the reader.
+    const writer = spawn('cp', [config, pipe], { stdio: 'ignore' })
+    test.after(() => writer.kill('SIGKILL'))
+    await program.says(LISTENING)
+    assert.equal(namespaceOf(program.daemonPid, 'net'), namespaceOf(process.pid, 'net'))
   })
 
   it('gives a directory that is not there yet no place, and says so', async (test) => {
