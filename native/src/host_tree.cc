@@ -179,6 +179,41 @@ int open_directory(int fd) noexcept {
   return retry([&] { return openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
 }
 
+namespace {
+
+/// struct file_handle with room for the longest one.
+struct Handle {
+  static constexpr size_t kTypeBytes = sizeof(int);
+  alignas(file_handle) uint8_t bytes[sizeof(file_handle) + MAX_HANDLE_SZ];
+  file_handle* get() noexcept { return reinterpret_cast<file_handle*>(bytes); }
+};
+
+}  // namespace
+
+int handle_of(int fd, uint8_t* target) noexcept {
+  struct statx found;
+  if (statx(fd, "", AT_EMPTY_PATH, STATX_NLINK, &found) != 0) return -errno;
+  if (found.stx_nlink == 0) return -ESTALE;
+  Handle handle;
+  handle.get()->handle_bytes = MAX_HANDLE_SZ;
+  int mount_id;
+  if (name_to_handle_at(fd, "", handle.get(), &mount_id, AT_EMPTY_PATH) != 0) return -errno;
+  static_assert(Handle::kTypeBytes + MAX_HANDLE_SZ == kMaxHandleBytes);
+  const size_t size = handle.get()->handle_bytes;
+  std::memcpy(target, &handle.get()->handle_type, Handle::kTypeBytes);
+  std::memcpy(target + Handle::kTypeBytes, handle.get()->f_handle, size);
+  return static_cast<int>(Handle::kTypeBytes + size);
+}
+
+int open_handle(int mount, const uint8_t* bytes, size_t size) noexcept {
+  if (size <= Handle::kTypeBytes || size > kMaxHandleBytes) return -EINVAL;
+  Handle handle;
+  handle.get()->handle_bytes = static_cast<unsigned>(size - Handle::kTypeBytes);
+  std::memcpy(&handle.get()->handle_type, bytes, Handle::kTypeBytes);
+  std::memcpy(handle.get()->f_handle, bytes + Handle::kTypeBytes, size - Handle::kTypeBytes);
+  return retry([&] { return open_by_handle_at(mount, handle.get(), O_PATH | O_NOFOLLOW | O_CLOEXEC); });
+}
+
 // ---- making, linking, removing
 
 int create(int directory, const Name& name, int flags, uint32_t mode, Caller caller) noexcept {

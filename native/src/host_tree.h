@@ -65,6 +65,14 @@ int reopen(int fd, int flags, bool kill_ids = false) noexcept;
 /// For reading its entries.
 int open_directory(int fd) noexcept;
 
+/// What opens the file again once no descriptor of it is left (name_to_handle_at(2)): its type, then its bytes.
+/// EOPNOTSUPP where the file system has none, ESTALE for a file without a name, which goes with its last descriptor.
+/// @return bytes written: at most kMaxHandleBytes
+constexpr size_t kMaxHandleBytes = 4 + 128;
+int handle_of(int fd, uint8_t* target) noexcept;
+/// `mount`: any descriptor of the file system that can be read by. Needs CAP_DAC_READ_SEARCH. @return an O_PATH descriptor.
+int open_handle(int mount, const uint8_t* handle, size_t size) noexcept;
+
 /// Make a regular file: EEXIST where the name is taken. @return a descriptor opened with `flags`.
 int create(int directory, const Name& name, int flags, uint32_t mode, Caller caller) noexcept;
 /// O_TMPFILE.

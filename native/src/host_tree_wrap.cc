@@ -146,6 +146,23 @@ napi_value open_directory(napi_env env, napi_callback_info info) {
   });
 }
 
+napi_value handle_of(napi_env env, napi_callback_info info) {
+  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+    const int fd = arguments.fd();
+    const auto target = arguments.bytes();
+    if (!arguments.valid()) return 0;
+    return target.size < host_tree::kMaxHandleBytes ? -EINVAL : host_tree::handle_of(fd, target.data);
+  });
+}
+
+napi_value open_handle(napi_env env, napi_callback_info info) {
+  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+    const int mount = arguments.fd();
+    const auto handle = arguments.bytes();
+    return arguments.valid() ? host_tree::open_handle(mount, handle.data, handle.size) : 0;
+  });
+}
+
 template <size_t Count>
 Caller caller_of(HotArguments<Count>& arguments) {
   const uint32_t uid = arguments.u32();
@@ -474,6 +491,8 @@ Napi::Object define_host_calls(Napi::Env env) {
   add("reopen", reopen);
   add("reopenPath", reopen_path);
   add("openDirectory", open_directory);
+  add("handleOf", handle_of);
+  add("openHandle", open_handle);
   add("create", create);
   add("createUnnamed", create_unnamed);
   add("makeDirectory", make_directory);

@@ -162,6 +162,34 @@ TEST("host tree: what is made has the mode given, whatever the umask, and other 
   CHECK_EQ(stat_of(tree.at("file")).st_mode & 07777, mode_t{0666});
 }
 
+TEST("host tree: a handle opens what it is of, be it renamed, and nothing once that is removed") {
+  if (!is_root()) return;
+  Tree tree;
+  tree.put("file", "contents");
+  uint8_t handle[host_tree::kMaxHandleBytes];
+  int size = 0;
+  {
+    const UniqueFd file = tree.open("file");
+    size = host_tree::handle_of(file.get(), handle);
+  }
+  if (size == -EOPNOTSUPP) return;
+  CHECK(size > 0);
+  const UniqueFd mount(host_tree::open_directory(tree.root()));
+  {
+    CHECK_EQ(rename(tree.at("file").c_str(), tree.at("renamed").c_str()), 0);
+    const UniqueFd again(host_tree::open_handle(mount.get(), handle, static_cast<size_t>(size)));
+    CHECK(again);
+    CHECK_EQ(host_tree::stat(again.get(), tree.words), 0);
+    CHECK_EQ(tree.attr().ino, stat_of(tree.at("renamed")).st_ino);
+    CHECK_EQ(unlink(tree.at("renamed").c_str()), 0);
+    uint8_t nameless[host_tree::kMaxHandleBytes];
+    CHECK_EQ(host_tree::handle_of(again.get(), nameless), -ESTALE);
+  }
+  CHECK_EQ(host_tree::open_handle(mount.get(), handle, static_cast<size_t>(size)), -ESTALE);
+  CHECK_EQ(host_tree::open_handle(mount.get(), handle, 4), -EINVAL);
+  CHECK_EQ(host_tree::open_handle(mount.get(), handle, sizeof handle + 1), -EINVAL);
+}
+
 TEST("host tree: the caller's umask is taken off the mode") {
   Tree tree;
   CHECK_EQ(host_tree::make_directory(tree.root(), name_of("directory"), 0777, {0, 0, 027, false}), 0);

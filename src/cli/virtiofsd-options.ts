@@ -39,6 +39,7 @@ export interface VirtiofsdArguments {
   uidMap?: readonly IdRange[]
   gidMap?: readonly IdRange[]
   seccomp?: (typeof SECCOMP_ACTIONS)[number]
+  fileHandles?: SharedDirectory['fileHandles']
   posixAcl?: boolean
   securityLabel?: boolean
   killprivV2?: boolean
@@ -203,16 +204,7 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
   ['sandbox', value((asked, text) => (asked.sandbox = choice(SANDBOXES, text)))],
   ['seccomp', value((asked, text) => (asked.seccomp = choice(SECCOMP_ACTIONS, text)))],
   ['modcaps', value((asked, text) => (asked.modcaps = modcaps(text)))],
-  [
-    'inode-file-handles',
-    idle(
-      'inode-file-handles',
-      'value',
-      'each file that the guest knows is a file descriptor',
-      FILE_HANDLE_MODES,
-      ['never'],
-    ),
-  ],
+  ['inode-file-handles', value((asked, text) => (asked.fileHandles = fileHandles(text)))],
   ['posix-acl', unlessNever(['', 'never', 'auto', 'always'], (asked, isOn) => (asked.posixAcl = isOn))],
   ['security-label', unlessNever(['', 'auto'], (asked, isOn) => (asked.securityLabel = isOn))],
   ['allow-mmap', flag((asked) => (asked.allowMmap = true))],
@@ -342,6 +334,11 @@ function wholeNumber(text: string, min: number, max: number): number {
   return number
 }
 
+function fileHandles(text: string): SharedDirectory['fileHandles'] {
+  const mode = choice(FILE_HANDLE_MODES, text)
+  return mode === 'fallback' ? 'prefer' : mode
+}
+
 /** virtiofsd's form. Which names there are, the launcher knows. */
 function modcaps(text: string): string {
   if (!/^[+-][a-z_]+(?::[+-][a-z_]+)*$/i.test(text))
@@ -369,11 +366,18 @@ function notOneOf(choices: readonly string[], text: string): ValueError {
 export function sharedDirectoryOf(asked: VirtiofsdArguments): Omit<SharedDirectory, 'root'> {
   const { guestCache = 'auto', directIo = false, readOnly = false, announceSubmounts = true } = asked
   const { posixAcl = false, securityLabel = false, killprivV2 = false, allowMmap = false } = asked
-  const { readdirplus = true, preserveNoatime = false, xattrmap, translateUid, translateGid } = asked
+  const {
+    readdirplus = true,
+    preserveNoatime = false,
+    fileHandles = 'prefer',
+    xattrmap,
+    translateUid,
+    translateGid,
+  } = asked
   const xattr = asked.xattr === true || posixAcl || securityLabel || xattrmap !== undefined
   return {
     ...{ guestCache, xattr, directIo, announceSubmounts, readOnly, posixAcl, securityLabel, killprivV2 },
-    ...{ allowMmap, readdirplus, preserveNoatime },
+    ...{ allowMmap, readdirplus, preserveNoatime, fileHandles },
     ...(xattrmap === undefined ? {} : { xattrmap }),
     ...(translateUid === undefined ? {} : { translateUid: translateUid.join(' ') }),
     ...(translateGid === undefined ? {} : { translateGid: translateGid.join(' ') }),

@@ -23,6 +23,7 @@ export interface SharedDirectory {
   readonly xattrmap?: string
   readonly translateUid?: string
   readonly translateGid?: string
+  readonly fileHandles: 'never' | 'prefer' | 'mandatory'
 }
 
 /** Values of the command line, which come before those of the file. Already validated. */
@@ -71,6 +72,7 @@ export function sharedProfile(shared: SharedDirectory): Table {
     allow_mmap: shared.allowMmap,
     readdirplus: shared.readdirplus,
     preserve_noatime: shared.preserveNoatime,
+    inode_file_handles: shared.fileHandles,
     ...(xattrmap === undefined ? {} : { xattrmap: literal(xattrmap) }),
     ...(translateUid === undefined ? {} : { translate_uid: translateUid }),
     ...(translateGid === undefined ? {} : { translate_gid: translateGid }),

@@ -131,6 +131,7 @@ const PASSTHROUGH: Service = {
     xattrmap: 'string',
     translate_uid: 'string',
     translate_gid: 'string',
+    inode_file_handles: 'string',
   },
   refusedKeys: [
     {

@@ -9,7 +9,7 @@ type Options = Readonly<Record<string, string>>
  * Any other option may make it another store.
  */
 const SAME_STORE_OPTION =
-  /^(role_(arn|session_name)|external_id|allow_anonymous|disable_\w+|enable_(virtual_host_style|request_payer|write_with_append)|batch_max_operations|delete_max_size|checksum_algorithm|default_storage_class|xattr|direct_io|announce_submounts|posix_acl|security_label|killpriv_v2|allow_mmap|readdirplus|preserve_noatime|xattrmap|translate_[ug]id|server_side_encryption\w*)$/
+  /^(role_(arn|session_name)|external_id|allow_anonymous|disable_\w+|enable_(virtual_host_style|request_payer|write_with_append)|batch_max_operations|delete_max_size|checksum_algorithm|default_storage_class|xattr|direct_io|announce_submounts|posix_acl|security_label|killpriv_v2|allow_mmap|readdirplus|preserve_noatime|xattrmap|translate_[ug]id|inode_file_handles|server_side_encryption\w*)$/
 /** Telling names that are part of a store's address all the same. */
 const OTHER_STORE_OPTION = /^(bucket|container|root|endpoint|\w*url|keystone\w*)$/
 

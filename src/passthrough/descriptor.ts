@@ -24,6 +24,10 @@ export class Descriptor {
     budget.used++
   }
 
+  get isInUse(): boolean {
+    return this.users > 0
+  }
+
   /** Run `work`, which uses the descriptor until its promise is settled. */
   async use<T>(work: () => Promise<T>): Promise<T> {
     this.users++

@@ -8,6 +8,9 @@ export const STAT_WORDS = ATTR_WORDS + 4
 /** struct fuse_kstatfs. */
 export const STATFS_WORDS = 20
 
+/** Of `handleOf`. */
+export const HANDLE_BYTES_MAX = 4 + 128
+
 /** Nanoseconds of `setTimes` that stand for something else. */
 export const TIME_OMIT = -1
 export const TIME_NOW = -2
@@ -62,6 +65,10 @@ export interface HostCalls {
   /** An O_PATH descriptor of what `fd` is of. */
   reopenPath(fd: number): number
   openDirectory(fd: number): number
+  /** What opens the file of `fd` again, into the first bytes of HANDLE_BYTES_MAX. Returns how many. */
+  handleOf(fd: number, target: Uint8Array): number
+  /** `mount`: a descriptor of the same file system that can be read by. Returns an O_PATH descriptor. */
+  openHandle(mount: number, handle: Uint8Array): number
   /** EEXIST where the name is taken. Returns a descriptor that is open by `flags`. */
   create(
     directory: number,

@@ -37,6 +37,15 @@ export class HostInodeTable {
     return this.inodes[nodeid - PASSTHROUGH_NODEID_BASE]
   }
 
+  /** Places in the table, of which some may be free. */
+  get length(): number {
+    return this.inodes.length
+  }
+
+  at(index: number): HostInode | undefined {
+    return this.inodes[index]
+  }
+
   /** Give the inode its index, if it has none. */
   add(inode: HostInode): void {
     if (inode.index !== 0) return

@@ -26,6 +26,8 @@ export class HostInode {
   point: Inode | null = null
   /** The next one with the same `inoOf` in the mount's index. */
   next: HostInode | null = null
+  /** What opens the file again where `descriptor` was let go of: see `KeptDescriptors`. */
+  handle: Uint8Array | null = null
   /** It is where another file system of the host begins, and its mount is to say so. */
   isSubmount = false
   private identity: readonly number[]
@@ -65,6 +67,11 @@ export class HostInode {
   /** Whether both are of one file system, by one mount of the host. */
   isBeside({ identity }: HostInode): boolean {
     return this.identity.slice(2).every((word, index) => word === identity[index + 2])
+  }
+
+  /** Tells its file system and the mount of it on the host from others. */
+  get fileSystem(): string {
+    return this.identity.slice(2).join(':')
   }
 
   /** Of its file system: st_dev as one number. */

@@ -31,7 +31,11 @@ export interface HostMountOptions {
   /** null: ids of users are the same on both sides. */
   readonly uids: IdTranslation | null
   readonly gids: IdTranslation | null
+  readonly fileHandles: FileHandles
 }
+
+/** Whether inodes may do without a descriptor: not; where the file system and the daemon's rights allow it; or nothing is served. */
+export type FileHandles = 'never' | 'prefer' | 'mandatory'
 
 /** As without any option of a profile. */
 export const PLAIN_HOST_OPTIONS: Omit<HostMountOptions, 'root'> = {
@@ -47,6 +51,7 @@ export const PLAIN_HOST_OPTIONS: Omit<HostMountOptions, 'root'> = {
   xattrMap: null,
   uids: null,
   gids: null,
+  fileHandles: 'prefer',
 }
 
 /** Those of the options that are on or off. */

@@ -100,7 +100,8 @@ function find(pt: Passthrough, directory: HostInode, name: NameBytes): HostInode
   if (looked === -ENOENT) return null
   checked(looked)
   const known = directory.mount.find(stat)
-  if (known !== null) return noted(known, directory)
+  // One without a descriptor may be of a file that has gone, whose number this one has got.
+  if (known !== null && known.descriptor !== null) return noted(known, directory)
   const opened = calls.openName(fd, name.bytes, name.start, name.length)
   // Removed since.
   if (opened === -ENOENT) return null

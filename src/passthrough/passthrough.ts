@@ -14,6 +14,7 @@ import { checked, hostCalls, HostOperation, STAT_WORDS, type HostCalls } from '.
 import { HostInode } from './host-inode.js'
 import { HostInodeTable } from './host-inode-table.js'
 import { HostMount, type HostMountOptions, type HostMountSwitch } from './host-mount.js'
+import { KeptDescriptors } from './kept-descriptors.js'
 import { fileSystemsBelow } from './mount-info.js'
 import type { HostDirectory } from './directories.js'
 import type { HostFile } from './files.js'
@@ -56,6 +57,7 @@ export class Passthrough {
   readonly threads = new Semaphore(threadsForUs())
   private readonly mounts = new Map<Inode, HostMount>()
   private readonly budget: DescriptorBudget
+  private readonly kept: KeptDescriptors
   private loadedCalls: HostCalls | null = null
 
   constructor(
@@ -67,6 +69,7 @@ export class Passthrough {
     this.files = guest.handles.over(new HandleTable())
     this.directories = guest.handles.over(new HandleTable())
     this.budget = new DescriptorBudget(options.maxDescriptors ?? descriptorsForUs())
+    this.kept = new KeptDescriptors(() => this.calls, this.inodes, this.budget, logger)
   }
 
   get calls(): HostCalls {
@@ -129,6 +132,16 @@ export class Passthrough {
     this.logger.warn(
       { mount: place.options.name, missing },
       'a mount is not visible: a directory on the way to it is missing on the host',
+    )
+  }
+
+  /** @throws Error where it is to do with handles alone and can't */
+  requireHandles(place: Mount): void {
+    const mount = this.mounts.get(place.root)
+    if (mount?.options.fileHandles !== 'mandatory') return
+    if (this.kept.isPossible(mount.root, this.fdOf(mount.root))) return
+    throw new Error(
+      `${mount.options.root}: files can't be opened by handles, which inode_file_handles = "mandatory" asks for: the file system has none, or CAP_DAC_READ_SEARCH is missing`,
     )
   }
 
@@ -195,14 +208,19 @@ export class Passthrough {
       this.calls.close(fd)
       this.requireDescriptors(1)
     }
-    return new Descriptor(this.calls, this.budget, fd)
+    const descriptor = new Descriptor(this.calls, this.budget, fd)
+    this.kept.noteOpened()
+    return descriptor
   }
 
   /** The inode's descriptor. A mount's root is opened if it is not yet. EIO when the mount was removed. */
   descriptorOf(inode: HostInode): Descriptor {
     if (inode.descriptor !== null) return inode.descriptor
     const { mount } = inode
-    if (mount.isRemoved || inode !== mount.root) throw new FsError('EIO', 'its mount was removed')
+    if (mount.isRemoved) throw new FsError('EIO', 'its mount was removed')
+    const again = this.kept.openAgain(inode)
+    if (again !== undefined) return (inode.descriptor = this.hold(checked(again)))
+    if (inode !== mount.root) throw new FsError('ESTALE', 'its descriptor was let go of')
     const fd = checked(this.calls.openRoot(Buffer.from(mount.options.root)))
     inode.descriptor = this.hold(fd)
     checked(this.calls.stat(fd))
@@ -216,10 +234,15 @@ export class Passthrough {
 
   /** The inode of the file that `fd`, an O_PATH descriptor that is ours from now on, is of; `stat` is its stat. */
   adopt(mount: HostMount, fd: number): HostInode {
+    this.kept.shrink()
     const known = mount.find(this.stat)
     if (known !== null) {
-      this.calls.close(fd)
-      return known
+      if (known.descriptor === null && !this.kept.isOf(known, fd)) mount.removeFromIndex(known)
+      else {
+        if (known.descriptor === null) known.descriptor = this.hold(fd)
+        else this.calls.close(fd)
+        return known
+      }
     }
     if (!this.guest.inodes.hasRoom) {
       this.calls.close(fd)
@@ -248,6 +271,7 @@ export class Passthrough {
     for (const { descriptor } of this.files.drain()) descriptor.close()
     for (const { descriptor } of this.directories.drain()) descriptor.close()
     this.inodes.forgetAll()
+    this.kept.close()
   }
 
   /**

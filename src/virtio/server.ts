@@ -190,7 +190,10 @@ export class Server {
     const passthrough = new Passthrough({ guestWriteback }, logger, budgets)
     for (const mount of mounts) {
       const place = table.find(mount.name)
-      if (isPassthrough(mount) && place !== undefined) passthrough.add(place, hostOptionsOf(mount))
+      if (isPassthrough(mount) && place !== undefined) {
+        passthrough.add(place, hostOptionsOf(mount))
+        passthrough.requireHandles(place)
+      }
     }
     for (const place of table.mounts) passthrough.warnIfHidden(place)
     const session = new Session(fs, passthrough, () => {
@@ -443,11 +446,14 @@ function hostOptionsOf({ options }: ServerMount): HostMountOptions {
     xattrMap: options['xattrmap'] === undefined ? null : XattrMap.parse(options['xattrmap']),
     uids: idsOf(options['translate_uid']),
     gids: idsOf(options['translate_gid']),
+    fileHandles: FILE_HANDLES.find((mode) => mode === options['inode_file_handles']) ?? 'prefer',
   }
 }
 
 /** The options that extended attributes come with; the names of them that are not the same on both sides do, too. */
 const IMPLYING_XATTR = ['xattr', 'posix_acl', 'security_label'] as const
+
+const FILE_HANDLES = ['never', 'prefer', 'mandatory'] as const
 
 function idsOf(rules: string | undefined): IdTranslation | null {
   return rules === undefined ? null : IdTranslation.parse(rules)

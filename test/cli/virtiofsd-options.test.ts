@@ -7,7 +7,7 @@ import { parseArguments, UsageError, type RunArguments } from '../../src/cli/arg
 const PLAIN = {
   ...{ guestCache: 'auto', xattr: false, directIo: false, announceSubmounts: true, readOnly: false },
   ...{ posixAcl: false, securityLabel: false, killprivV2: false, allowMmap: false },
-  ...{ readdirplus: true, preserveNoatime: false },
+  ...{ readdirplus: true, preserveNoatime: false, fileHandles: 'prefer' },
 }
 
 function run(...args: readonly string[]): RunArguments {
@@ -48,9 +48,7 @@ describe("a starter's arguments", () => {
     )
     assert.equal(overrides.sharedDirectory?.guestCache, 'none')
     assert.equal(rest.configFile, '/etc/ovfsd.toml')
-    assert.deepEqual(rest.remarks, [
-      '--inode-file-handles has no effect: each file that the guest knows is a file descriptor',
-    ])
+    assert.deepEqual(rest.remarks, [])
   })
 
   it("are understood from Kata's runtime in Rust", () => {
@@ -81,7 +79,7 @@ describe("a starter's arguments", () => {
       ...expected,
       overrides: {
         ...expected.overrides,
-        sharedDirectory: { ...expected.overrides.sharedDirectory, xattr: true },
+        sharedDirectory: { ...expected.overrides.sharedDirectory, xattr: true, fileHandles: 'never' },
       },
       sandbox: 'none',
       seccomp: 'none',
@@ -256,6 +254,9 @@ describe('an option of virtiofsd', () => {
       [['--killpriv-v2'], { killprivV2: true }],
       [['--killpriv-v2', '--no-killpriv-v2'], {}],
       [['--allow-mmap'], { allowMmap: true }],
+      [['--inode-file-handles=never'], { fileHandles: 'never' }],
+      [['--inode-file-handles=fallback'], {}],
+      [['--inode-file-handles=mandatory'], { fileHandles: 'mandatory' }],
       [['--no-readdirplus'], { readdirplus: false }],
       [['-o', 'no_readdirplus,readdirplus'], {}],
       [['--preserve-noatime'], { preserveNoatime: true }],

@@ -35,6 +35,7 @@ describe('the command line', () => {
     preserveNoatime: false,
     xattrmap: ':ok:all:${x}::',
     translateUid: 'map:0:1:1',
+    fileHandles: 'prefer',
   } as const
   const overrides = { socketPath: '/s', sharedDirectory: SHARED } as const
 
@@ -55,6 +56,7 @@ describe('the command line', () => {
       ...{ posix_acl: 'true', security_label: 'false', killpriv_v2: 'false', allow_mmap: 'false' },
       ...{ readdirplus: 'true', preserve_noatime: 'false', xattrmap: ':ok:all:${x}::' },
       translate_uid: 'map:0:1:1',
+      inode_file_handles: 'prefer',
     })
   })
 

@@ -43,7 +43,7 @@ it('a guest that holds too many is told ENFILE, and goes on when it lets some go
     },
     new EmptyBackend(),
   )
-  pt.add(place, { ...PLAIN_HOST_OPTIONS, root })
+  pt.add(place, { ...PLAIN_HOST_OPTIONS, root, fileHandles: 'never' })
   const mount = pt.find(place.root)
   assert.ok(mount !== undefined)
   const look = (name: string): HostInode => {
