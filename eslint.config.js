@@ -1,11 +1,13 @@
 import tseslint from 'typescript-eslint'
 
 // The layer rule: data flows one way, imports point down (ARCHITECTURE.md).
-// Top to bottom: cli, control, config, virtio, passthrough, fs, cache, backends, interpose; observability is a leaf that any layer may import.
+// Top to bottom: cli, control, config, server, fuse, virtio, passthrough, fs, cache, backends, interpose; observability is a leaf that any layer may import.
 const layers = [
   'cli',
   'control',
   'config',
+  'server',
+  'fuse',
   'virtio',
   'passthrough',
   'fs',

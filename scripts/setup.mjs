@@ -1,4 +1,4 @@
-// Set-up for a fresh clone: `node scripts/setup.mjs build|demo|test`. Every step looks first whether it is done.
+// Set-up for a fresh clone: `node scripts/setup.mjs build|demo|unit|daemon|servers|guest`. Every step looks first whether it is done.
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ensureBundle } from './lib/bundle.mjs'
@@ -13,18 +13,30 @@ const BUILD_COMMANDS = ['g++', 'make', 'python3']
 const GUEST_COMMANDS = ['qemu-system-x86_64', 'cpio', 'depmod', 'readelf', 'setpriv']
 const TEST_COMMANDS = ['git', 'strace']
 
-/** @typedef {'build' | 'demo' | 'test'} Target */
+/** @typedef {'build' | 'demo' | 'unit' | 'daemon' | 'servers' | 'guest'} Target */
+/** @typedef {{ commands: string[], guest: boolean, testAddon: boolean, servers: boolean }} Needs */
+
+const TESTS_NEED = {
+  commands: [...BUILD_COMMANDS, ...TEST_COMMANDS],
+  guest: false,
+  testAddon: false,
+  servers: false,
+}
 
 /**
- * What each target needs: the daemon alone, the daemon and a guest to show it with, or everything the tests use.
+ * What each target needs: the daemon alone, the daemon and a guest to show it with, or what the tests below one of the
+ * folders of test/ use.
  *
- * @type {Record<Target, { commands: string[], guest: boolean, testAddon: boolean, servers: boolean }>}
+ * @type {Record<Target, Needs>}
  */
 const TARGETS = {
   build: { commands: BUILD_COMMANDS, guest: false, testAddon: false, servers: false },
   demo: { commands: [...BUILD_COMMANDS, ...GUEST_COMMANDS], guest: true, testAddon: false, servers: false },
-  test: {
-    commands: [...BUILD_COMMANDS, ...GUEST_COMMANDS, ...TEST_COMMANDS],
+  unit: TESTS_NEED,
+  daemon: { ...TESTS_NEED, testAddon: true },
+  servers: { ...TESTS_NEED, testAddon: true, servers: true },
+  guest: {
+    commands: [...TESTS_NEED.commands, ...GUEST_COMMANDS],
     guest: true,
     testAddon: true,
     servers: true,
@@ -43,7 +55,8 @@ export async function setUp(target) {
     await ensureCommands(needs.commands)
     await ensureNpmPackages()
     await ensureAddon('native', 'the native addon')
-    if (needs.testAddon) await ensureAddon('test/frontend/native', "the test front-end's addon", ['native'])
+    if (needs.testAddon)
+      await ensureAddon('test/lib/frontend/native', "the test front-end's addon", ['native'])
     await ensureTypeScript()
     await ensureBundle()
     if (needs.guest) await ensureGuestImage()

@@ -1,6 +1,9 @@
 // `npm test`: set-up, lint, the addon's own tests under sanitizers, then every test of test/ with node:test.
-//   npm test -- --only guest         a folder of test/, "unit" for those that need no daemon, "lint", "native", or part of a path
-//   npm test -- --name 'sqlite'      only tests whose name matches (node's --test-name-pattern)
+//   npm test -- guest                 the tests whose path below test/ has "guest" in it, or "lint", or "native"
+//   npm test -- --name 'sqlite'       only tests whose name matches (node's --test-name-pattern)
+//   npm run test:unit -- cache/comm   of the tests that need only the compiler, those of that path
+// Only what the chosen tests need is set up: test/unit the build, test/daemon the front-end's addon, test/servers the
+// storage servers, test/guest the guest too.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -14,55 +17,51 @@ import { runMain, setUp } from './setup.mjs'
 const CONCURRENCY = 2
 /** No single test may last longer: a hang must end as a failure before the CI gives up on the whole run. */
 const TEST_TIMEOUT_MS = 40 * 60_000
-/** These folders of test/ work on a running daemon; all others are units. */
-const DAEMON_FOLDERS = [
-  'backends',
-  'control',
-  'crash',
-  'frontend',
-  'guest',
-  'hostile',
-  'isolation',
-  'memory',
-  'model',
-  'operations',
-  'packaging',
-  'passthrough',
-  'reload',
-  'servers',
-  'tracing',
-]
+/** The folders of test/ with tests, by what those need, the least first; each needs what those before it need, too. */
+const KINDS = ['unit', 'daemon', 'servers', 'guest']
+const STAGES = ['lint', 'native']
 /** Node runs files in the order given: the longest first, so that it is not waited for alone at the end. */
-const FIRST_FOLDER = 'guest'
+const FIRST_KIND = 'guest'
 
 await runMain(async () => {
-  const { values } = parseArgs({ options: { only: { type: 'string' }, name: { type: 'string' } } })
-  const { only, name } = values
-  const files = only === 'lint' || only === 'native' ? [] : testFiles(only)
-  await setUp('test')
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { below: { type: 'string', default: '' }, name: { type: 'string' } },
+  })
+  const { below, name } = values
+  const isAll = positionals.length === 0
+  const stages = STAGES.filter((stage) => (isAll && below === '') || positionals.includes(stage))
+  const parts = positionals.filter((part) => !STAGES.includes(part))
+  const files = isAll || parts.length > 0 ? testFiles(below, parts) : []
+  await setUp(KINDS.findLast((kind) => files.some((file) => kindOf(file) === kind)) ?? 'build')
   const failed = []
-  if (only === undefined || only === 'lint') await stage(failed, 'lint', lint)
-  if (only === undefined || only === 'native')
-    await stage(failed, 'native tests under sanitizers', nativeTests)
+  if (stages.includes('lint')) await stage(failed, 'lint', lint)
+  if (stages.includes('native')) await stage(failed, 'native tests under sanitizers', nativeTests)
   if (failed.length > 0) say(`FAILED: ${failed.join(', ')} (see above); this run will end with an error`)
   // The runner's summary closes the output, so nothing is printed after it.
   const testsPassed = files.length === 0 || (await runTests(files, name))
   if (failed.length > 0 || !testsPassed) process.exitCode = 1
 })
 
-/** The test files that `only` names, as sources relative to the root, in the order to run them in. */
-function testFiles(only) {
-  const all = filesBelow('test', (file) => file.endsWith('.test.ts'))
-  const folderOf = (file) => file.split(path.sep)[1]
-  const folders = new Set(all.map(folderOf))
-  const wanted = all.filter((file) => {
-    if (only === undefined) return true
-    if (only === 'unit') return !DAEMON_FOLDERS.includes(folderOf(file))
-    return folders.has(only) ? folderOf(file) === only : file.includes(only)
-  })
+function kindOf(file) {
+  return file.split(path.sep)[1]
+}
+
+/** The test files of the folder `below` of test/ whose paths have one of `parts` in them, in the order to run them in. */
+function testFiles(below, parts) {
+  const folder = path.join('test', below, path.sep)
+  const all = filesBelow('test', (file) => file.endsWith('.test.ts')).filter((file) =>
+    file.startsWith(folder),
+  )
+  const isWanted = (file) =>
+    parts.length === 0 || parts.some((part) => file.slice('test/'.length).includes(part))
+  const wanted = all.filter(isWanted)
   if (wanted.length === 0)
-    throw new SetupError(`no test file matches ${only}; there are the folders ${[...folders].join(', ')}`, 2)
-  const rank = (file) => (folderOf(file) === FIRST_FOLDER ? 0 : 1)
+    throw new SetupError(
+      `no test below ${folder} has ${parts.join(' or ')} in its path; there are ${KINDS.join(', ')}, ${STAGES.join(' and ')}`,
+      2,
+    )
+  const rank = (file) => (kindOf(file) === FIRST_KIND ? 0 : 1)
   return wanted.sort((a, b) => rank(a) - rank(b))
 }
 

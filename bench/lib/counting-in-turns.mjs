@@ -2,7 +2,7 @@
 // span of time is noted. What else goes on in the machine changes more slowly, so that two spans that follow each other differ by
 // what counting costs.
 import { writeFileSync } from 'node:fs'
-import { Dispatcher } from '../../dist/src/virtio/dispatcher.js'
+import { Dispatcher } from '../../dist/src/fuse/dispatcher.js'
 
 /** Of a span, about a millisecond of a guest that reads as fast as it can. Switching itself takes a fraction of one of them. */
 const BURSTS = 64

@@ -11,7 +11,7 @@ import type { StoreAccount } from './store-account.js'
 const RELIEF_CONCURRENCY = 4
 /** Streams that are compared to find the one with most to upload. */
 const RELIEF_CANDIDATES = 256
-/** Share of the pool that a store's unsaved data may hold before relief starts by itself, if not said otherwise: so that writers seldom have to wait. */
+/** Share of the pool that a store's unsaved data may hold before write-back starts by itself, if not said otherwise: so that writers seldom have to wait. */
 const DIRTY_SHARE = 0.5
 /** After a failed commit the store is left alone this long, so that one that refuses at once is not hammered. */
 const RELIEF_RETRY_MS = 1000
@@ -229,7 +229,7 @@ export class BlockCache {
     account.heldBlocks += isHeld ? 1 : -1
     if (!isHeld) return
     if (account.heldBytes > this.dirtyMaxBytes || account.heldBlocks > this.maxBlocks * DIRTY_SHARE)
-      this.relieve(account)
+      this.writeBackForRoom(account)
   }
 
   /** The store may hold no more unsaved data. */
@@ -269,9 +269,9 @@ export class BlockCache {
       }, SLAB_WAIT_MS)
       const waiter: Waiter = { resolve, reject, timer }
       this.waiters.push(waiter)
-      this.relieve(account)
+      this.writeBackForRoom(account)
       // Other stores may hold what is missing here.
-      if (!this.isAtLimit(account)) for (const other of this.accounts) this.relieve(other)
+      if (!this.isAtLimit(account)) for (const other of this.accounts) this.writeBackForRoom(other)
     })
   }
 
@@ -287,12 +287,12 @@ export class BlockCache {
   }
 
   /** Bring the unsaved data of some files to the store, of a few at once. */
-  private relieve(account: StoreAccount): void {
+  private writeBackForRoom(account: StoreAccount): void {
     while (!account.isBackingOff && account.reliefs < RELIEF_CONCURRENCY) {
       const content = nextToRelieve(account)
       if (content === null) return
       account.reliefs++
-      content.relieve().then(
+      content.writeBackForRoom().then(
         () => {
           account.reliefs--
           this.wakeAll()
@@ -326,7 +326,7 @@ function nextToRelieve({ dirtyContents }: StoreAccount): FileContent | null {
   let mostBytes = 0
   let looked = 0
   for (const content of dirtyContents) {
-    const bytes = content.relievableBytes
+    const bytes = content.writeBackBytes
     if (bytes >= content.source.backend.capabilities.partSizeBytes) return content
     if (bytes <= mostBytes) continue
     most = content

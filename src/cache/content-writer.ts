@@ -32,7 +32,7 @@ export class ContentWriter {
       source.pull(position - offset, block.slabOffsetOf(position), pieceEnd - position)
       block.isReferenced = true
       block.markValid(position, pieceEnd)
-      // First: what is dirty may be relieved at once, and for that must be known as a stream.
+      // First: what is dirty may be written back at once, and for that must be known as a stream.
       this.wrote(position, pieceEnd)
       content.markDirty(block, position, pieceEnd)
       position = pieceEnd

@@ -9,7 +9,7 @@ export const RANDOM_FETCH_CLASS = 2
 const REQUEST_BYTES = 4 << 20
 
 /** What somebody wants to have read; given up before the store was asked, it need not be asked. */
-export interface Window {
+export interface Cancellation {
   isGivenUp: boolean
 }
 
@@ -17,7 +17,11 @@ export interface Window {
  * Read the blocks' missing bytes from the store; neighbours share a request. Each block's `fetch` is the promise of its
  * request, which may leave the block as it was: the window was given up, or the file has another version.
  */
-export function fetchBlocks(content: FileContent, blocks: readonly Block[], window: Window | null): void {
+export function fetchBlocks(
+  content: FileContent,
+  blocks: readonly Block[],
+  cancellation: Cancellation | null,
+): void {
   for (let first = 0; first < blocks.length;) {
     let last = first
     while (
@@ -27,13 +31,17 @@ export function fetchBlocks(content: FileContent, blocks: readonly Block[], wind
     ) {
       last++
     }
-    startRequest(content, blocks.slice(first, last + 1), window)
+    startRequest(content, blocks.slice(first, last + 1), cancellation)
     first = last + 1
   }
 }
 
-function startRequest(content: FileContent, blocks: readonly Block[], window: Window | null): void {
-  const request = fetching(content, blocks, window)
+function startRequest(
+  content: FileContent,
+  blocks: readonly Block[],
+  cancellation: Cancellation | null,
+): void {
+  const request = fetching(content, blocks, cancellation)
   for (const block of blocks) {
     block.fetch = request
     content.blocks.updateEvictable(block)
@@ -42,28 +50,32 @@ function startRequest(content: FileContent, blocks: readonly Block[], window: Wi
   request.catch(() => undefined)
 }
 
-function fetching(content: FileContent, blocks: readonly Block[], window: Window | null): Promise<void> {
-  if (window === null) return readInto(content, blocks, window)
+function fetching(
+  content: FileContent,
+  blocks: readonly Block[],
+  cancellation: Cancellation | null,
+): Promise<void> {
+  if (cancellation === null) return readInto(content, blocks, cancellation)
   const offset = blocks[0]?.offset ?? 0
   const about = () =>
     content.subject({ 'ovfsd.offset': offset, 'ovfsd.size': (blocks.at(-1)?.end ?? offset) - offset })
-  return tracedApart('cache.read_ahead', about, () => readInto(content, blocks, window))
+  return tracedApart('cache.read_ahead', about, () => readInto(content, blocks, cancellation))
 }
 
 async function readInto(
   content: FileContent,
   blocks: readonly Block[],
-  window: Window | null,
+  cancellation: Cancellation | null,
 ): Promise<void> {
-  const { epoch } = content
+  const { generation } = content
   const start = blocks[0]?.offset ?? 0
   try {
-    const data = await readBase(content, start, blocks.at(-1)?.end ?? 0, window)
+    const data = await readBase(content, start, blocks.at(-1)?.end ?? 0, cancellation)
     if (data === null) return
     for (const block of blocks) {
-      if (content.epoch !== epoch || !block.isAlive) continue
+      if (content.generation !== generation || !block.isAlive) continue
       const filledBytes = fillBlock(content, block, start, data)
-      if (window !== null) countAhead(content, block, filledBytes)
+      if (cancellation !== null) countAhead(content, block, filledBytes)
     }
     dispose(data)
   } finally {
@@ -76,7 +88,7 @@ async function readBase(
   content: FileContent,
   start: number,
   end: number,
-  window: Window | null,
+  cancellation: Cancellation | null,
 ): Promise<Uint8Array | null> {
   const { source, version } = content
   const baseEnd = Math.min(end, content.baseLimit)
@@ -84,7 +96,7 @@ async function readBase(
   // The path before the budget: a commit holds its path while it waits for the budget, and a rename holds back who has none yet.
   return source.withPath((path) =>
     source.account.fetchBudget.run(baseEnd - start, async () => {
-      if (window?.isGivenUp === true) return null
+      if (cancellation?.isGivenUp === true) return null
       const askedMs = performance.now()
       const data = await source.backend.read(path, start, baseEnd - start, version)
       content.confirm(version, askedMs)

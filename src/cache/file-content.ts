@@ -11,7 +11,7 @@ import { readMissing } from './content-read.js'
 import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
 import { ContentWriter, STREAM_CLASS } from './content-writer.js'
 import { ErrorSequence, type ErrorObserver } from './error-sequence.js'
-import { fetchBlocks, RANDOM_FETCH_CLASS, type Window } from './fetch.js'
+import { fetchBlocks, RANDOM_FETCH_CLASS, type Cancellation } from './fetch.js'
 import type { PageTable } from './page-table.js'
 import { abortUpload } from './pending-upload.js'
 import { PAGE_BYTES, slabBytes } from './slab-pool.js'
@@ -46,7 +46,7 @@ export class FileContent {
   /** Monotonic ms at which the store was last asked for bytes of the base's version, and had them. */
   confirmedMs = -Infinity
   /** Counts replaced bases, so that a late answer of the store for an old one is thrown away. */
-  epoch = 0
+  generation = 0
   /** Of the store. */
   readonly counters: CacheCounters
   readonly streamStartBytes: number
@@ -136,7 +136,7 @@ export class FileContent {
     return this.committer.sinceMs
   }
 
-  get isBeingRelieved(): boolean {
+  get isBeingWrittenBack(): boolean {
     return this.background?.isRunning === true
   }
 
@@ -243,9 +243,9 @@ export class FileContent {
 
   /**
    * Start reading what [start, end) lacks from the store, rounded out to slabs of at most `maxClass`; as far as slabs
-   * can be had without waiting. What is in `window` may be given up.
+   * can be had without waiting. What is with `cancellation` may be given up.
    */
-  fetch(start: number, end: number, maxClass: number, window: Window | null = null): void {
+  fetch(start: number, end: number, maxClass: number, cancellation: Cancellation | null = null): void {
     const from = alignDown(start, Math.min(slabBytes(maxClass), slabBytes(RANDOM_FETCH_CLASS)))
     const to = Math.min(
       alignUp(end, slabBytes(Math.min(maxClass, RANDOM_FETCH_CLASS))),
@@ -261,12 +261,12 @@ export class FileContent {
       if (!isComplete && block.fetch === null) missing.push(block)
       position = block.end
     }
-    fetchBlocks(this, missing, window)
+    fetchBlocks(this, missing, cancellation)
   }
 
   /** Read ahead: like `fetch`, in slabs of a stream. */
-  prefetch(start: number, end: number, window: Window): void {
-    if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS, window)
+  prefetch(start: number, end: number, cancellation: Cancellation): void {
+    if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS, cancellation)
   }
 
   /** A read has ended. What it has brought after `retire` is of no use to anybody. */
@@ -419,19 +419,19 @@ export class FileContent {
     return this.background
   }
 
-  /** Bytes that `relieve` would hand over now: Infinity for all there is. */
-  get relievableBytes(): number {
-    return this.writesBack.relievableBytes
+  /** Bytes that `writeBackForRoom` would hand over now: Infinity for all there is. */
+  get writeBackBytes(): number {
+    return this.writesBack.writeBackBytes
   }
 
-  /** The pool is full: see `WriteBack.relieve`. */
-  relieve(): Promise<void> {
-    return this.writesBack.relieve()
+  /** The pool is full: see `WriteBack.writeBackForRoom`. */
+  writeBackForRoom(): Promise<void> {
+    return this.writesBack.writeBackForRoom()
   }
 
-  /** The data is older than it may get: see `WriteBack.writeBack`. */
-  writeBack(dirtyExpireMs: number): Promise<void> {
-    return this.writesBack.writeBack(dirtyExpireMs)
+  /** The data is older than it may get: see `WriteBack.writeBackExpired`. */
+  writeBackExpired(dirtyExpireMs: number): Promise<void> {
+    return this.writesBack.writeBackExpired(dirtyExpireMs)
   }
 
   // ---- staging
@@ -440,8 +440,8 @@ export class FileContent {
    * What is dirty now survives this process when it resolves: on the local disk or, where that is not possible, in the
    * store. Undefined when there is nothing to be done: no local disk, or the record there is up to date.
    */
-  secure(): Promise<void> | undefined {
-    return this.staged.secure()
+  persistLocally(): Promise<void> | undefined {
+    return this.staged.persistLocally()
   }
 
   get isSecure(): boolean {
@@ -475,7 +475,7 @@ export class FileContent {
   /** The store has another version now. Only for a clean content. */
   replaceBase(stored: StoredObject): void {
     this.blocks.dropAll()
-    this.epoch++
+    this.generation++
     this.size = stored.sizeBytes
     this.base.replace(stored)
     this.confirmedMs = -Infinity
@@ -502,7 +502,7 @@ export class FileContent {
     }
     if (isClean) {
       this.pages.clear()
-      this.epoch++
+      this.generation++
     }
     return bytes
   }
@@ -541,7 +541,7 @@ export class FileContent {
   discardData(): void {
     void this.staged.forget()
     this.blocks.dropAll()
-    this.epoch++
+    this.generation++
     this.committer.discard()
   }
 

@@ -1,5 +1,5 @@
 import type { BlockCache } from './block-cache.js'
-import type { Window } from './fetch.js'
+import type { Cancellation } from './fetch.js'
 import type { FileContent } from './file-content.js'
 
 /** The first window of a stream: twice what a guest's kernel reads ahead by default (128 KiB), or twice what is read at a time. */
@@ -44,11 +44,11 @@ export class ReadAhead {
   private windowBytes = 0
   /** What lies between the present read and this was asked for: above it in a stream, below where it is read backwards. */
   private fetchedTo = 0
-  private window: Window = { isGivenUp: false }
+  private cancellation: Cancellation = { isGivenUp: false }
 
   /** The file was opened for reading. */
   onOpen(content: FileContent): void {
-    if (content.baseLimit <= SMALL_FILE_BYTES) content.prefetch(0, content.baseLimit, this.window)
+    if (content.baseLimit <= SMALL_FILE_BYTES) content.prefetch(0, content.baseLimit, this.cancellation)
   }
 
   /** The guest reads [offset, end). */
@@ -81,7 +81,7 @@ export class ReadAhead {
     // It may have shrunk, for other files' sake.
     if (end + this.windowBytes <= from) return
     this.fetchedTo = end + this.windowBytes
-    content.prefetch(from, this.fetchedTo, this.window)
+    content.prefetch(from, this.fetchedTo, this.cancellation)
   }
 
   private onOther(content: FileContent, offset: number, end: number): void {
@@ -108,7 +108,7 @@ export class ReadAhead {
     const to = Math.min(this.fetchedTo, offset)
     if (offset - this.windowBytes >= to) return
     this.fetchedTo = Math.max(0, offset - this.windowBytes)
-    content.prefetch(this.fetchedTo, to, this.window)
+    content.prefetch(this.fetchedTo, to, this.cancellation)
   }
 
   private onStride(content: FileContent, offset: number, end: number): void {
@@ -120,7 +120,7 @@ export class ReadAhead {
       const next = offset + (this.stridesAhead + 1) * this.stride
       if (next < 0 || next >= content.baseLimit) return
       this.stridesAhead++
-      content.prefetch(next, next + readBytes, this.window)
+      content.prefetch(next, next + readBytes, this.cancellation)
     }
   }
 
@@ -136,8 +136,8 @@ export class ReadAhead {
     this.setWindow(content, 0)
     this.strideReads = 0
     this.stridesAhead = 0
-    this.window.isGivenUp = true
-    this.window = { isGivenUp: false }
+    this.cancellation.isGivenUp = true
+    this.cancellation = { isGivenUp: false }
   }
 
   private setWindow({ cache }: FileContent, bytes: number): void {

@@ -12,7 +12,7 @@ export class StagedCopy {
   constructor(private readonly content: FileContent) {}
 
   /** What is dirty now survives this process when it resolves: on the local disk or, where that is not possible, in the store. */
-  secure(): Promise<void> | undefined {
+  persistLocally(): Promise<void> | undefined {
     const { staging } = this.content.source.account
     if (staging === null || this.isSecure) return undefined
     return this.stageOrCommit(staging)

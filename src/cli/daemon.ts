@@ -213,7 +213,7 @@ function socketOptions({
 
 /** Loaded only now: --check and a wrong configuration need neither the addon nor OpenDAL. */
 async function startVirtioServer(options: StartOptions): Promise<RunningServer> {
-  const { Server } = await import('../virtio/server.js')
+  const { Server } = await import('../server/server.js')
   return await Server.start(options)
 }
 

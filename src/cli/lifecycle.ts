@@ -10,8 +10,8 @@
  */
 import { flushLogger, type Logger } from '../observability/logger.js'
 import type { ServerSettings, SettingsDiff } from '../config/index.js'
-import type { ServerControl } from '../virtio/server-control.js'
-import type { LossTotals, UnsavedData } from '../virtio/loss-ledger.js'
+import type { ServerControl } from '../server/server-control.js'
+import type { LossTotals, UnsavedData } from '../server/loss-ledger.js'
 import { EXIT_FAILURE, EXIT_LOST, EXIT_OK, EXIT_SOFTWARE } from './exit-code.js'
 import { bytesText } from './table.js'
 

@@ -7,7 +7,7 @@ import {
 } from '../observability/operation-counters.js'
 import { errnoName } from '../observability/errno-name.js'
 import { METRICS, type MetricKey } from '../observability/metric-definitions.js'
-import type { MountGauges, MountOperations, ServerGauges } from '../virtio/server-control.js'
+import type { MountGauges, MountOperations, ServerGauges } from '../server/server-control.js'
 
 const US_PER_SECOND = 1e6
 const MS_PER_SECOND = 1000

@@ -5,7 +5,7 @@ import { getHeapStatistics } from 'node:v8'
 import type { Metric, Registry } from 'prom-client'
 import { METRICS, type MetricDefinition, type MetricKey } from '../observability/metric-definitions.js'
 import { packageVersion } from '../observability/package-version.js'
-import type { ServerControl } from '../virtio/server-control.js'
+import type { ServerControl } from '../server/server-control.js'
 import { addGauges, addOperations, Samples, type Sample } from './metric-samples.js'
 
 /** A timer of this period, ms, tells how late the loop is: the kernel's own are often a millisecond late. */

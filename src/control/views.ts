@@ -4,8 +4,8 @@ import { formatMountPoint } from '../config/mount-point.js'
 import type { StagedDirectory } from '../cache/staged-directories.js'
 import { movedBytes, type OperationTotals } from '../observability/operation-counters.js'
 import type { Loss } from '../cache/losses.js'
-import type { LossTotals } from '../virtio/loss-ledger.js'
-import type { MountOperations, MountState, ServerControl, ServerGauges } from '../virtio/server-control.js'
+import type { LossTotals } from '../server/loss-ledger.js'
+import type { MountOperations, MountState, ServerControl, ServerGauges } from '../server/server-control.js'
 
 /** The last time that the configuration was to be loaded again. */
 export interface ReloadView {

@@ -60,7 +60,7 @@ async function setSize(fs: FileSystem, inode: Inode, sizeBytes: number, hasHandl
   inode.pendingMtime = null
   if (hasHandle || inode.isDoomed) return
   if (fs.options.writeBack) {
-    await content.secure()
+    await content.persistLocally()
     return
   }
   try {

@@ -1,5 +1,5 @@
 import type { DirectoryEntry } from '../backends/backend.js'
-import type { Window } from '../cache/fetch.js'
+import type { Cancellation } from '../cache/fetch.js'
 import { readAheadRoomBytes, SMALL_FILE_BYTES } from '../cache/read-ahead.js'
 import type { FileSystem } from './file-system.js'
 import type { Inode } from './inode.js'
@@ -43,7 +43,7 @@ export class DirectoryReadAhead {
   private aheadTo = 0
   /** Files that were fetched ahead and not opened yet: name -> bytes. */
   private readonly ahead = new Map<string, number>()
-  private window: Window = { isGivenUp: false }
+  private cancellation: Cancellation = { isGivenUp: false }
   private lastOpenMs = 0
 
   constructor(
@@ -110,7 +110,7 @@ export class DirectoryReadAhead {
     if (inode == null || inode.isDirectory || inode.handles > 0 || inode.content?.isBusy === true) return true
     if (readAheadRoomBytes(this.fs.cache, 0) < inode.sizeBytes) return false
     const content = this.fs.contentOf(inode)
-    content.prefetch(0, content.baseLimit, this.window)
+    content.prefetch(0, content.baseLimit, this.cancellation)
     this.ahead.set(name, content.baseLimit)
     this.fs.cache.readAheadBytes += content.baseLimit
     return true
@@ -134,8 +134,8 @@ export class DirectoryReadAhead {
     this.runFiles = 0
     this.place = -1
     this.aheadTo = 0
-    this.window.isGivenUp = true
-    this.window = { isGivenUp: false }
+    this.cancellation.isGivenUp = true
+    this.cancellation = { isGivenUp: false }
   }
 }
 

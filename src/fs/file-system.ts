@@ -14,7 +14,7 @@ import type { Mount } from './mount.js'
 import type { MountTable } from './mount-table.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
-import { eraseLeftovers } from './hidden.js'
+import { eraseLeftovers } from './silly-rename.js'
 
 export interface FileSystemOptions {
   /** False: nothing is kept beyond its use; every open asks the store. */
@@ -64,7 +64,7 @@ export class FileSystem {
       const nowMs = performance.now()
       this.listings.forgetOld(nowMs)
       for (const mount of mounts.mounts) {
-        for (const walk of mount.walks) if (walk.forgetOld(nowMs)) mount.walks.delete(walk)
+        for (const burst of mount.lookupBursts) if (burst.forgetOld(nowMs)) mount.lookupBursts.delete(burst)
         void eraseLeftovers(mount)
       }
     }, CLEANER_PERIOD_MS)
@@ -87,9 +87,9 @@ export class FileSystem {
   private commitExpired(): void {
     const before = performance.now() - this.options.dirtyExpireMs
     for (const content of this.cache.dirtyContents()) {
-      if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingRelieved) continue
+      if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingWrittenBack) continue
       if (!this.options.writeBack && content.source.isOpen) continue
-      content.writeBack(this.options.dirtyExpireMs).catch((error: unknown) => {
+      content.writeBackExpired(this.options.dirtyExpireMs).catch((error: unknown) => {
         // What has come to its end is told as a loss, and is not tried again.
         if (content.failure !== null || content.isLost || !this.isTellDue(content)) return
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')
@@ -121,7 +121,7 @@ export class FileSystem {
   /** What the mount's store does not take is kept in cache_dir, where there is one. Returns the number of files whose data is lost. */
   async secureRest({ account, options }: Mount): Promise<number> {
     const contents = [...account.dirtyContents]
-    await Promise.allSettled(contents.map((content) => content.secure() ?? Promise.resolve()))
+    await Promise.allSettled(contents.map((content) => content.persistLocally() ?? Promise.resolve()))
     const lost = contents.filter((content) => !content.isSecure)
     const kept = contents.length - lost.length
     const error = new StorageError('EIO', 'its store has not taken it before the mount ended')

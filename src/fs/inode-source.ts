@@ -59,7 +59,7 @@ export class InodeSource implements ContentSource {
     const { inode } = this
     inode.content = null
     // New contents count their epochs anew; the guest's pages hold what was not stored.
-    inode.openedEpoch = -1
+    inode.openedGeneration = -1
     inode.unsavedAttributes = null
     inode.pendingMtime = null
     inode.mayBeStored = true

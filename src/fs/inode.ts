@@ -14,7 +14,7 @@ import { noteReplaced, type GuestSize } from './guest-view.js'
 import type { AskedAt, Listing } from './listing.js'
 import type { FoundName } from './listing-search.js'
 import type { Mount } from './mount.js'
-import type { Walk } from './walk.js'
+import type { LookupBurst } from './lookup-burst.js'
 
 /** The guest's handle on an inode; 1 is the root. Reused with another generation after the guest forgot it. */
 export type Nodeid = number & { readonly brand: 'Nodeid' }
@@ -74,8 +74,8 @@ export class Inode {
   validatedMs = -Infinity
   /** Files only: contents, once they were needed. */
   content: FileContent | null = null
-  /** Files only: the content's epoch at the last open; the guest's pages are of that epoch. */
-  openedEpoch = -1
+  /** Files only: the content's generation at the last open, which the guest's pages are of. */
+  openedGeneration = -1
   /**
    * Files only: the size that the guest's kernel believes, where others have given the file another one since it was told. It reads no
    * further than that: see `guest-view.ts`. null: it knows.
@@ -96,7 +96,7 @@ export class Inode {
   /** Directories only: how often that was forgotten. A listing that was under way then is not kept. */
   listingResets = 0
   /** Directories only: looks for names that are asked for one by one, once there was one. */
-  walk: Walk | null = null
+  lookupBurst: LookupBurst | null = null
   /** Directories only: the listing that the guest read last, and may have kept. */
   guestListing: Listing | null = null
   /** Directories only: monotonic ms at which a file by this name was last stored from here. */
@@ -304,11 +304,11 @@ export class Inode {
     if (this.guestListing === listing) this.guestListing = null
   }
 
-  /** No listing that was made for a walk counts any more: it may be long, and nobody asks for it again. */
+  /** No listing that was made for a burst counts any more: it may be long, and nobody asks for it again. */
   forgetWalk(): void {
-    if (this.walk === null) return
-    this.mount.walks.delete(this.walk)
-    this.walk = null
+    if (this.lookupBurst === null) return
+    this.mount.lookupBursts.delete(this.lookupBurst)
+    this.lookupBurst = null
   }
 
   /** What the listing that is kept tells of a name; undefined: nothing. */
@@ -370,7 +370,7 @@ export class Inode {
     change: number,
     expiresMs: number = nowMs + this.mount.options.expirationMs,
   ): void {
-    if (change > 0) this.walk?.nameChanged(name)
+    if (change > 0) this.lookupBurst?.nameChanged(name)
     if (this.negatives !== null && this.negatives.size >= MAX_NEGATIVE_ENTRIES) this.forgetAllMissing()
     this.negatives ??= new Map()
     const before = this.negatives.get(name)
@@ -380,14 +380,14 @@ export class Inode {
 
   /** Nobody knows any more whether the name leads anywhere. */
   removeNegative(name: string): void {
-    this.walk?.nameChanged(name)
+    this.lookupBurst?.nameChanged(name)
     this.forgetMissingName(name)
   }
 
   /** The file `name` was stored from here at `nowMs`: what the store was asked before does not know of it. */
   noteStored(name: string, nowMs: number): void {
     this.noteOwnChange()
-    this.walk?.nameChanged(name)
+    this.lookupBurst?.nameChanged(name)
     this.storedMs ??= new Map()
     if (this.storedMs.size >= MAX_STORED_NAMES) {
       this.storedMs.clear()
@@ -411,7 +411,7 @@ export class Inode {
 
   /** `child` is what the name leads to now. `change` orders it against running look-ups and listings: see `namedAtChange`. */
   addChild(name: string, child: Inode, change: number): void {
-    if (change > 0) this.walk?.nameChanged(name)
+    if (change > 0) this.lookupBurst?.nameChanged(name)
     child.parent = this
     child.name = name
     child.namedAtChange = change

@@ -6,7 +6,7 @@ import { FsError } from './fs-error.js'
 import { Inode } from './inode.js'
 import { Listing, type AskedAt, type ListedPage } from './listing.js'
 import { checkPathLength } from './names.js'
-import { LISTING_ANSWERS_MS, Walk } from './walk.js'
+import { LISTING_ANSWERS_MS, LookupBurst } from './lookup-burst.js'
 
 /** ENOTDIR unless `inode` is a directory. */
 export function requireDirectory(inode: Inode): Inode {
@@ -42,7 +42,7 @@ export function lookup(
   if (listed !== undefined) return listed
   const told = lookupTold(fs, parent, name, nowMs)
   if (told !== undefined) return told
-  return parent.walk?.isListingDue(nowMs) === true && canListSmall(parent)
+  return parent.lookupBurst?.isListingDue(nowMs) === true && canListSmall(parent)
     ? lookupWalking(fs, parent, name)
     : lookupStored(fs, parent, name)
 }
@@ -84,21 +84,21 @@ function canListSmall({ mount }: Inode): boolean {
   return mount.backend.listSmall !== undefined && mount.options.expirationMs >= LISTING_ANSWERS_MS
 }
 
-/** What a walk's listing tells; undefined when it does not. */
+/** What a burst's listing tells; undefined when it does not. */
 function lookupListed(parent: Inode, name: string, nowMs: number): Inode | null | undefined {
-  const { walk } = parent
-  const entry = walk?.find(name, nowMs)
-  if (walk === null || walk.listing === null || entry === undefined) return undefined
+  const { lookupBurst: burst } = parent
+  const entry = burst?.find(name, nowMs)
+  if (burst === null || burst.listing === null || entry === undefined) return undefined
   if (parent.appearance(name) !== undefined) return undefined
   if (entry !== null) {
-    walk.looked(nowMs, entry.stat !== null)
+    burst.looked(nowMs, entry.stat !== null)
     return entry.stat === null
       ? undefined
-      : adoptEntry(parent, name, entry.stat, walk.listing.change, walk.listing.askedMs)
+      : adoptEntry(parent, name, entry.stat, burst.listing.change, burst.listing.askedMs)
   }
   if (parent.children?.has(name) === true) return undefined
-  walk.looked(nowMs, true)
-  parent.addNegative(name, nowMs, 0, walk.expiresMs)
+  burst.looked(nowMs, true)
+  parent.addNegative(name, nowMs, 0, burst.expiresMs)
   return null
 }
 
@@ -110,25 +110,25 @@ async function lookupWalking(fs: FileSystem, parent: Inode, name: string): Promi
 }
 
 async function listWalked(fs: FileSystem, parent: Inode): Promise<void> {
-  const { mount, walk } = parent
-  if (walk === null) return
+  const { mount, lookupBurst: burst } = parent
+  if (burst === null) return
   const askedMs = performance.now()
   const change = mount.changeCount
-  walk.beginListing()
+  burst.beginListing()
   try {
     const list = async (): Promise<DirectoryEntry[] | null> =>
       (await mount.backend.listSmall?.(parent.path())) ?? null
     const entries = await mount.guard.use(parent, list)
     if (entries === null) {
-      walk.noteLarge(askedMs + mount.options.expirationMs)
+      burst.noteLarge(askedMs + mount.options.expirationMs)
       return
     }
     const listing = { entries, askedMs, change }
-    walk.endListing(listing)
+    burst.endListing(listing)
     parent.keepListing(Listing.of(parent, fs.listings, entries, listing))
-    if (parent.walk === walk) mount.walks.add(walk)
+    if (parent.lookupBurst === burst) mount.lookupBursts.add(burst)
   } catch (error) {
-    walk.failListing()
+    burst.failListing()
     throw error
   }
 }
@@ -199,7 +199,10 @@ async function askStore(parent: Inode, name: string, kind: EntryKind | undefined
     if (askedMs < mount.invalidatedMs && asked <= ASKED_AGAIN_MAX) continue
     // Stored meanwhile and forgotten since: the answer may be of before, and nobody here knows better.
     if (parent.wasStoredSince(name, askedMs) && !parent.children?.has(name)) continue
-    ;(parent.walk ??= new Walk()).looked(askedMs, stat === null || mount.backend.listsStats === true)
+    ;(parent.lookupBurst ??= new LookupBurst()).looked(
+      askedMs,
+      stat === null || mount.backend.listsStats === true,
+    )
     return adoptEntry(parent, name, stat, change, askedMs)
   }
 }

@@ -13,7 +13,7 @@ import { Inode } from './inode.js'
 import { MissingNames } from './missing-names.js'
 import { PathGuard } from './path-guard.js'
 import { UnfinishedMoves } from './unfinished-moves.js'
-import type { Walk } from './walk.js'
+import type { LookupBurst } from './lookup-burst.js'
 
 /**
  * How long the guest may keep what it was told of a mount point or of a name beside it. Longer, and a mount that a
@@ -73,7 +73,7 @@ export class Mount {
   /** Paths of hidden files that are no longer open and could not be erased: see `eraseLeftovers`. */
   readonly leftovers = new Set<string>()
   /** Those that hold a listing. */
-  readonly walks = new Set<Walk>()
+  readonly lookupBursts = new Set<LookupBurst>()
   isErasingLeftovers = false
   /** Hidden files that killed daemons left have been looked for. */
   hasLookedForAbandoned = false

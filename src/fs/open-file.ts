@@ -12,7 +12,7 @@ import { mustReadDirectly, noteTold } from './guest-view.js'
 import type { FileHandle } from './handle-table.js'
 import type { Inode } from './inode.js'
 import { revalidate } from './lookup.js'
-import { eraseHidden } from './hidden.js'
+import { eraseHidden } from './silly-rename.js'
 
 /** Open flags as Linux numbers them on the guests we serve, <asm-generic/fcntl.h>. */
 const O_ACCMODE = 0o3
@@ -128,8 +128,8 @@ function addHandle(fs: FileSystem, inode: Inode, content: FileContent, flags: nu
   )
   inode.handles++
   fs.inodes.add(inode)
-  const keepCache = inode.openedEpoch === content.epoch && fs.options.cacheEnabled
-  inode.openedEpoch = content.epoch
+  const keepCache = inode.openedGeneration === content.generation && fs.options.cacheEnabled
+  inode.openedGeneration = content.generation
   // Whoever opens a file for reading and writing may not read.
   if (access === O_RDONLY && !keepCache && fs.options.cacheEnabled) {
     file.readAhead.onOpen(content)
@@ -168,7 +168,7 @@ function openCreated(fs: FileSystem, inode: Inode, flags: number): Opened | Prom
 export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
   if (inode.isDoomed || (!content.isBusy && !content.hasErrorFor(file))) return undefined
-  if (fs.options.writeBack && !content.hasErrorFor(file)) return content.secure()
+  if (fs.options.writeBack && !content.hasErrorFor(file)) return content.persistLocally()
   return content.sync(file)
 }
 
@@ -220,7 +220,7 @@ function abandon(inode: Inode, content: FileContent): void {
   content.discard()
   inode.content = null
   // New contents count their epochs anew; the guest's pages hold what was lost.
-  inode.openedEpoch = -1
+  inode.openedGeneration = -1
   inode.expire()
   if (inode.mayBeStored) return
   inode.isUnlinked = true
