@@ -32,6 +32,7 @@
         'src/request_path.cc',
         'src/sigbus_guard.cc',
         'src/slab_memory.cc',
+        'src/socket_peer.cc',
         'src/system_call_filter.cc',
         'src/unix_listener.cc',
         'src/vhost_user_backend.cc',

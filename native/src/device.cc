@@ -27,6 +27,8 @@ enum Tag : uint64_t {
 constexpr int kMessagesPerTurn = 64;
 // A working front-end has none; one that goes on after this many is not worth another log line.
 constexpr uint32_t kMaxRefusedMessages = 64;
+// As many as wait in the backlog.
+constexpr int kRefusedPeersPerTurn = 8;
 // A front-end speaks as soon as it is connected; one that is silent for so long keeps others out.
 constexpr time_t kSilenceSeconds = 2;
 // A turn ends after this many poll windows, or the least time, so that the loop's timers and I/O wait no longer.
@@ -68,6 +70,8 @@ const char* event_name(DeviceEvent event) noexcept {
       return "vring-broken";
     case DeviceEvent::kProtocolError:
       return "protocol-error";
+    case DeviceEvent::kPeerRefused:
+      return "peer-refused";
   }
   return "unknown";
 }
@@ -180,13 +184,20 @@ void Device::start_listening(UnixListener listener) {
 void Device::accept_connection() {
   accept_due_ = false;
   UniqueFd socket;
-  try {
-    socket = listener_->accept();
-  } catch (const std::system_error& error) {
-    report(DeviceEvent::kProtocolError, error.what(), 0);
-    return;
+  for (int refused = 0; !socket || !is_allowed(socket); refused++) {
+    // Others are due, too.
+    if (refused == kRefusedPeersPerTurn) {
+      accept_due_ = wants_turn_ = true;
+      return;
+    }
+    try {
+      socket = listener_->accept();
+    } catch (const std::system_error& error) {
+      report(DeviceEvent::kProtocolError, error.what(), 0);
+      return;
+    }
+    if (!socket) return;
   }
-  if (!socket) return;
   // One front-end at a time. Before it has spoken it may be somebody who looks whether the socket is alive, and the next one
   // waits in the backlog until `disconnect` looks there again; afterwards others are refused.
   connection_.emplace(std::move(socket));
@@ -197,6 +208,20 @@ void Device::accept_connection() {
   epoll_.add(connection_->fd(), socket_interest_, kSocketTag);
   messages_due_ = true;
   begin_silence();
+}
+
+/// Tells of one that is not.
+bool Device::is_allowed(const UniqueFd& socket) {
+  if (!allowed_peers_) return true;
+  try {
+    const SocketPeer peer = peer_of(socket.get());
+    if (allowed_peers_->allow(peer)) return true;
+    report(DeviceEvent::kPeerRefused, peer.text(), 0);
+  } catch (const std::system_error& error) {
+    // Who can't be known is nobody who may.
+    report(DeviceEvent::kPeerRefused, error.what(), 0);
+  }
+  return false;
 }
 
 /// Whoever connects and says nothing must not keep the next one out.

@@ -16,6 +16,7 @@
 #include "poll_window.h"
 #include "request_path.h"
 #include "slab_memory.h"
+#include "socket_peer.h"
 #include "unix_listener.h"
 #include "vhost_user_backend.h"
 #include "vhost_user_connection.h"
@@ -30,7 +31,8 @@ enum class DeviceEvent {
   kVringStart,
   kVringStop,
   kVringBroken,
-  kProtocolError
+  kProtocolError,
+  kPeerRefused
 };
 const char* event_name(DeviceEvent event) noexcept;
 
@@ -75,6 +77,8 @@ class Device final : private VhostUserBackendOwner {
   /// @throws std::system_error, also EALREADY when it listens already.
   void listen(const std::string& path, mode_t mode);
   void listen(int inherited_fd);
+  /// Whoever else connects is refused. Before `listen`; without it nobody is.
+  void allow_only(AllowedPeers peers) { allowed_peers_ = std::move(peers); }
   bool listening() const noexcept { return listener_.has_value(); }
 
   /// Within on_requests, once. @return false when called from elsewhere.
@@ -112,6 +116,7 @@ class Device final : private VhostUserBackendOwner {
   void start_listening(UnixListener listener);
   void handle_descriptors();
   void accept_connection();
+  bool is_allowed(const UniqueFd& socket);
   void refuse_others();
   void handle_messages();
   void update_socket_interest();
@@ -143,6 +148,7 @@ class Device final : private VhostUserBackendOwner {
   uint64_t bursts_ = 0;
 
   std::optional<UnixListener> listener_;
+  std::optional<AllowedPeers> allowed_peers_;
   std::optional<VhostUserConnection> connection_;
   std::optional<VhostUserBackend> backend_;
   UniqueFd silence_timer_;  // until a front-end that has connected has to have spoken

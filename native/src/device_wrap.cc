@@ -254,6 +254,23 @@ void DeviceWrap::on_event(DeviceEvent event, const std::string& detail, uint32_t
   if (napi_call_function(env, Value(), on_event_.Value(), 3, arguments, &result) != napi_ok) report_exception(env);
 }
 
+namespace {
+
+/// Ids as numbers.
+template <class Id>
+std::vector<Id> ids(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsArray()) throw Napi::TypeError::New(object.Env(), std::string(name) + " must be an array");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<Id> result;
+  for (uint32_t i = 0; i < array.Length(); i++) result.push_back(array.Get(i).ToNumber().Uint32Value());
+  return result;
+}
+
+AllowedPeers allowed_peers(const Napi::Object& peers) { return {ids<uid_t>(peers, "users"), ids<gid_t>(peers, "groups")}; }
+
+}  // namespace
+
 // ---- JavaScript's methods -----------------------------------------------------------------------------------------
 
 Napi::Value DeviceWrap::listen(const Napi::CallbackInfo& info) {
@@ -262,6 +279,7 @@ Napi::Value DeviceWrap::listen(const Napi::CallbackInfo& info) {
   if (device_->listening()) throw Napi::Error::New(env, "the device listens already");
   if (!info[0].IsObject()) throw Napi::TypeError::New(env, "the target must be an object");
   const Napi::Object target = info[0].As<Napi::Object>();
+  if (info[1].IsObject()) device_->allow_only(allowed_peers(info[1].As<Napi::Object>()));
   try {
     if (target.Has("path")) {
       const Napi::Value path = target.Get("path");

@@ -16,7 +16,7 @@ import { limitHeapGrowth } from './heap.js'
 import { Instruments } from './instruments.js'
 import { Lifecycle, type RunningServer } from './lifecycle.js'
 import { dropSupplementaryGroups, limitOpenFiles, syslogOf } from './host-process.js'
-import { groupId } from './group-id.js'
+import { groupId, userId } from './owner-ids.js'
 import { serveMetrics } from './metrics.js'
 import { keepPidFile, PID_FILE_SUFFIX } from './pid-file.js'
 import { sharedDirectoryFault } from './shared-directory.js'
@@ -34,6 +34,8 @@ export interface StartOptions extends Settings {
   readonly socketFd?: number
   /** Of the socket's file. */
   readonly socketGid?: number
+  /** Who may connect. Absent: whom the socket's mode lets. */
+  readonly allowedPeers?: { readonly users: readonly number[]; readonly groups: readonly number[] }
   readonly onFrontEndGone: () => void
 }
 
@@ -94,6 +96,7 @@ export async function runDaemon(
     const server = await startServer({
       ...settings,
       ...socketOptions(args),
+      ...peerOptions(settings),
       logger,
       onFrontEndGone: () => {
         if (!settings.settings.waitForReconnect) lifecycle.stop('the front-end has gone')
@@ -209,6 +212,15 @@ function socketOptions({
     ...(socketFd === undefined ? {} : { socketFd }),
     ...(socketGroup === undefined ? {} : { socketGid: groupId(socketGroup) }),
   }
+}
+
+/** @throws Error when there is no such user or group */
+function peerOptions({ settings }: Settings): Pick<StartOptions, 'allowedPeers'> {
+  const { socketUsers, socketGroups } = settings
+  if (socketUsers === null && socketGroups === null) return {}
+  const users = (socketUsers ?? []).map((name) => userId(name, 'socket_users'))
+  const groups = (socketGroups ?? []).map((name) => groupId(name, 'socket_groups'))
+  return { allowedPeers: { users, groups } }
 }
 
 /** Loaded only now: --check and a wrong configuration need neither the addon nor OpenDAL. */

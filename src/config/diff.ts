@@ -31,6 +31,8 @@ export interface SettingsDiff {
 const NEEDS_RESTART: Readonly<Record<keyof ServerSettings, boolean>> = {
   socketPath: true,
   socketMode: true,
+  socketUsers: true,
+  socketGroups: true,
   enabledCache: true,
   writeBack: false,
   expirationMs: false,

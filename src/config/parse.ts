@@ -228,6 +228,8 @@ function serverSettings(keys: ServerKeys): ServerSettings {
   return {
     socketPath: keys.socket_path,
     socketMode: keys.socket_mode,
+    socketUsers: keys.socket_users ?? null,
+    socketGroups: keys.socket_groups ?? null,
     enabledCache: keys.enabled_cache,
     writeBack: keys.enabled_cache_write_back,
     expirationMs: keys.enabled_cache_expiration ? keys.cache_expiration_time : Infinity,

@@ -22,6 +22,7 @@ import {
   parseListenAddress,
   parseLogLevel,
   parseMode,
+  parseNames,
   parseNumber,
   parseSocketPath,
   SOCKET_PATH_BYTES_MAX,
@@ -70,12 +71,15 @@ export interface KeyMetadata {
 
 export const boolean = (range = '') => setting(parseBoolean, { kind: 'boolean', range })
 const mode = setting(parseMode, { kind: 'mode', range: '`"000"` to `"0777"`' })
+const names = (range: string) => setting(parseNames, { kind: 'text', range, absent: 'all' })
 const id = integer(ID_RANGE)
 
 /** `[ovfsd_settings]`. The defaults are written as in the file. */
 export const serverSchema = v.object({
   socket_path: setting(parseSocketPath, { kind: 'text', range: `1 to ${SOCKET_PATH_BYTES_MAX} bytes` }),
   socket_mode: v.optional(mode, '0600'),
+  socket_users: v.optional(names('names or ids, separated by commas')),
+  socket_groups: v.optional(names('names or ids, separated by commas')),
   enabled_services: v.optional(
     setting(parseEnabledServices, {
       kind: 'text',

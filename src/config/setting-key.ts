@@ -4,6 +4,8 @@ import type { ServerSettings } from './settings.js'
 const KEYS: Readonly<Record<keyof ServerSettings, string>> = {
   socketPath: 'socket_path',
   socketMode: 'socket_mode',
+  socketUsers: 'socket_users',
+  socketGroups: 'socket_groups',
   enabledCache: 'enabled_cache',
   writeBack: 'enabled_cache_write_back',
   expirationMs: 'cache_expiration_time',

@@ -9,6 +9,9 @@ export interface ServerSettings {
   readonly socketPath: string
   /** Permission bits of the socket, 0..0o777. */
   readonly socketMode: number
+  /** Names or ids of users and groups that may connect; both null: whom the mode lets. */
+  readonly socketUsers: readonly string[] | null
+  readonly socketGroups: readonly string[] | null
   readonly enabledCache: boolean
   readonly writeBack: boolean
   /** How long attributes and blocks stay fresh: 0 = revalidate each time, Infinity = never expire. */

@@ -167,3 +167,14 @@ export function parseEnabledServices(value: unknown): string[] {
   }
   return names
 }
+
+/** "qemu,1000" -> ["qemu", "1000"]: names or ids of users, or of groups. */
+export function parseNames(value: unknown): string[] {
+  const names = typeof value === 'string' ? value.split(',').map((name) => name.trim()) : []
+  // As useradd; a name that there is not is found when the daemon starts.
+  if (names.length === 0 || !names.every((name) => /^[\w.][\w.$@\\-]*$/.test(name)))
+    throw new ValueError(
+      `expected names or ids separated by commas, such as "qemu,1000", found ${describeValue(value)}`,
+    )
+  return names
+}

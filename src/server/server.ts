@@ -24,6 +24,7 @@ import { Arena } from '../virtio/arena.js'
 import { Dispatcher } from '../fuse/dispatcher.js'
 import { Interposers } from './interposers.js'
 import {
+  type AllowedPeers,
   loadNative,
   type DeviceEvent,
   type DeviceStats,
@@ -100,6 +101,8 @@ export interface ServerOptions {
   readonly socketFd?: number
   /** Who else may connect, as settings.socketMode says: the group of the socket's file. Absent: the daemon's own. */
   readonly socketGid?: number
+  /** Who may connect of those whom the socket's mode lets. Absent: all. */
+  readonly allowedPeers?: AllowedPeers
   /** The front-end went away and everything of it has been cleaned up. */
   readonly onFrontEndGone?: () => void
 }
@@ -463,13 +466,13 @@ function idsOf(rules: string | undefined): IdTranslation | null {
 function listen(
   device: NativeDevice,
   { socketPath, socketMode }: ServerSettings,
-  { socketFd, socketGid }: Pick<ServerOptions, 'socketFd' | 'socketGid'>,
+  { socketFd, socketGid, allowedPeers }: Pick<ServerOptions, 'socketFd' | 'socketGid' | 'allowedPeers'>,
 ): void {
   if (socketFd !== undefined) {
-    device.listen({ fd: socketFd })
+    device.listen({ fd: socketFd }, allowedPeers)
     return
   }
-  device.listen({ path: socketPath, mode: socketMode })
+  device.listen({ path: socketPath, mode: socketMode }, allowedPeers)
   const SAME_OWNER = -1
   // Whoever connects before this is served after it.
   if (socketGid !== undefined) chownSync(socketPath, SAME_OWNER, socketGid)
@@ -522,5 +525,11 @@ function logEvent(logger: Logger, event: DeviceEvent, detail: string, value: num
       return
     case 'protocol-error':
       logger.error({ reason: detail }, 'vhost-user message refused')
+      return
+    case 'peer-refused':
+      logger.warn(
+        { peer: detail },
+        'a connection to the socket was refused: socket_users and socket_groups do not allow it',
+      )
   }
 }

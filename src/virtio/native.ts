@@ -99,6 +99,8 @@ export type DeviceEvent =
   | 'vring-broken'
   /** A vhost-user message was refused; the connection is closed if it can't go on. */
   | 'protocol-error'
+  /** Somebody connected who may not, as detail says, and was disconnected. */
+  | 'peer-refused'
 
 export interface DeviceOptions {
   /** Request queues besides the hiprio queue 0; 1..64. */
@@ -114,6 +116,12 @@ export interface DeviceOptions {
   readonly onEvent: (event: DeviceEvent, detail: string, value: number) => void
 }
 
+/** Who may connect, by ids: one of the users, or who is in one of the groups. */
+export interface AllowedPeers {
+  readonly users: readonly number[]
+  readonly groups: readonly number[]
+}
+
 export interface DeviceStats {
   readonly slotsInFlight: number
   readonly mappedRegions: number
@@ -127,10 +135,13 @@ export interface NativeDevice {
   readonly layout: ArenaLayout
   /**
    * Listen on a new Unix socket at `path` (created with `mode`; a stale socket file is replaced, a live one or another
-   * kind of file is an error) or on an inherited listening socket `fd`. One front-end at a time: a second connection is
+   * kind of file is an error) or on an inherited listening socket `fd`. With `allowed` nobody else is heard. One front-end at a time: a second connection is
    * accepted when the first has gone. Throws Error with `code` (EADDRINUSE, EACCES...).
    */
-  listen(target: { readonly path: string; readonly mode: number } | { readonly fd: number }): void
+  listen(
+    target: { readonly path: string; readonly mode: number } | { readonly fd: number },
+    allowed?: AllowedPeers,
+  ): void
   /** Complete the first `count` slots of the done list: write headers, push used elements, signal each vring: once, or for each half MiB of data. Not from within `onRequests`. */
   complete(count: number): void
   /** Copy from the readable part, `payloadOffset` bytes from its start, into the pool. Returns the bytes copied: fewer than asked for when the chain ends, 0 when the front-end is gone. */

@@ -125,6 +125,8 @@ describe('CONFIGURATION.md', () => {
     const others: Readonly<Record<string, string>> = {
       socket_path: '"/other"',
       socket_mode: '"0660"',
+      socket_users: '"root"',
+      socket_groups: '"kvm"',
       enabled_cache: 'false',
       enabled_cache_write_back: 'true',
       enabled_cache_expiration: 'false',

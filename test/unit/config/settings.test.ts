@@ -170,6 +170,8 @@ name_node = "hdfs://127.0.0.1:9000"
       settings: {
         socketPath: '/tmp/vfsd.sock',
         socketMode: 0o600,
+        socketUsers: null,
+        socketGroups: null,
         enabledCache: true,
         writeBack: false,
         expirationMs: 60_000,
@@ -239,6 +241,8 @@ describe('settings', () => {
       `[ovfsd_settings]
        socket_path = "/tmp/s"
        socket_mode = "0660"
+       socket_users = "root, 1000"
+       socket_groups = "kvm"
        enabled_cache_write_back = true
        enabled_cache_expiration = false
        cache_size = "1GiB"
@@ -266,6 +270,8 @@ describe('settings', () => {
     assert.deepEqual(settings, {
       socketPath: '/tmp/s',
       socketMode: 0o660,
+      socketUsers: ['root', '1000'],
+      socketGroups: ['kvm'],
       enabledCache: true,
       writeBack: true,
       expirationMs: Infinity,
