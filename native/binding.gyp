@@ -72,7 +72,10 @@
         'src/system_call_filter.cc',
       ],
       'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
-      'cflags_cc': ['-std=c++20', '-O2', '-fexceptions', '-Wall', '-Wextra', '-Werror'],
+      'cflags_cc': ['-std=c++20', '-O2', '-fexceptions', '-Wall', '-Wextra', '-Werror',
+                    '-fstack-protector-strong', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2'],
+      'ldflags': ['-Wl,-z,relro,-z,now'],
+      'conditions': [['target_arch=="x64"', {'cflags_cc': ['-fcf-protection']}]],
     },
   ],
 }

@@ -57,6 +57,8 @@ CapabilitySet capabilities_of(std::string_view modcaps) {
   return set;
 }
 
+bool has_capability(CapabilitySet set, int capability) noexcept { return (set & bit(capability)) != 0; }
+
 bool can_make_namespaces() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};

@@ -16,6 +16,8 @@ extern const CapabilitySet kDaemonCapabilities;
 /// @throws std::invalid_argument saying what is wrong
 CapabilitySet capabilities_of(std::string_view modcaps);
 
+bool has_capability(CapabilitySet set, int capability) noexcept;
+
 /// Whether this process may mount.
 bool can_make_namespaces();
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -58,7 +59,7 @@ UniqueFd Daemon::start(Network network) {
   const auto& [program, line, sandbox, directory, programs, capabilities, signals, start_time, pid_namespace] = options_;
   const auto map_text = [](const std::vector<std::string>& written) { return text_of(id_map_of(written, "")); };
   set_told({name_of(sandbox), std::to_string(theirs.get()), std::to_string(::getpid()), start_time, pid_namespace,
-            can_confine() ? "landlock" : "none", name_of(network), map_text(line.uid_map), map_text(line.gid_map),
+            is_confined() ? "landlock" : "none", name_of(network), map_text(line.uid_map), map_text(line.gid_map),
             line.modcaps});
   pid_ = must(::fork(), "fork");
   if (pid_ != 0) return ours;
@@ -71,6 +72,8 @@ UniqueFd Daemon::start(Network network) {
   }
 }
 
+bool Daemon::is_confined() const { return can_confine(has_capability(options_.capabilities, CAP_DAC_READ_SEARCH)); }
+
 void Daemon::become(Network network) const {
   root_.enter();
   if (network == Network::kOwn) must(::unshare(CLONE_NEWNET), "a network namespace");
@@ -81,7 +84,7 @@ void Daemon::become(Network network) const {
   // A terminal's signals are the launcher's to hand on: they would come twice, and a second one means "at once".
   must(::setpgid(0, 0), "setpgid");
   // Best effort: kernels without it have the mounts alone.
-  confine_to(root_.frame(), options_.programs);
+  if (is_confined()) confine_to(root_.frame(), options_.programs);
   keep_capabilities(options_.capabilities);
   must(::sigprocmask(SIG_SETMASK, &options_.signals, nullptr), "sigprocmask");
   execute(options_.program);

@@ -60,6 +60,7 @@ class Daemon {
 
  private:
   [[noreturn]] void become(Network network) const;
+  bool is_confined() const;
 
   DaemonOptions options_;
   const Root& root_;

@@ -20,6 +20,9 @@ constexpr long kCreateRuleset = 444;
 constexpr long kAddRule = 445;
 constexpr long kRestrictSelf = 446;
 constexpr unsigned kGetVersion = 1;
+constexpr unsigned kGetErrata = 2;
+/// The third: files in directories that are not known yet.
+constexpr long kErratumDisconnected = 1 << 2;
 constexpr int kPathBeneath = 1;
 
 constexpr LandlockRights right(int number) { return LandlockRights{1} << number; }
@@ -96,12 +99,16 @@ LandlockAbility landlock_ability(int abi) {
   return ability;
 }
 
-bool can_confine() { return landlock_ability(landlock_abi()).files != 0; }
+bool can_confine(bool opens_by_handle) {
+  if (landlock_ability(landlock_abi()).files == 0) return false;
+  if (!opens_by_handle) return true;
+  const long errata = ::syscall(kCreateRuleset, nullptr, 0, kGetErrata);
+  return errata > 0 && (errata & kErratumDisconnected) != 0;
+}
 
 void confine_to(const UniqueFd& tree, const std::vector<std::string>& programs) {
   const int abi = landlock_abi();
   const LandlockAbility ability = landlock_ability(abi);
-  if (ability.files == 0) return;
   const RulesetAttributes attributes = {ability.files, 0, ability.scopes};
   const UniqueFd ruleset(
       static_cast<int>(must(::syscall(kCreateRuleset, &attributes, bytes_of_attributes(abi), 0), "landlock")));

@@ -122,7 +122,7 @@ void Root::enter() const {
 void Root::leave() const {
   must(::setns(host_namespace_.get(), CLONE_NEWNS), "the host's mount namespace");
   // One that was removed meanwhile is nobody's working directory.
-  if (host_directory_) ::fchdir(host_directory_.get());
+  if (host_directory_ && ::fchdir(host_directory_.get()) != 0) must(::chdir("/"), "/");
 }
 
 void Root::add(const std::vector<Place>& places) {
