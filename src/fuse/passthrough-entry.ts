@@ -19,10 +19,14 @@ const ATTR_OF_ENTRY_WORD = 10
 const UID_WORD = 17
 const GID_WORD = 18
 
-function putStat(words: Uint32Array, word: number, stat: Uint32Array, { options }: HostMount): void {
+function putStat(words: Uint32Array, word: number, stat: Uint32Array, mount: HostMount): void {
   for (let index = 0; index < ATTR_WORDS; index++) words[word + index] = stat[index] as number
-  if (options.uids !== null) words[word + UID_WORD] = options.uids.toGuest(stat[UID_WORD] as number)
-  if (options.gids !== null) words[word + GID_WORD] = options.gids.toGuest(stat[GID_WORD] as number)
+  if (mount.translatesIds) translateOwner(words, word, mount)
+}
+
+function translateOwner(words: Uint32Array, word: number, { options: { uids, gids } }: HostMount): void {
+  if (uids !== null) words[word + UID_WORD] = uids.toGuest(words[word + UID_WORD] as number)
+  if (gids !== null) words[word + GID_WORD] = gids.toGuest(words[word + GID_WORD] as number)
 }
 
 /** struct fuse_entry_out, 128 bytes, of an inode whose stat is in `stat`. The guest has looked it up by this. */

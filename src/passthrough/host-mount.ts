@@ -61,6 +61,10 @@ export type HostMountSwitch = {
 
 const MODE_WORD = 15
 
+function translatesIds({ uids, gids }: HostMountOptions): boolean {
+  return uids !== null || gids !== null
+}
+
 /** A directory of the host in its place in the tree of mounts. */
 export class HostMount {
   readonly root: HostInode
@@ -71,15 +75,30 @@ export class HostMount {
   /** By file system, of those of which a file was closed: see `tellsAtClose`. */
   private readonly tellingAtClose = new Map<number, boolean>()
 
+  private currentOptions: HostMountOptions
+  /** Owners are others on the host than in the guest. */
+  translatesIds: boolean
+
   constructor(
     /** Its place in the tree; holds what all kinds of mounts have. */
     readonly place: Mount,
-    public options: HostMountOptions,
+    options: HostMountOptions,
   ) {
+    this.currentOptions = options
+    this.translatesIds = translatesIds(options)
     const stat = new Uint32Array(STAT_WORDS)
     stat[MODE_WORD] = S_IFDIR
     this.root = new HostInode(this, null, stat)
     this.root.point = place.root
+  }
+
+  get options(): HostMountOptions {
+    return this.currentOptions
+  }
+
+  set options(options: HostMountOptions) {
+    this.currentOptions = options
+    this.translatesIds = translatesIds(options)
   }
 
   get readOnly(): boolean {
