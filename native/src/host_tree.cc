@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 
@@ -93,7 +94,7 @@ void put_stat(const struct statx& found, uint32_t* words) noexcept {
 
 int stat_at(int fd, const char* name, int flags, uint32_t* words) noexcept {
   struct statx found;
-  if (statx(fd, name, flags | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_MNT_ID, &found) != 0) return -errno;
+  if (::statx(fd, name, flags | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_MNT_ID, &found) != 0) return -errno;
   put_stat(found, words);
   return 0;
 }
@@ -132,6 +133,24 @@ int open_name(int directory, const Name& name, uint32_t* words) noexcept {
 }
 
 int stat(int fd, uint32_t* words) noexcept { return stat_at(fd, "", AT_EMPTY_PATH, words); }
+
+namespace {
+
+/// struct fuse_statx of <linux/fuse.h>, which Debian 12 does not have yet: the same as struct statx up to its reserved words.
+constexpr size_t kSharedStatxBytes = offsetof(struct statx, stx_mnt_id);
+
+}  // namespace
+
+int statx(int fd, uint32_t* words) noexcept {
+  struct statx found;
+  constexpr unsigned kMask = STATX_BASIC_STATS | STATX_BTIME;
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, kMask, &found) != 0) return -errno;
+  found.stx_mask &= kMask;
+  static_assert(kSharedStatxBytes == 144);
+  std::memset(words, 0, kStatxWords * sizeof *words);
+  std::memcpy(words, &found, kSharedStatxBytes);
+  return 0;
+}
 
 int stat_parent(int fd, uint32_t* words) noexcept { return stat_at(fd, "..", 0, words); }
 
@@ -192,7 +211,7 @@ struct Handle {
 
 int handle_of(int fd, uint8_t* target) noexcept {
   struct statx found;
-  if (statx(fd, "", AT_EMPTY_PATH, STATX_NLINK, &found) != 0) return -errno;
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_NLINK, &found) != 0) return -errno;
   if (found.stx_nlink == 0) return -ESTALE;
   Handle handle;
   handle.get()->handle_bytes = MAX_HANDLE_SZ;

@@ -41,6 +41,8 @@ struct Caller {
 /// What a stat tells, in 32-bit words: struct fuse_attr, then what tells files of the host apart beside its inode number.
 constexpr size_t kAttrWords = 22;
 constexpr size_t kStatWords = kAttrWords + 4;  ///< st_dev (2), the mount's id (2)
+/// struct fuse_statx, in 32-bit words.
+constexpr size_t kStatxWords = 64;
 /// struct fuse_kstatfs, in 32-bit words.
 constexpr size_t kStatfsWords = 20;
 
@@ -51,6 +53,8 @@ int stat_name(int directory, const Name& name, uint32_t* words) noexcept;
 int open_name(int directory, const Name& name, uint32_t* words) noexcept;
 /// Of any descriptor, O_PATH ones too.
 int stat(int fd, uint32_t* words) noexcept;
+/// Birth time and attributes (chattr) too. @param words kStatxWords, struct fuse_statx
+int statx(int fd, uint32_t* words) noexcept;
 /// Of the directory that holds the directory `fd`. It may lie anywhere on the host: whether the guest may see it is for
 /// the caller to say.
 int stat_parent(int fd, uint32_t* words) noexcept;

@@ -101,6 +101,14 @@ napi_value stat_fd(napi_env env, napi_callback_info info) {
   });
 }
 
+napi_value statx_fd(napi_env env, napi_callback_info info) {
+  return answer<2>(env, info, [](auto& arguments) -> int64_t {
+    const int fd = arguments.fd();
+    uint32_t* words = arguments.words(host_tree::kStatxWords);
+    return arguments.valid() ? host_tree::statx(fd, words) : 0;
+  });
+}
+
 napi_value stat_parent(napi_env env, napi_callback_info info) {
   return answer<1>(env, info, [](auto& arguments) -> int64_t {
     const int fd = arguments.fd();
@@ -485,6 +493,7 @@ Napi::Object define_host_calls(Napi::Env env) {
   add("statName", stat_name);
   add("openName", open_name);
   add("stat", stat_fd);
+  add("statx", statx_fd);
   add("statParent", stat_parent);
   add("tellsAtClose", tells_at_close);
   add("statfs", statfs);

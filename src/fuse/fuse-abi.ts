@@ -15,6 +15,8 @@ export const INIT_OUT_BYTES = 64
 export const WRITE_OUT_BYTES = 8
 export const GETXATTR_OUT_BYTES = 8
 export const LSEEK_OUT_BYTES = 8
+/** With struct fuse_statx, which begins at byte 32. */
+export const STATX_OUT_BYTES = 288
 export const COPY_FILE_RANGE_OUT_BYTES = 8
 export const STATFS_OUT_BYTES = 80
 export const DIRENT_HEADER_BYTES = 24
@@ -60,6 +62,7 @@ export const Opcode = {
   COPY_FILE_RANGE: 47,
   SYNCFS: 50,
   TMPFILE: 51,
+  STATX: 52,
   COPY_FILE_RANGE_64: 53,
 } as const
 

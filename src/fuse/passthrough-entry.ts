@@ -1,12 +1,12 @@
 /** Replies about files of the host: what its stat told, as it is, and how long the guest may believe it. */
-import { ATTR_WORDS } from '../passthrough/host-calls.js'
+import { ATTR_WORDS, checked, STATX_WORDS } from '../passthrough/host-calls.js'
 import { PASSTHROUGH_NODEID_BASE } from '../passthrough/host-inode-table.js'
 import type { HostInode } from '../passthrough/host-inode.js'
 import type { HostMount } from '../passthrough/host-mount.js'
 import type { Passthrough } from '../passthrough/passthrough.js'
 import { MOUNT_POINT_EXPIRATION_MS } from '../fs/mount.js'
 import { putDuration } from './encode.js'
-import { ATTR_OUT_BYTES, ATTR_SUBMOUNT, ENTRY_OUT_BYTES } from './fuse-abi.js'
+import { ATTR_OUT_BYTES, ATTR_SUBMOUNT, ENTRY_OUT_BYTES, STATX_OUT_BYTES } from './fuse-abi.js'
 import type { Request } from './request.js'
 
 const TWO_TO_32 = 2 ** 32
@@ -63,6 +63,23 @@ export function replyHostRoot(pt: Passthrough, request: Request, { root }: HostM
   pt.lookAt(root)
   const word = request.beginReply(ENTRY_OUT_BYTES)
   putHostEntry(pt, request.replyWords, word, root, MOUNT_POINT_EXPIRATION_MS)
+}
+
+const STATX_WORD = STATX_OUT_BYTES / 4 - STATX_WORDS
+/** Of struct fuse_statx. */
+const STATX_UID_WORD = 5
+const STATX_GID_WORD = 6
+const statxWords = new Uint32Array(STATX_WORDS)
+
+/** As `replyHostAttr`, with the birth time. */
+export function replyHostStatx(pt: Passthrough, request: Request, inode: HostInode): void {
+  checked(pt.calls.statx(pt.fdOf(inode), statxWords))
+  const { uids, gids } = inode.mount.options
+  if (uids !== null) statxWords[STATX_UID_WORD] = uids.toGuest(statxWords[STATX_UID_WORD] as number)
+  if (gids !== null) statxWords[STATX_GID_WORD] = gids.toGuest(statxWords[STATX_GID_WORD] as number)
+  const word = request.beginReply(STATX_OUT_BYTES)
+  putDuration(request.replyWords, word, word + 2, inode.mount.timeToLiveMs)
+  request.replyWords.set(statxWords, word + STATX_WORD)
 }
 
 export function replyHostAttr(pt: Passthrough, request: Request, inode: HostInode): void {

@@ -55,6 +55,7 @@ import {
   SetattrValid,
   SETXATTR_ACL_KILL_SGID,
   STATFS_OUT_BYTES,
+  STATX_OUT_BYTES,
   WRITE_OUT_BYTES,
 } from './fuse-abi.js'
 import {
@@ -66,7 +67,7 @@ import {
   type HandlerContext,
 } from './handlers.js'
 import { readHostDirectory, readHostDirectoryPlus } from './passthrough-directory-handlers.js'
-import { putHostEntry, replyHostAttr, replyHostEntry } from './passthrough-entry.js'
+import { putHostEntry, replyHostAttr, replyHostEntry, replyHostStatx } from './passthrough-entry.js'
 import type { Request } from './request.js'
 import { MAX_WRITE_BYTES } from './session.js'
 
@@ -234,6 +235,12 @@ function handleGetattr(context: HandlerContext, request: Request): void {
   const getattrInBytes = 16
   request.require(getattrInBytes, ATTR_OUT_BYTES)
   replyHostAttr(context.passthrough, request, inodeOf(context, request))
+}
+
+function handleStatx(context: HandlerContext, request: Request): void {
+  const statxInBytes = 24
+  request.require(statxInBytes, STATX_OUT_BYTES)
+  replyHostStatx(context.passthrough, request, inodeOf(context, request))
 }
 
 function handleSetattr(context: HandlerContext, request: Request): void | Promise<void> {
@@ -519,6 +526,7 @@ export const passthroughHandlers = byOpcode([
   ...rowsOfAllMounts,
   [Opcode.LOOKUP, handleLookup],
   [Opcode.GETATTR, handleGetattr],
+  [Opcode.STATX, handleStatx],
   [Opcode.SETATTR, handleSetattr],
   [Opcode.READLINK, handleReadlink],
   [Opcode.SYMLINK, handleSymlink],

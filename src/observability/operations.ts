@@ -45,6 +45,7 @@ const NAMES: readonly (readonly [number, string])[] = [
   [47, 'copy_file_range'],
   [50, 'syncfs'],
   [51, 'tmpfile'],
+  [52, 'statx'],
   [53, 'copy_file_range'],
 ]
 

@@ -336,8 +336,7 @@ export async function fallocate(
   keepsIds: boolean,
 ): Promise<void> {
   requireWritable(inode.mount)
-  requireOffset(offset)
-  requireOffset(lengthBytes)
+  requireOffset(offset + lengthBytes, 'EFBIG')
   const allocate = HostOperation.ALLOCATE | (keepsIds ? 0 : KILLING_IDS)
   await pt.inThread(descriptor, () => pt.calls.run(allocate, descriptor.fd, -1, offset, lengthBytes, mode))
 }

@@ -5,6 +5,8 @@ import { HostError } from '../fs/fs-error.js'
 /** What a stat writes: struct fuse_attr (22 words), then st_dev and the mount's id (2 words each). */
 export const ATTR_WORDS = 22
 export const STAT_WORDS = ATTR_WORDS + 4
+/** struct fuse_statx. */
+export const STATX_WORDS = 64
 /** struct fuse_kstatfs. */
 export const STATFS_WORDS = 20
 
@@ -55,6 +57,8 @@ export interface HostCalls {
   /** Returns an O_PATH descriptor of the entry itself, be it a symbolic link. */
   openName(directory: number, bytes: Uint8Array, start: number, length: number): number
   stat(fd: number): number
+  /** Its birth time too. `statx`: STATX_WORDS. */
+  statx(fd: number, statx: Uint32Array): number
   /** Of the directory that holds the directory `fd`, wherever on the host that is. */
   statParent(fd: number): number
   /** 0: the file system never tells an error when a file is closed. */

@@ -9,6 +9,7 @@ import {
   FOPEN_DIRECT_IO,
   InitFlags,
   KERNEL_INIT_FLAGS,
+  Opcode,
   O_RDONLY,
   O_RDWR,
   O_WRONLY,
@@ -299,6 +300,30 @@ describe('translate_uid and translate_gid', { skip: NOT_ROOT }, () => {
     await client.mkdir(1, 'directory', 0o755)
     const { nodeid } = await client.lookup(1, 'directory')
     assert.equal(await codeOf(client.setattr(nodeid, { uid: 2000 })), 'EPERM')
+  })
+})
+
+describe('STATX', () => {
+  it('tells the birth time, and all else as GETATTR does', async (t) => {
+    const { client, hostDirectory } = await serving(
+      t,
+      NOT_ROOT === false ? { translate_uid: 'map:1000:5000:1' } : {},
+    )
+    const path = join(hostDirectory, 'file')
+    host.writeFileSync(path, 'contents')
+    if (NOT_ROOT === false) host.chownSync(path, 5000, 77)
+    const { nodeid, attr } = await client.lookup(1, 'file')
+    const { error, data } = await client.request(Opcode.STATX, nodeid, words(0, 0, 0, 0, 0, 0xfff), 288)
+    assert.equal(error, 0)
+    const statx = Buffer.from(data).subarray(32)
+    const STATX_BASIC_STATS = 0x7ff
+    assert.equal(statx.readUInt32LE(0) & STATX_BASIC_STATS, STATX_BASIC_STATS)
+    assert.deepEqual([statx.readUInt32LE(20), statx.readUInt32LE(24)], [attr.uid, attr.gid])
+    assert.equal(statx.readUInt16LE(28), attr.mode)
+    assert.equal(statx.readBigUInt64LE(32), BigInt(attr.ino))
+    assert.equal(statx.readBigUInt64LE(40), 8n)
+    const { birthtimeNs } = host.statSync(path, { bigint: true })
+    assert.equal(statx.readBigInt64LE(80) * 1_000_000_000n + BigInt(statx.readUInt32LE(88)), birthtimeNs)
   })
 })
 

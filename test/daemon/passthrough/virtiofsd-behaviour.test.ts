@@ -94,6 +94,11 @@ describe('offsets beyond every file', () => {
     for (const whence of [SEEK_DATA, SEEK_HOLE])
       assert.equal(await codeOf(client.lseek(nodeid, fh, BEYOND_DOUBLES, whence)), 'ENXIO')
     assert.equal(await codeOf(client.write(nodeid, fh, BEYOND_DOUBLES, Buffer.from('x'))), 'EFBIG')
+    assert.equal(await codeOf(client.fallocate(nodeid, fh, BEYOND_DOUBLES, 1)), 'EFBIG')
+    const from = { nodeid, fh, offset: 0 }
+    assert.equal(await codeOf(client.copyFileRange(from, { nodeid, fh, offset: BEYOND_DOUBLES }, 1)), 'EFBIG')
+    // As offsets below zero arrive.
+    assert.equal(await codeOf(client.lseek(nodeid, fh, (1n << 64n) - 1n, SEEK_DATA)), 'ENXIO')
   })
 })
 
