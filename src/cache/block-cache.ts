@@ -292,7 +292,7 @@ export class BlockCache {
       const content = nextToRelieve(account)
       if (content === null) return
       account.reliefs++
-      content.writeBackForRoom().then(
+      content.writeBack.forRoom().then(
         () => {
           account.reliefs--
           this.wakeAll()
@@ -326,7 +326,7 @@ function nextToRelieve({ dirtyContents }: StoreAccount): FileContent | null {
   let mostBytes = 0
   let looked = 0
   for (const content of dirtyContents) {
-    const bytes = content.writeBackBytes
+    const bytes = content.writeBack.bytes
     if (bytes >= content.source.backend.capabilities.partSizeBytes) return content
     if (bytes <= mostBytes) continue
     most = content

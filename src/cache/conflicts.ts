@@ -137,7 +137,7 @@ async function fill(content: FileContent, certain: Ranges, piece: Uint8Array, st
   for (const [low, high] of missing) {
     const baseEnd = Math.min(high, Math.max(low, content.baseLimit))
     if (low < baseEnd) await copyBase(content, certain, piece.subarray(low - start, baseEnd - start), low)
-    if (content.isHole(baseEnd, high)) certain.add(baseEnd, Math.min(high, end))
+    if (content.reader.isHole(baseEnd, high)) certain.add(baseEnd, Math.min(high, end))
   }
 }
 

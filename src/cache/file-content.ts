@@ -1,20 +1,16 @@
-import type { ObjectStat, WriteOptions } from '../backends/backend.js'
+import type { WriteOptions } from '../backends/backend.js'
 import type { StorageError } from '../backends/storage-error.js'
 import type { SpanAttributes, SpanSubject } from '../observability/traced.js'
-import { alignDown, alignUp } from './align.js'
 import type { Block } from './block.js'
 import type { BlockCache } from './block-cache.js'
 import { BlockMap } from './block-map.js'
 import type { CacheCounters } from './cache-counters.js'
 import { Committer } from './committer.js'
-import { readMissing } from './content-read.js'
+import { ContentReader } from './content-reader.js'
 import type { ContentSource, ReadSink, WriteSource } from './content-source.js'
-import { ContentWriter, STREAM_CLASS } from './content-writer.js'
+import { ContentWriter } from './content-writer.js'
 import { ErrorSequence, type ErrorObserver } from './error-sequence.js'
-import { fetchBlocks, RANDOM_FETCH_CLASS, type Cancellation } from './fetch.js'
 import type { PageTable } from './page-table.js'
-import { abortUpload } from './pending-upload.js'
-import { PAGE_BYTES, slabBytes } from './slab-pool.js'
 import { StagedCopy } from './staged-copy.js'
 import { StoredBase, type Attempt, type StoredObject } from './stored-base.js'
 import { StreamingUpload } from './streaming-upload.js'
@@ -39,6 +35,7 @@ export class FileContent {
   readonly pages: PageTable
   readonly committer: Committer
   private background: WriteBack | null = null
+  readonly reader: ContentReader
   readonly writer: ContentWriter
   readonly staged: StagedCopy
   /** What was lost of the file, for those who had it open. */
@@ -58,14 +55,15 @@ export class FileContent {
     readonly source: ContentSource,
     stored: StoredObject | null,
   ) {
+    this.counters = source.account.counters
     this.size = stored?.sizeBytes ?? 0
     this.base = new StoredBase(stored)
     this.blocks = new BlockMap(this)
     this.pages = this.blocks.pages
     this.committer = new Committer(this)
+    this.reader = new ContentReader(this)
     this.writer = new ContentWriter(this)
     this.staged = new StagedCopy(this)
-    this.counters = source.account.counters
     this.streamStartBytes = StreamingUpload.startParts * source.backend.capabilities.partSizeBytes
     if (stored === null) this.committer.setMustStore()
   }
@@ -97,10 +95,6 @@ export class FileContent {
   /** The file, as spans name it. */
   subject(attributes: SpanAttributes): SpanSubject {
     return this.source.account.place.subject(this.source.path, { attributes })
-  }
-
-  get blockCount(): number {
-    return this.blocks.count
   }
 
   /** An upload that has begun and is not visible yet. */
@@ -163,110 +157,9 @@ export class FileContent {
 
   // ---- reading
 
-  /**
-   * Push bytes [offset, end) to the sink, `end` <= size. Returns undefined when all was in memory, else a promise: the file may be
-   * another one by the time that the store has answered, and then all of it up to `wantedEnd` is pushed.
-   */
+  /** See `ContentReader.read`. */
   read(offset: number, end: number, sink: ReadSink, wantedEnd = end): Promise<void> | undefined {
-    const block = this.pages.get(offset)
-    if (block !== undefined && end <= block.end && block.isValid(offset, end)) {
-      block.isReferenced = true
-      this.counters.hits++
-      if (block.aheadBytes > 0) this.useAhead(block, end - offset)
-      sink.push(block.slabOffsetOf(offset), end - offset)
-      return undefined
-    }
-    if (!this.isInMemory(offset, end)) {
-      this.counters.misses++
-      return readMissing(this, offset, end, wantedEnd, sink)
-    }
-    this.counters.hits++
-    for (let position = offset; position < end;) position = this.pushPiece(position, end, sink)
-    return undefined
-  }
-
-  /** Whether [offset, end) can be answered now. */
-  isInMemory(offset: number, end: number): boolean {
-    for (let position = offset; position < end;) {
-      const pieceEnd = this.pieceEnd(position, end)
-      const block = this.pages.get(position)
-      if (
-        block === undefined ? !this.isHole(position, pieceEnd) : !this.isPieceValid(block, position, pieceEnd)
-      ) {
-        return false
-      }
-      position = pieceEnd
-    }
-    return true
-  }
-
-  /** The end of the block, or of the page without one, that holds `position`; at most `end`. */
-  pieceEnd(position: number, end: number): number {
-    const block = this.pages.get(position)
-    return Math.min(end, block === undefined ? alignDown(position, PAGE_BYTES) + PAGE_BYTES : block.end)
-  }
-
-  /** No byte of [start, end) is in the store: all zeros unless a block says otherwise. */
-  isHole(start: number, end: number): boolean {
-    return start >= this.base.limit && start >= (this.upload?.position ?? 0) && end > start
-  }
-
-  private isPieceValid(block: Block, start: number, end: number): boolean {
-    if (block.isValid(start, end)) return true
-    const holeStart = Math.max(start, this.base.limit)
-    if (!this.isHole(holeStart, end) || !block.isValid(start, holeStart)) return false
-    // What the store does not have is zero: make it so, and keep what was written.
-    this.blocks.fillGaps(block, holeStart, end, null)
-    return true
-  }
-
-  /** Push one piece that is in memory; returns its end. */
-  pushPiece(position: number, end: number, sink: ReadSink): number {
-    const pieceEnd = this.pieceEnd(position, end)
-    const block = this.pages.get(position)
-    if (block === undefined) {
-      sink.pushZeros(pieceEnd - position)
-    } else {
-      block.isReferenced = true
-      if (block.aheadBytes > 0) this.useAhead(block, pieceEnd - position)
-      sink.push(block.slabOffsetOf(position), pieceEnd - position)
-    }
-    return pieceEnd
-  }
-
-  /** Somebody reads `lengthBytes` of what was fetched ahead. */
-  private useAhead(block: Block, lengthBytes: number): void {
-    const usedBytes = Math.min(block.aheadBytes, lengthBytes)
-    block.aheadBytes -= usedBytes
-    this.counters.readAheadUsedBytes += usedBytes
-  }
-
-  /**
-   * Start reading what [start, end) lacks from the store, rounded out to slabs of at most `maxClass`; as far as slabs
-   * can be had without waiting. What is with `cancellation` may be given up.
-   */
-  fetch(start: number, end: number, maxClass: number, cancellation: Cancellation | null = null): void {
-    const from = alignDown(start, Math.min(slabBytes(maxClass), slabBytes(RANDOM_FETCH_CLASS)))
-    const to = Math.min(
-      alignUp(end, slabBytes(Math.min(maxClass, RANDOM_FETCH_CLASS))),
-      alignUp(this.base.limit, PAGE_BYTES),
-    )
-    const missing: Block[] = []
-    let position = from
-    while (position < to) {
-      const block = this.pages.get(position) ?? this.blocks.create(position, to, maxClass)
-      if (block === null) break
-      // Behind the base there is nothing to read: a small file that was just written is complete.
-      const isComplete = block.isValid(block.offset, Math.min(block.end, this.base.limit))
-      if (!isComplete && block.fetch === null) missing.push(block)
-      position = block.end
-    }
-    fetchBlocks(this, missing, cancellation)
-  }
-
-  /** Read ahead: like `fetch`, in slabs of a stream. */
-  prefetch(start: number, end: number, cancellation: Cancellation): void {
-    if (this.upload === null) this.fetch(start, Math.min(end, this.size), STREAM_CLASS, cancellation)
+    return this.reader.read(offset, end, sink, wantedEnd)
   }
 
   /** A read has ended. What it has brought after `retire` is of no use to anybody. */
@@ -321,31 +214,7 @@ export class FileContent {
 
   // ---- size
 
-  /** Change the size. Waits for a running commit, whose size is fixed. */
-  async truncate(size: number): Promise<void> {
-    while (!this.canResizeNow(size)) await this.untilResizable(size)
-    this.resize(size)
-  }
-
-  /** The size is at least this afterwards: it never gets less. */
-  async extend(size: number): Promise<void> {
-    while (size > this.size && !this.canResizeNow(size)) await this.untilResizable(size)
-    if (size > this.size) this.resize(size)
-  }
-
-  /** To be asked again by who waits: another commit may have begun by the time that he goes on. */
-  private async untilResizable(size: number): Promise<void> {
-    const { committer } = this
-    if (committer.isRunning) await committer.ended()
-    else if (size === 0) await abortUpload(this)
-    else await this.commit()
-  }
-
-  /** True when `truncate` would not have to wait. */
-  canResizeNow(size: number): boolean {
-    return !this.committer.isRunning && size >= (this.upload?.position ?? 0)
-  }
-
+  /** At once: see `canResizeNow`. */
   resize(size: number): void {
     this.requireAlive()
     if (size < this.size) {
@@ -398,79 +267,18 @@ export class FileContent {
     account.losses.note({ path, kind: 'lost', error, keptAs: null })
   }
 
-  /** Run `work`, beside which nothing of the file is stored. */
-  betweenCommits<T>(work: () => Promise<T>): Promise<T> {
-    return this.committer.betweenCommits(work)
-  }
-
-  /** Resolves when no commit is under way. */
-  commitsEnded(): Promise<void> {
-    return this.committer.ended()
-  }
-
   /** All that was lost is what there was: a new file that is not stored, not even empty. */
   get isLost(): boolean {
     return this.committer.isLost
   }
 
   /** Made when it is first needed: most files are only read. */
-  private get writesBack(): WriteBack {
+  get writeBack(): WriteBack {
     this.background ??= new WriteBack(this)
     return this.background
   }
 
-  /** Bytes that `writeBackForRoom` would hand over now: Infinity for all there is. */
-  get writeBackBytes(): number {
-    return this.writesBack.writeBackBytes
-  }
-
-  /** The pool is full: see `WriteBack.writeBackForRoom`. */
-  writeBackForRoom(): Promise<void> {
-    return this.writesBack.writeBackForRoom()
-  }
-
-  /** The data is older than it may get: see `WriteBack.writeBackExpired`. */
-  writeBackExpired(dirtyExpireMs: number): Promise<void> {
-    return this.writesBack.writeBackExpired(dirtyExpireMs)
-  }
-
-  // ---- staging
-
-  /**
-   * What is dirty now survives this process when it resolves: on the local disk or, where that is not possible, in the
-   * store. Undefined when there is nothing to be done: no local disk, or the record there is up to date.
-   */
-  persistLocally(): Promise<void> | undefined {
-    return this.staged.persistLocally()
-  }
-
-  get isSecure(): boolean {
-    return this.staged.isSecure
-  }
-
-  amendStaged(paths: readonly string[]): Promise<void> {
-    return this.staged.amend(paths)
-  }
-
-  leaveStaged(): void {
-    this.staged.leave()
-  }
-
-  forgetStaged(): Promise<void> {
-    return this.staged.forget()
-  }
-
   // ---- the store's side changed
-
-  /** The file is new and was renamed over a stored one: its first commit replaces that version, null for none. */
-  mayReplace(version: string | null): void {
-    this.base.mayReplace(version)
-  }
-
-  /** A call of ours has made another version of the object, and left the contents as they are. False: it was not the one known here. */
-  renewVersion(previous: string, version: string): boolean {
-    return this.base.renew(previous, version)
-  }
 
   /** The store has another version now. Only for a clean content. */
   replaceBase(stored: StoredObject): void {
@@ -512,14 +320,6 @@ export class FileContent {
     return block.isListed && block.pins === 0 && block.flushing.isEmpty
   }
 
-  /** Replace the contents by what `copy` makes the store put at the file's path: see `Committer.copyInStore`. */
-  replaceByCopy(
-    sizeBytes: number,
-    copy: (options: WriteOptions, run: (copying: Promise<ObjectStat>) => Promise<void>) => Promise<void>,
-  ): Promise<void> {
-    return this.committer.copyInStore(sizeBytes, copy)
-  }
-
   /** Forget what is not stored and show what is. */
   revert(): void {
     this.discard()
@@ -549,9 +349,5 @@ export class FileContent {
   removed(): void {
     this.discard()
     this.committer.removed()
-  }
-
-  dropAllBlocks(): void {
-    this.blocks.dropAll()
   }
 }

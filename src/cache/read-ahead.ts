@@ -48,7 +48,8 @@ export class ReadAhead {
 
   /** The file was opened for reading. */
   onOpen(content: FileContent): void {
-    if (content.baseLimit <= SMALL_FILE_BYTES) content.prefetch(0, content.baseLimit, this.cancellation)
+    if (content.baseLimit <= SMALL_FILE_BYTES)
+      content.reader.prefetch(0, content.baseLimit, this.cancellation)
   }
 
   /** The guest reads [offset, end). */
@@ -81,7 +82,7 @@ export class ReadAhead {
     // It may have shrunk, for other files' sake.
     if (end + this.windowBytes <= from) return
     this.fetchedTo = end + this.windowBytes
-    content.prefetch(from, this.fetchedTo, this.cancellation)
+    content.reader.prefetch(from, this.fetchedTo, this.cancellation)
   }
 
   private onOther(content: FileContent, offset: number, end: number): void {
@@ -108,7 +109,7 @@ export class ReadAhead {
     const to = Math.min(this.fetchedTo, offset)
     if (offset - this.windowBytes >= to) return
     this.fetchedTo = Math.max(0, offset - this.windowBytes)
-    content.prefetch(this.fetchedTo, to, this.cancellation)
+    content.reader.prefetch(this.fetchedTo, to, this.cancellation)
   }
 
   private onStride(content: FileContent, offset: number, end: number): void {
@@ -120,7 +121,7 @@ export class ReadAhead {
       const next = offset + (this.stridesAhead + 1) * this.stride
       if (next < 0 || next >= content.baseLimit) return
       this.stridesAhead++
-      content.prefetch(next, next + readBytes, this.cancellation)
+      content.reader.prefetch(next, next + readBytes, this.cancellation)
     }
   }
 

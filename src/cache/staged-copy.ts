@@ -28,7 +28,7 @@ export class StagedCopy {
 
   private async stageOrCommit(staging: Staging): Promise<void> {
     const { content } = this
-    await content.commitsEnded()
+    await content.committer.ended()
     if (this.isSecure) return
     // An upload has handed over bytes that are not in memory any more.
     if (content.upload !== null || content.committer.isRunning) return content.commit()

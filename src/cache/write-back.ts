@@ -12,8 +12,8 @@ export class WriteBack {
 
   constructor(private readonly content: FileContent) {}
 
-  /** Bytes that `writeBackForRoom` would hand over now: Infinity for all there is. */
-  get writeBackBytes(): number {
+  /** Bytes that `forRoom` would hand over now: Infinity for all there is. */
+  get bytes(): number {
     if (this.isRunning || this.content.committer.isRunning) return 0
     const { content } = this
     const { upload } = content
@@ -36,14 +36,14 @@ export class WriteBack {
    * the parts get: finishing it would mean to send it again from its beginning with each later commit. Nothing more is to come for a
    * closed one. An upload that has failed is ended, so that its writer need not wait for room that nobody makes.
    */
-  writeBackForRoom(): Promise<void> {
+  forRoom(): Promise<void> {
     return this.inBackground(async () => {
       if (!(await this.streamOn())) await this.content.commit()
     })
   }
 
   /** The data is older than it may get. A stream is finished only where nothing was written to it for as long. */
-  writeBackExpired(dirtyExpireMs: number): Promise<void> {
+  expired(dirtyExpireMs: number): Promise<void> {
     return this.inBackground(async () => {
       const isIdle = this.isIdle(dirtyExpireMs)
       if (!(await this.streamOn()) || isIdle) await this.content.commit()

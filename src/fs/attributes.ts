@@ -3,6 +3,7 @@ import { monotonicMs } from '../backends/clock.js'
 import { StorageError } from '../backends/storage-error.js'
 import { timestampNow } from '../backends/timestamp.js'
 import type { FileContent } from '../cache/file-content.js'
+import { canResizeNow, truncate } from '../cache/resizing.js'
 import type { FileSystem } from './file-system.js'
 import { FsError } from './fs-error.js'
 import type { Inode } from './inode.js'
@@ -54,13 +55,13 @@ async function setSize(fs: FileSystem, inode: Inode, sizeBytes: number, hasHandl
   requireFits(inode, sizeBytes)
   const content = fs.contentOf(inode)
   const wasClean = !content.isBusy
-  if (content.canResizeNow(sizeBytes)) content.resize(sizeBytes)
-  else await content.truncate(sizeBytes)
+  if (canResizeNow(content, sizeBytes)) content.resize(sizeBytes)
+  else await truncate(content, sizeBytes)
   inode.touch()
   inode.pendingMtime = null
   if (hasHandle || inode.isDoomed) return
   if (fs.options.writeBack) {
-    await content.persistLocally()
+    await content.staged.persistLocally()
     return
   }
   try {
@@ -88,7 +89,7 @@ async function setMtime(inode: Inode, mtime: Timestamp): Promise<void> {
 function amendStaged({ mount }: Inode, content: FileContent): Promise<void> {
   return mount.account.staging === null
     ? Promise.resolve()
-    : content.source.withPath((path) => content.amendStaged([path]))
+    : content.source.withPath((path) => content.staged.amend([path]))
 }
 
 // ---- attributes that the store keeps

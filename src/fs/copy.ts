@@ -29,7 +29,7 @@ export async function copyFileRange(
   to.inode.touch()
   const sourceVersion = from.content.version
   if (sourceVersion === null) throw new FsError('EOPNOTSUPP')
-  await to.content.replaceByCopy(size, (options, run) =>
+  await to.content.committer.copyInStore(size, (options, run) =>
     mount.guard.useAll([from.inode, to.inode], () => {
       const { expected } = to.content.base
       return run(

@@ -96,7 +96,7 @@ export function makeFile(fs: FileSystem, parent: Inode, name: string, creation: 
     const inode = addFile(fs, parent, name, creation)
     inode.pins++
     try {
-      if (fs.options.writeBack) await fs.contentOf(inode).persistLocally()
+      if (fs.options.writeBack) await fs.contentOf(inode).staged.persistLocally()
       else await fs.contentOf(inode).commit()
     } catch (error) {
       inode.content?.discard()

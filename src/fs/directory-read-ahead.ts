@@ -110,7 +110,7 @@ export class DirectoryReadAhead {
     if (inode == null || inode.isDirectory || inode.handles > 0 || inode.content?.isBusy === true) return true
     if (readAheadRoomBytes(this.fs.cache, 0) < inode.sizeBytes) return false
     const content = this.fs.contentOf(inode)
-    content.prefetch(0, content.baseLimit, this.cancellation)
+    content.reader.prefetch(0, content.baseLimit, this.cancellation)
     this.ahead.set(name, content.baseLimit)
     this.fs.cache.readAheadBytes += content.baseLimit
     return true

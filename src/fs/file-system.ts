@@ -89,7 +89,7 @@ export class FileSystem {
     for (const content of this.cache.dirtyContents()) {
       if (content.dirtySinceMs === 0 || content.dirtySinceMs > before || content.isBeingWrittenBack) continue
       if (!this.options.writeBack && content.source.isOpen) continue
-      content.writeBackExpired(this.options.dirtyExpireMs).catch((error: unknown) => {
+      content.writeBack.expired(this.options.dirtyExpireMs).catch((error: unknown) => {
         // What has come to its end is told as a loss, and is not tried again.
         if (content.failure !== null || content.isLost || !this.isTellDue(content)) return
         this.logger.warn({ err: error }, 'a file could not be committed; it will be tried again')
@@ -121,8 +121,8 @@ export class FileSystem {
   /** What the mount's store does not take is kept in cache_dir, where there is one. Returns the number of files whose data is lost. */
   async secureRest({ account, options }: Mount): Promise<number> {
     const contents = [...account.dirtyContents]
-    await Promise.allSettled(contents.map((content) => content.persistLocally() ?? Promise.resolve()))
-    const lost = contents.filter((content) => !content.isSecure)
+    await Promise.allSettled(contents.map((content) => content.staged.persistLocally() ?? Promise.resolve()))
+    const lost = contents.filter((content) => !content.staged.isSecure)
     const kept = contents.length - lost.length
     const error = new StorageError('EIO', 'its store has not taken it before the mount ended')
     for (const { source } of lost)

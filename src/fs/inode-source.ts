@@ -43,7 +43,7 @@ export class InodeSource implements ContentSource {
     const ask = (): Promise<ObjectStat | null> => this.withPath((path) => this.backend.stat(path))
     const stat = (await ask()) ?? (await ask())
     // What was seen may be the work of a commit of ours that has no answer yet.
-    await content?.commitsEnded()
+    await content?.committer.ended()
     if (content?.version !== known) return
     if (stat?.kind !== 'file') throw new FsError('ESTALE', 'the object is gone')
     if (content?.isDirty === true) {
@@ -199,5 +199,5 @@ function adoptChanged(inode: Inode, { previousVersion, stat }: AttributesChanged
   }
   inode.validatedMs = nowMs
   inode.storedVersion = stat.version
-  content?.renewVersion(previousVersion, stat.version)
+  content?.base.renew(previousVersion, stat.version)
 }

@@ -168,6 +168,7 @@ function isUnused(inode: Inode): boolean {
   if (inode.pendingLookups !== null && inode.pendingLookups.size > 0) return false
   // Cached contents outlive the guest's interest, as long as the cache has room for them.
   return (
-    inode.content === null || (!inode.content.isBusy && (inode.content.blockCount === 0 || inode.isUnlinked))
+    inode.content === null ||
+    (!inode.content.isBusy && (inode.content.blocks.count === 0 || inode.isUnlinked))
   )
 }

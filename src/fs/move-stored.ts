@@ -78,5 +78,5 @@ export function adoptMoved(inode: Inode, { previousVersion, stat }: MovedFile): 
   const { content } = inode
   if (inode.storedVersion === previousVersion) inode.storedVersion = stat.version
   else inode.expire()
-  content?.renewVersion(previousVersion, stat.version)
+  content?.base.renew(previousVersion, stat.version)
 }

@@ -3,6 +3,7 @@ import { StorageError } from '../backends/storage-error.js'
 import type { ErrorObserver } from '../cache/error-sequence.js'
 import type { FileContent } from '../cache/file-content.js'
 import { ReadAhead } from '../cache/read-ahead.js'
+import { canResizeNow, truncate } from '../cache/resizing.js'
 import { requireMounted, requireWritable } from './access.js'
 import { createFile, type Creation } from './create.js'
 import { readAheadInDirectory } from './directory-read-ahead.js'
@@ -87,13 +88,13 @@ function openNow(fs: FileSystem, inode: Inode, flags: number): Opened | Promise<
   const content = fs.contentOf(inode)
   if ((flags & O_TRUNC) === 0 || (content.size === 0 && !content.isLost))
     return addHandle(fs, inode, content, flags)
-  if (content.canResizeNow(0)) {
+  if (canResizeNow(content, 0)) {
     content.resize(0)
     noteTruncated(inode)
     return addHandle(fs, inode, content, flags)
   }
   inode.pins++
-  return content.truncate(0).then(
+  return truncate(content, 0).then(
     () => {
       inode.pins--
       noteTruncated(inode)
@@ -168,7 +169,7 @@ function openCreated(fs: FileSystem, inode: Inode, flags: number): Opened | Prom
 export function flush(fs: FileSystem, file: OpenFile): Promise<void> | undefined {
   const { content, inode } = file
   if (inode.isDoomed || (!content.isBusy && !content.hasErrorFor(file))) return undefined
-  if (fs.options.writeBack && !content.hasErrorFor(file)) return content.persistLocally()
+  if (fs.options.writeBack && !content.hasErrorFor(file)) return content.staged.persistLocally()
   return content.sync(file)
 }
 
@@ -195,7 +196,7 @@ export function releaseFile(fs: FileSystem, file: OpenFile): Promise<void> | und
   const content = inode.content ?? file.content
   if (content.isDirty && !fs.options.writeBack) return commitOnRelease(fs, inode, content)
   if (content.isLost && !content.isStored) abandon(inode, content)
-  else if (!fs.options.cacheEnabled && !content.isBusy) content.dropAllBlocks()
+  else if (!fs.options.cacheEnabled && !content.isBusy) content.blocks.dropAll()
   fs.inodes.freeIfUnused(inode)
   return undefined
 }

@@ -1,5 +1,6 @@
 import { monotonicMs } from '../backends/clock.js'
 import type { ReadSink, WriteSource } from '../cache/content-source.js'
+import { extend } from '../cache/resizing.js'
 import type { FileSystem } from './file-system.js'
 import { requireFits } from './access.js'
 import { FsError } from './fs-error.js'
@@ -113,7 +114,7 @@ export async function fallocate(
     }
   }
   // Others may have written behind it meanwhile: that stays.
-  if (!keepSize) await content.extend(end)
+  if (!keepSize) await extend(content, end)
   inode.pendingMtime = null
   inode.touch()
   if (file.isSynchronous && !inode.isDoomed) await content.sync(file)

@@ -111,7 +111,7 @@ function release(fs: FileSystem, mount: Mount): void {
   const detached = new Set([...inodes, ...fs.inodes.ofMount(mount), ...mount.unclaimed])
   mount.unclaimed.clear()
   for (const inode of detached) {
-    inode.content?.leaveStaged()
+    inode.content?.staged.leave()
     inode.content?.discard()
     // A read that still waits finds nothing, and takes no more slabs.
     inode.content?.replaceBase({ sizeBytes: 0, version: '' })

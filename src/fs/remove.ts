@@ -28,7 +28,7 @@ async function erase(inode: Inode): Promise<void> {
   try {
     // A commit beside the removal would bring the file back.
     if (content === null) await removeStored(inode)
-    else await content.betweenCommits(() => removeStored(inode))
+    else await content.committer.betweenCommits(() => removeStored(inode))
   } finally {
     inode.isErasing = false
   }

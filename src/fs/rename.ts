@@ -128,7 +128,7 @@ async function moveOverOpen(
   name: string,
 ): Promise<void> {
   await move(source, target, parent, name)
-  await target.content?.forgetStaged()
+  await target.content?.staged.forget()
   await eraseIfClosed(fs, target)
 }
 
@@ -199,7 +199,7 @@ async function replace(
   } else if (replaced?.mayBeStored === true) {
     // The old object stays until the new file's first commit replaces it.
     source.mayBeStored = true
-    source.content?.mayReplace(replaced.versionThere)
+    source.content?.base.mayReplace(replaced.versionThere)
   }
 }
 
@@ -210,7 +210,7 @@ async function amendStagedBelow(source: Inode, to: string | null): Promise<void>
   const from = source.path()
   for (const content of [...account.dirtyContents].filter((dirty) => dirty.source.isAtOrBelow(source))) {
     const { path } = content.source
-    await content.amendStaged(to === null ? [path] : [path, to + path.slice(from.length)])
+    await content.staged.amend(to === null ? [path] : [path, to + path.slice(from.length)])
   }
 }
 

@@ -39,7 +39,7 @@ export async function hide(fs: FileSystem, inode: Inode): Promise<void> {
     else if (inode.isUncertain) await removeFor(mount.backend, path, () => mount.backend.removeFile(path))
     loseName(inode, hiddenName)
   })
-  await inode.content?.forgetStaged()
+  await inode.content?.staged.forget()
   await eraseIfClosed(fs, inode)
 }
 
@@ -89,7 +89,7 @@ export async function eraseHidden(fs: FileSystem, inode: Inode): Promise<void> {
   await fs.inodes.hold([inode], async () => {
     try {
       endInode(inode)
-      await inode.content?.commitsEnded()
+      await inode.content?.committer.ended()
       await mount.guard.move([inode], async () => {
         if (inode.mayBeStored) await mount.backend.removeFile(inode.path())
         inode.mayBeStored = false

@@ -96,8 +96,8 @@ export function unsavedOf({ options, account }: Mount): UnsavedData | null {
   if (account.dirtyContents.size === 0) return null
   const paths: string[] = []
   let [files, keptFiles] = [0, 0]
-  for (const { isSecure, source } of account.dirtyContents) {
-    if (isSecure) keptFiles++
+  for (const { staged, source } of account.dirtyContents) {
+    if (staged.isSecure) keptFiles++
     else if (files++ < NAMED_FILES_MAX) paths.push(source.path)
   }
   return { mount: options.name, files, bytes: files === 0 ? 0 : account.heldBytes, paths, keptFiles }

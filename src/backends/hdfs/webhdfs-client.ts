@@ -2,14 +2,14 @@
  * WebHDFS, Hadoop's file system over HTTP: names are the NameNode's business, data goes to and from the DataNode that it
  * sends us to. Paths here are absolute. https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
  */
-import { isIP, type LookupFunction } from 'node:net'
-import { addressesOf, forbidden, isLoopback, lookupOfSent, mayBeSentTo } from '../http/address-rules.js'
-import { HttpConnections } from '../http/http-connection.js'
-import { placeOf, type HttpRequest, type HttpResponse } from '../http/http-message.js'
-import type { HttpUpload } from '../http/http-upload.js'
 import { connectionError, HttpError } from '../http/http-error.js'
+import { HttpConnections } from '../http/http-connection.js'
+import { placeOf, type HttpRequest } from '../http/http-message.js'
+import type { HttpUpload } from '../http/http-upload.js'
 import { stepTo, TRAIL_START } from '../trail.js'
 import { parseStatus, type FileStatus } from './file-status.js'
+import { MAX_REPLY_BYTES, NameNodes, type NameNodeCall, type Parameters } from './name-nodes.js'
+import { booleanOf, NOT_WEBHDFS, parse, requireEmpty, requireTrue } from './webhdfs-answers.js'
 import { refusal } from './webhdfs-errors.js'
 import type { WebhdfsOptions } from './webhdfs-options.js'
 
@@ -17,29 +17,13 @@ import type { WebhdfsOptions } from './webhdfs-options.js'
 const MAX_LISTING_BYTES = 512 << 20
 /** A batch of one: a thousand names of 255 bytes, which JSON may write as six each, and what is told of them (HDFS gives at most `dfs.ls.limit`). */
 const MAX_BATCH_BYTES = 16 << 20
-/** What a DataNode says when it has stored something, or why not. */
-const MAX_REPLY_BYTES = 1 << 20
 /** Unfinished uploads that are remembered; more than fail while a server is away and few try. */
 const MAX_LEFTOVERS = 10_000
-const API_PREFIX = '/webhdfs/v1'
-/** A body of another type is refused. */
-const BODY_HEADERS = { 'content-type': 'application/octet-stream' }
-const NO_BODY = new Uint8Array(0)
-const NOT_WEBHDFS = 'an answer that is not WebHDFS'
 
 /** Bytes of the whole file system, replicas counted. */
 export interface FileSystemStatus {
   readonly capacity: number
   readonly remaining: number
-}
-
-type Parameters = Readonly<Record<string, string | number | boolean>>
-
-interface NameNodeCall {
-  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
-  readonly op: string
-  readonly path: string
-  readonly parameters?: Parameters
 }
 
 interface Listing {
@@ -64,25 +48,25 @@ function deleteCall(path: string): NameNodeCall {
 
 export class WebhdfsClient {
   readonly connections = new HttpConnections()
-  private activeEndpoint = 0
+  private readonly nameNodes: NameNodes
   /** Unfinished uploads that could not be removed. */
   private readonly leftovers = new Set<string>()
   /** The highest number of a file that was seen: HDFS gives them in order, so what is beyond it was made later. */
   private lastFileId = 0
   private isDiscarding = false
-  /** By origin: whether it is on this host. */
-  private readonly nameNodesHere = new Map<string, Promise<boolean>>()
 
   constructor(
     private readonly options: WebhdfsOptions,
     /** Of one try of one request. */
-    private readonly timeoutMs: number,
-  ) {}
+    timeoutMs: number,
+  ) {
+    this.nameNodes = new NameNodes(this.connections, options, timeoutMs)
+  }
 
   /** null when nothing is there. */
   async status(path: string): Promise<FileStatus | null> {
     try {
-      const reply = await this.ask({ method: 'GET', op: 'GETFILESTATUS', path })
+      const reply = await this.nameNodes.ask({ method: 'GET', op: 'GETFILESTATUS', path })
       return this.seen(parseStatus((parse(reply) as { FileStatus?: unknown }).FileStatus))
     } catch (error) {
       // Below a file nothing is there either.
@@ -99,7 +83,7 @@ export class WebhdfsClient {
   /** A file lists itself, with pathSuffix ''. */
   async list(path: string): Promise<FileStatus[]> {
     if (!this.options.listsInBatches) {
-      const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS', path }, MAX_LISTING_BYTES)
+      const reply = await this.nameNodes.ask({ method: 'GET', op: 'LISTSTATUS', path }, MAX_LISTING_BYTES)
       return this.listed(parse(reply))
     }
     const found: FileStatus[] = []
@@ -121,7 +105,10 @@ export class WebhdfsClient {
     startAfter: string | null,
   ): Promise<{ readonly entries: FileStatus[]; readonly next: string | null }> {
     const parameters: Parameters = startAfter === null ? {} : { startAfter }
-    const reply = await this.ask({ method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters }, MAX_BATCH_BYTES)
+    const reply = await this.nameNodes.ask(
+      { method: 'GET', op: 'LISTSTATUS_BATCH', path, parameters },
+      MAX_BATCH_BYTES,
+    )
     const { DirectoryListing: batch } = parse(reply) as { DirectoryListing?: Partial<Batch> }
     const entries = this.listed(batch?.partialListing ?? {})
     if (batch?.remainingEntries === 0) return { entries, next: null }
@@ -147,7 +134,7 @@ export class WebhdfsClient {
     }
     const limit = Math.max(lengthBytes, MAX_REPLY_BYTES)
     return this.connections.retrying(async () => {
-      const dataNodeCall = await this.redirection(call, limit)
+      const dataNodeCall = await this.nameNodes.redirection(call, limit)
       const answer = await this.connections.send(dataNodeCall)
       if (answer.status !== 200) throw refusal(placeOf(dataNodeCall), answer)
       return answer.body
@@ -156,7 +143,7 @@ export class WebhdfsClient {
 
   /** Store a new file in one request. Not tried again: the caller does that under another name, since this may be under way. */
   async create(path: string, data: Uint8Array): Promise<void> {
-    const dataNodeCall = await this.redirection(createCall(path), MAX_REPLY_BYTES)
+    const dataNodeCall = await this.nameNodes.redirection(createCall(path))
     try {
       await this.send(dataNodeCall, data, 201)
     } catch (error) {
@@ -174,7 +161,7 @@ export class WebhdfsClient {
     const failure = error instanceof Error ? error : new Error(String(error))
     if (!(error instanceof HttpError) || error.errno !== 'EIO' || !error.again) return failure
     try {
-      await this.send(await this.redirection(createCall(path), MAX_REPLY_BYTES), new Uint8Array(1), 201)
+      await this.send(await this.nameNodes.redirection(createCall(path)), new Uint8Array(1), 201)
     } catch (reason) {
       // EEXIST: part of the file was stored.
       if (reason instanceof HttpError && !reason.again && reason.errno !== 'EEXIST') return reason
@@ -184,9 +171,7 @@ export class WebhdfsClient {
 
   /** Start to store a new file. */
   async beginCreate(path: string): Promise<HttpUpload> {
-    const dataNodeCall = await this.connections.retrying(() =>
-      this.redirection(createCall(path), MAX_REPLY_BYTES),
-    )
+    const dataNodeCall = await this.connections.retrying(() => this.nameNodes.redirection(createCall(path)))
     return this.connections.beginUpload(dataNodeCall, (answer) => refusal(placeOf(dataNodeCall), answer))
   }
 
@@ -199,7 +184,7 @@ export class WebhdfsClient {
   /** Where to send what is to be appended: nothing is done yet. */
   async beginAppend(path: string): Promise<HttpRequest> {
     const call: NameNodeCall = { method: 'POST', op: 'APPEND', path }
-    return this.connections.retrying(() => this.redirection(call, MAX_REPLY_BYTES))
+    return this.connections.retrying(() => this.nameNodes.redirection(call))
   }
 
   /** Sent once: a second time would append twice. */
@@ -215,7 +200,7 @@ export class WebhdfsClient {
       path,
       parameters: { newlength: lengthBytes },
     }
-    return booleanOf(await this.ask(call))
+    return booleanOf(await this.nameNodes.ask(call))
   }
 
   private async send(call: HttpRequest, data: Uint8Array, expectedStatus: number): Promise<void> {
@@ -229,7 +214,7 @@ export class WebhdfsClient {
    */
   async discard(path: string): Promise<Discarded> {
     try {
-      const reply = await this.askOnce(deleteCall(path))
+      const reply = await this.nameNodes.askOnce(deleteCall(path))
       const isRemoved = booleanOf(reply)
       this.leftovers.delete(path)
       return isRemoved ? 'removed' : 'missing'
@@ -252,7 +237,7 @@ export class WebhdfsClient {
 
   /** With missing parents; one that is there already is fine. */
   async makeDirectories(path: string): Promise<void> {
-    requireTrue(await this.ask({ method: 'PUT', op: 'MKDIRS', path }), path)
+    requireTrue(await this.nameNodes.ask({ method: 'PUT', op: 'MKDIRS', path }), path)
   }
 
   /**
@@ -271,7 +256,7 @@ export class WebhdfsClient {
             `DELETE ${path}: somebody else made it by now`,
           )
       }
-      const isDeleted = booleanOf(await this.askOnce(deleteCall(path)))
+      const isDeleted = booleanOf(await this.nameNodes.askOnce(deleteCall(path)))
       if (!isDeleted && !mayBeDone) throw new HttpError({ errno: 'ENOENT' }, `DELETE ${path}: not there`)
     })
   }
@@ -283,7 +268,7 @@ export class WebhdfsClient {
   async renameOnce(from: string, to: string, overwrite: boolean): Promise<void> {
     const parameters = { destination: to, renameoptions: overwrite ? 'OVERWRITE' : 'NONE' }
     try {
-      requireEmpty(await this.askOnce({ method: 'PUT', op: 'RENAME', path: from, parameters }))
+      requireEmpty(await this.nameNodes.askOnce({ method: 'PUT', op: 'RENAME', path: from, parameters }))
     } catch (error) {
       // A file and a directory: HDFS looks at that before it looks whether it may overwrite.
       if (!overwrite && error instanceof HttpError && error.errno === 'EISDIR')
@@ -310,149 +295,18 @@ export class WebhdfsClient {
   }
 
   private async set(op: string, path: string, parameters: Parameters): Promise<void> {
-    requireEmpty(await this.ask({ method: 'PUT', op, path, parameters }))
+    requireEmpty(await this.nameNodes.ask({ method: 'PUT', op, path, parameters }))
   }
 
   async fileSystemStatus(): Promise<FileSystemStatus> {
-    const answer = parse(await this.ask({ method: 'GET', op: 'GETSTATUS', path: '/' }))
+    const answer = parse(await this.nameNodes.ask({ method: 'GET', op: 'GETSTATUS', path: '/' }))
     const { FsStatus: status } = answer as { FsStatus?: Partial<FileSystemStatus> }
     const { capacity, remaining } = status ?? {}
     if (typeof capacity === 'number' && typeof remaining === 'number') return { capacity, remaining }
     throw connectionError(NOT_WEBHDFS, new Error('it tells no capacity'))
   }
-
-  /** A request that the NameNode answers itself. All of them may be sent again. */
-  private ask(call: NameNodeCall, maxBodyBytes = MAX_REPLY_BYTES): Promise<HttpResponse> {
-    return this.connections.retrying(() => this.askOnce(call, maxBodyBytes))
-  }
-
-  private async askOnce(call: NameNodeCall, maxBodyBytes = MAX_REPLY_BYTES): Promise<HttpResponse> {
-    const httpCall = this.httpCall(call, maxBodyBytes)
-    const answer = await this.toNameNode(httpCall)
-    if (answer.status !== 200) throw refusal(placeOf(httpCall), answer)
-    return answer
-  }
-
-  /** The request that the NameNode names for the data of `call`. */
-  private async redirection(call: NameNodeCall, maxBodyBytes: number): Promise<HttpRequest> {
-    const httpCall = this.httpCall(call, MAX_REPLY_BYTES)
-    const answer = await this.toNameNode(httpCall)
-    const { location = '' } = answer.headers
-    if (answer.status !== 307 || !URL.canParse(location)) throw refusal(placeOf(httpCall), answer)
-    const { origin, protocol, hostname } = new URL(location)
-    if (protocol !== 'http:' && protocol !== 'https:') throw refusal(placeOf(httpCall), answer)
-    const lookup = await this.requireDataNode(httpCall.origin, protocol, hostname.replace(/^\[|\]$/g, ''))
-    const target = targetOf(location.slice(location.indexOf('/', `${protocol}//`.length)), call.path)
-    return { ...httpCall, origin, target, maxBodyBytes, lookup }
-  }
-
-  /**
-   * The NameNode, or whoever answers in its place, sends us on with what lets us in. A DataNode is not on this host, unless the NameNode
-   * is, nowhere that only a link knows, and not where what was encrypted would pass in the clear. Returns how its name is looked up.
-   * @throws StorageError EACCES for what can be no DataNode
-   */
-  private async requireDataNode(nameNode: string, protocol: string, host: string): Promise<LookupFunction> {
-    if (protocol === 'http:' && nameNode.startsWith('https:')) throw forbidden(`http://${host}`)
-    const mayBeLoopback = await this.isNameNodeHere(nameNode)
-    if (isIP(host) !== 0 && !mayBeSentTo(host, mayBeLoopback)) throw forbidden(host)
-    return lookupOfSent(mayBeLoopback)
-  }
-
-  private isNameNodeHere(nameNode: string): Promise<boolean> {
-    let isHere = this.nameNodesHere.get(nameNode)
-    if (isHere === undefined) {
-      isHere = addressesOf(new URL(nameNode).hostname.replace(/^\[|\]$/g, '')).then(
-        (addresses) => addresses.some(isLoopback),
-        // Reached through a proxy, so it is elsewhere.
-        () => false,
-      )
-      this.nameNodesHere.set(nameNode, isHere)
-    }
-    return isHere
-  }
-
-  /** To the NameNode that answered last; where it can't, the next try goes to the next one. */
-  private async toNameNode(call: HttpRequest): Promise<HttpResponse> {
-    const { endpoints } = this.options
-    const used = this.activeEndpoint
-    const goOn = (): void => {
-      if (this.activeEndpoint === used) this.activeEndpoint = (used + 1) % endpoints.length
-    }
-    try {
-      const answer = await this.connections.send(call, call.method === 'GET' ? undefined : NO_BODY)
-      if (answer.status === 403 && answer.body.includes('"StandbyException"')) goOn()
-      return answer
-    } catch (error) {
-      goOn()
-      throw error
-    }
-  }
-
-  private httpCall({ method, op, path, parameters = {} }: NameNodeCall, maxBodyBytes: number): HttpRequest {
-    const { endpoints, user, delegation } = this.options
-    const endpoint = new URL(endpoints[this.activeEndpoint] ?? '')
-    const query = new URLSearchParams({ op })
-    if (user !== undefined) query.set('user.name', user)
-    if (delegation !== undefined) query.set('delegation', delegation)
-    for (const [name, value] of Object.entries(parameters)) query.set(name, String(value))
-    // "+" for a space is what forms do; a NameNode takes both.
-    const search = query.toString().replaceAll('+', '%20')
-    const prefix = endpoint.pathname === '/' ? '' : endpoint.pathname
-    const target = `${prefix}${API_PREFIX}${encodePath(path)}?${search}`
-    return {
-      ...{ method, origin: endpoint.origin, target, timeoutMs: this.timeoutMs, maxBodyBytes },
-      headers: method === 'GET' ? {} : BODY_HEADERS,
-    }
-  }
 }
 
 function endless(path: string): HttpError {
   return new HttpError({ errno: 'EIO', retryable: true }, `${path}: the NameNode's listing does not get on`)
-}
-
-/** A name's own "%" and whatever else means something in a URL. */
-export function encodePath(path: string): string {
-  return path === '' ? '/' : path.split('/').map(encodeURIComponent).join('/')
-}
-
-/**
- * Path and query of a redirection. The NameNode brings a path into Unicode's NFC on the way, so that a name in another
- * form (macOS writes some) would not be found, or another file be meant: ours is put back.
- */
-export function targetOf(target: string, path: string): string {
-  const normalized = path.normalize('NFC')
-  if (normalized === path) return target
-  const end = target.indexOf('?')
-  const decoded = decodeURIComponent(end < 0 ? target : target.slice(0, end))
-  if (!decoded.endsWith(normalized)) return target
-  return `${encodeURI(decoded.slice(0, -normalized.length))}${encodePath(path)}${end < 0 ? '' : target.slice(end)}`
-}
-
-/** The answer's JSON; its form is WebHDFS's published schema. */
-function parse({ body }: HttpResponse): object {
-  let value: unknown
-  try {
-    value = JSON.parse(body.toString('utf8'))
-  } catch (error) {
-    throw connectionError(NOT_WEBHDFS, error)
-  }
-  if (typeof value === 'object' && value !== null) return value
-  throw connectionError(NOT_WEBHDFS, new Error(`it is ${String(value)}`))
-}
-
-/** Of what is answered with yes or no. */
-function booleanOf(reply: HttpResponse): boolean {
-  const { boolean: told } = parse(reply) as { boolean?: unknown }
-  if (typeof told === 'boolean') return told
-  throw connectionError(NOT_WEBHDFS, new Error('it says neither yes nor no'))
-}
-
-/** What is done without a word is answered by nothing. */
-function requireEmpty(reply: HttpResponse): void {
-  if (reply.body.byteLength > 0) throw connectionError(NOT_WEBHDFS, new Error('it is not empty'))
-}
-
-function requireTrue(reply: HttpResponse, path: string): void {
-  if (booleanOf(reply)) return
-  throw new HttpError({ errno: 'EIO', retryable: true }, `${path}: the NameNode refused without a reason`)
 }

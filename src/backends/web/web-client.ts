@@ -7,7 +7,7 @@ import { HttpError, outcomeOfStatus, type Meaning } from '../http/http-error.js'
 import { DIRECTORY } from '../objects/object-store.js'
 import { StorageError } from '../storage-error.js'
 import { timestampOfRfc3339 } from '../timestamp.js'
-import { encodePath } from '../hdfs/webhdfs-client.js'
+import { encodePath } from '../http/encode-path.js'
 
 /** The properties of one name, or an error's page. */
 export const MAX_ANSWER_BYTES = 1 << 20

@@ -14,6 +14,7 @@ import { FileContent } from '../../../src/cache/file-content.js'
 import type { Staging } from '../../../src/cache/staging.js'
 import { SlabPool } from '../../../src/cache/slab-pool.js'
 import { StoreAccount } from '../../../src/cache/store-account.js'
+import { truncate } from '../../../src/cache/resizing.js'
 import { heapMemory } from '../../lib/model/driver.js'
 import { Random, chooseSeed } from '../../lib/model/random.js'
 
@@ -253,10 +254,10 @@ describe('FileContent', () => {
     const data = bytes(5000)
     await write(0, data)
     await content.commit()
-    content.prefetch(0, 1 << 20, { isGivenUp: false })
+    content.reader.prefetch(0, 1 << 20, { isGivenUp: false })
     assert.ok((await read(0, 5000)).equals(data))
-    await content.truncate(9000)
-    content.prefetch(0, 1 << 20, { isGivenUp: false })
+    await truncate(content, 9000)
+    content.reader.prefetch(0, 1 << 20, { isGivenUp: false })
     assert.ok((await read(0, 9000)).equals(Buffer.concat([data, Buffer.alloc(4000)])))
     assert.ok((await read(4990, 5010)).equals(Buffer.concat([data.subarray(4990), Buffer.alloc(10)])))
     assert.equal(backend.reads, 0)
@@ -294,7 +295,7 @@ describe('FileContent', () => {
     const { fetchBudget } = content.source.account
     await fetchBudget.take(Infinity)
     const window = { isGivenUp: false }
-    content.prefetch(0, 2 << 20, window)
+    content.reader.prefetch(0, 2 << 20, window)
     const waiting = read(300_000, 400_000)
     window.isGivenUp = true
     fetchBudget.give(Infinity)
@@ -454,14 +455,14 @@ describe('FileContent', () => {
     await write(0, bytes(1000))
     const committing = content.commit()
     await new Promise(setImmediate)
-    assert.equal(content.isSecure, false)
-    const securing = content.persistLocally()
+    assert.equal(content.staged.isSecure, false)
+    const securing = content.staged.persistLocally()
     assert.ok(securing !== undefined, 'there is something to wait for')
     storeNow()
     await Promise.all([committing, securing])
     assert.ok(backend.data?.equals(bytes(1000)))
     assert.equal(records.length, 0, 'the store has it')
-    assert.equal(content.persistLocally(), undefined)
+    assert.equal(content.staged.persistLocally(), undefined)
   })
 
   it('makes writers wait for a full pool instead of failing them, and commits on the way', async () => {
@@ -482,8 +483,8 @@ describe('FileContent', () => {
   it('shows zeros, not old bytes, where a file was cut and grown again', async () => {
     const { backend, content, read } = setUp(bytes(200_000))
     await read(0, 200_000)
-    await content.truncate(50_001)
-    await content.truncate(150_000)
+    await truncate(content, 50_001)
+    await truncate(content, 150_000)
     const expected = Buffer.alloc(150_000)
     bytes(200_000).copy(expected, 0, 0, 50_001)
     assert.ok((await read(0, 150_000)).equals(expected))
@@ -497,9 +498,9 @@ describe('FileContent', () => {
     const others: Promise<void>[] = []
     for (let offset = 0; offset < data.length; offset += 30_000) {
       await write(offset, data.subarray(offset, Math.min(offset + 30_000, data.length)))
-      if (offset % 90_000 === 0) others.push(content.writeBackForRoom(), content.writeBackForRoom())
+      if (offset % 90_000 === 0) others.push(content.writeBack.forRoom(), content.writeBack.forRoom())
     }
-    others.push(content.commit(), content.writeBackForRoom(), content.commit())
+    others.push(content.commit(), content.writeBack.forRoom(), content.commit())
     await Promise.all(others)
     await content.commit()
     assert.ok(backend.data?.equals(data))
@@ -554,7 +555,7 @@ describe('FileContent', () => {
     for (const offset of [0, 64, 128, 192]) await write(offset << 10, bytes(64 << 10, offset))
     assert.equal(backend.version, 0)
     await write(1 << 20, bytes(1, 3))
-    await content.commitsEnded()
+    await content.committer.ended()
     assert.equal(backend.version, 1)
   })
 

@@ -14,21 +14,22 @@ const FILE_BYTES = 100 * MIB
 interface Fetch {
   readonly start: number
   readonly end: number
-  readonly window: Cancellation
+  readonly cancellation: Cancellation
 }
 
 /** As much of a content as read-ahead sees. */
 class FakeContent {
   readonly fetches: Fetch[] = []
+  readonly reader = this
 
   constructor(
     readonly baseLimit = FILE_BYTES,
     readonly cache = { pool: { sizeBytes: POOL_BYTES }, readAheadBytes: 0 },
   ) {}
 
-  prefetch(start: number, end: number, window: Cancellation): void {
+  prefetch(start: number, end: number, cancellation: Cancellation): void {
     assert.ok(start >= 0 && start < end, `[${start}, ${end})`)
-    this.fetches.push({ start, end, window })
+    this.fetches.push({ start, end, cancellation })
   }
 
   get content(): FileContent {
@@ -123,15 +124,15 @@ describe('read-ahead', () => {
   it('gives up what a seek has left behind', () => {
     for (let offset = 0; offset < 4 * MIB; offset += MIB) read(offset, MIB)
     const left = [...fake.fetches]
-    assert.ok(left.length > 0 && left.every(({ window }) => !window.isGivenUp))
+    assert.ok(left.length > 0 && left.every(({ cancellation }) => !cancellation.isGivenUp))
     read(60 * MIB, MIB)
-    assert.ok(left.every(({ window }) => window.isGivenUp))
+    assert.ok(left.every(({ cancellation }) => cancellation.isGivenUp))
     assert.equal(fake.cache.readAheadBytes, 0)
     for (let offset = 61 * MIB; offset < 65 * MIB; offset += MIB) read(offset, MIB)
     assert.ok(fake.has(65 * MIB, 66 * MIB))
-    assert.equal(fake.fetches.at(-1)?.window.isGivenUp, false)
+    assert.equal(fake.fetches.at(-1)?.cancellation.isGivenUp, false)
     readAhead.close(fake.content)
-    assert.equal(fake.fetches.at(-1)?.window.isGivenUp, true)
+    assert.equal(fake.fetches.at(-1)?.cancellation.isGivenUp, true)
   })
 
   it('takes half of the pool for all files together, and each file its first window', () => {

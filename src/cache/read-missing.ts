@@ -74,7 +74,8 @@ class PinnedRead {
         const end = Math.min(requestedEnd, content.size)
         const missing = this.firstMissing(end)
         if (missing >= end) {
-          for (let position = offset; position < end;) position = content.pushPiece(position, end, this.sink)
+          for (let position = offset; position < end;)
+            position = content.reader.pushPiece(position, end, this.sink)
           return null
         }
         await this.makeReadable(missing, end)
@@ -90,8 +91,8 @@ class PinnedRead {
   private firstMissing(end: number): number {
     let position = this.offset
     while (position < end) {
-      const pieceEnd = this.content.pieceEnd(position, end)
-      if (!this.content.isInMemory(position, pieceEnd)) break
+      const pieceEnd = this.content.reader.pieceEnd(position, end)
+      if (!this.content.reader.isInMemory(position, pieceEnd)) break
       position = pieceEnd
     }
     return position
@@ -107,7 +108,7 @@ class PinnedRead {
     }
     this.pin(this.offset, end)
     let block = content.pages.get(position)
-    if (block === undefined || block.fetch === null) content.fetch(position, end, RANDOM_FETCH_CLASS)
+    if (block === undefined || block.fetch === null) content.reader.fetch(position, end, RANDOM_FETCH_CLASS)
     block = content.pages.get(position)
     if (block === undefined) {
       // Who waits for a slab holds none, so that somebody always gets on.
@@ -134,7 +135,7 @@ class PinnedRead {
 
   private pin(start: number, end: number): void {
     const { content, pinned } = this
-    for (let position = start; position < end; position = content.pieceEnd(position, end)) {
+    for (let position = start; position < end; position = content.reader.pieceEnd(position, end)) {
       const block = content.pages.get(position)
       if (block === undefined || pinned.has(block)) continue
       pinned.add(block)
