@@ -21,8 +21,8 @@ bool has_capability(CapabilitySet set, int capability) noexcept;
 /// Whether this process may mount.
 bool can_make_namespaces();
 
-/// Cut all sets of this process, also for what it executes, to `kept`; and it gains nothing by executing a file any more. Who is not root
-/// keeps them when it executes a file only by sets that are passed on.
+/// Cut all sets of this process, also for what it executes, to `kept`; and it gains nothing by executing a file any
+/// more. Who is not root keeps them when it executes a file only by sets that are passed on.
 /// @throws std::system_error
 void keep_capabilities(CapabilitySet kept);
 

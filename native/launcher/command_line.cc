@@ -7,8 +7,8 @@
 namespace ovfsd::launcher {
 namespace {
 
-constexpr std::array<std::string_view, 8> kNotServing = {"--help", "-h",        "--version", "-V",
-                                                         "--check", "--connect", "--print-capabilities", "-hV"};
+constexpr std::array<std::string_view, 8> kNotServing = {
+    "--help", "-h", "--version", "-V", "--check", "--connect", "--print-capabilities", "-hV"};
 
 void take_sandbox(CommandLine& line, std::string_view text) {
   for (const Sandbox sandbox : {Sandbox::kNone, Sandbox::kChroot, Sandbox::kNamespace}) {
@@ -16,7 +16,8 @@ void take_sandbox(CommandLine& line, std::string_view text) {
   }
 }
 
-/// What virtiofsd in C has behind -o. A comma in a path is written twice or after a backslash; neither is in what is looked for.
+/// What virtiofsd in C has behind -o. A comma in a path is written twice or after a backslash; neither is in what is
+/// looked for.
 void take_list(CommandLine& line, std::string_view list) {
   for (size_t start = 0; start <= list.size();) {
     const size_t end = std::min(list.find(',', start), list.size());

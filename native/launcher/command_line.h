@@ -8,7 +8,11 @@
 
 namespace ovfsd::launcher {
 
-enum class Sandbox { kNone, kChroot, kNamespace };
+enum class Sandbox {
+  kNone,
+  kChroot,
+  kNamespace
+};
 
 struct CommandLine {
   /// It serves; everything else (--help, --check, status...) looks at the host as who calls it does.

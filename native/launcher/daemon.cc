@@ -52,11 +52,13 @@ void tell_of_no_sandbox() { set_told({name_of(Sandbox::kNone)}); }
 Daemon::Daemon(DaemonOptions options, const Root& root) : options_(std::move(options)), root_(root) {}
 
 UniqueFd Daemon::start(Network network) {
+  network_ = network;
   int sockets[2];
   must(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), "socketpair");
   UniqueFd ours(sockets[0]);
   const UniqueFd theirs(sockets[1]);
-  const auto& [program, line, sandbox, directory, programs, capabilities, signals, start_time, pid_namespace] = options_;
+  const auto& [program, line, sandbox, directory, programs, capabilities, signals, start_time, pid_namespace] =
+      options_;
   const auto map_text = [](const std::vector<std::string>& written) { return text_of(id_map_of(written, "")); };
   set_told({name_of(sandbox), std::to_string(theirs.get()), std::to_string(::getpid()), start_time, pid_namespace,
             is_confined() ? "landlock" : "none", name_of(network), map_text(line.uid_map), map_text(line.gid_map),

@@ -52,10 +52,13 @@ class Daemon {
   /// To be called on the host's tree. Returns the socket on which it asks. @throws std::system_error
   UniqueFd start(Network network);
 
-  /// Ends it, which nobody has heard yet, and starts it anew. Ends this process where that fails. @throws std::invalid_argument the second time
+  /// Ends it, which nobody has heard yet, and starts it anew. Ends this process where that fails. @throws
+  /// std::invalid_argument the second time
   UniqueFd start_again(Network network);
 
   pid_t pid() const noexcept { return pid_; }
+  /// That it was started with last.
+  Network network() const noexcept { return network_; }
   CapabilitySet capabilities() const noexcept { return options_.capabilities; }
 
  private:
@@ -65,6 +68,7 @@ class Daemon {
   DaemonOptions options_;
   const Root& root_;
   pid_t pid_ = 0;
+  Network network_ = Network::kHost;
   bool is_second_ = false;
 };
 

@@ -7,7 +7,9 @@
 
 namespace ovfsd::launcher {
 
-[[noreturn]] inline void fail(const std::string& what) { throw std::system_error(errno, std::generic_category(), what); }
+[[noreturn]] inline void fail(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
 
 /// What a system call returned, if that is no error.
 template <class Result>

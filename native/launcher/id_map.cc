@@ -63,7 +63,8 @@ std::vector<std::string> numbers_of(const IdMap& map) {
 std::string text_of(const IdMap& map) {
   std::string text;
   for (const auto& [inside, outside, count] : map) {
-    text += (text.empty() ? "" : ",") + std::to_string(inside) + ":" + std::to_string(outside) + ":" + std::to_string(count);
+    text += (text.empty() ? "" : ",") + std::to_string(inside) + ":" + std::to_string(outside) + ":" +
+            std::to_string(count);
   }
   return text.empty() ? "-" : text;
 }

@@ -56,9 +56,7 @@ struct __attribute__((packed)) PathRule {
 };
 
 /// Older kernels refuse a longer structure than they know.
-size_t bytes_of_attributes(int abi) {
-  return sizeof(uint64_t) * (abi >= kAbiScopes ? 3 : abi >= kAbiNetwork ? 2 : 1);
-}
+size_t bytes_of_attributes(int abi) { return sizeof(uint64_t) * (abi >= kAbiScopes ? 3 : abi >= kAbiNetwork ? 2 : 1); }
 
 /// This kernel's; 0: none.
 int landlock_abi() {

@@ -1,5 +1,5 @@
-// Landlock: which parts of the tree of files a process may reach, whatever descriptors it comes by. The sandbox's mounts say what has a path;
-// this holds for what is reached otherwise.
+// Landlock: which parts of the tree of files a process may reach, whatever descriptors it comes by. The sandbox's
+// mounts say what has a path; this holds for what is reached otherwise.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,12 @@ struct LandlockAbility {
 /// `abi` <= 0: the kernel has none.
 LandlockAbility landlock_ability(int abi);
 
-/// Whether a process can be confined on this kernel. One that opens files by handles (name_to_handle_at) finds some of them in no directory, and
-/// only kernels of late 2025 on let it open those.
+/// Whether a process can be confined on this kernel. One that opens files by handles (name_to_handle_at) finds some of
+/// them in no directory, and only kernels of late 2025 on let it open those.
 bool can_confine(bool opens_by_handle);
 
-/// From now on this process, and what it starts, executes nothing but what is below `programs`, and does all else with what lies below `tree`
-/// and with the files that it has open, and nowhere else. Only where it can be confined.
+/// From now on this process, and what it starts, executes nothing but what is below `programs`, and does all else with
+/// what lies below `tree` and with the files that it has open, and nowhere else. Only where it can be confined.
 /// @throws std::system_error
 void confine_to(const UniqueFd& tree, const std::vector<std::string>& programs);
 

@@ -1,8 +1,10 @@
-// ovfsd-launch NODE [NODE-OPTION]... -- SCRIPT [OPTION]...: starts the daemon in a sandbox. Node.js has threads before it runs a line of the daemon, and
-// what a process may do is each thread's own: it has to be less before.
+// ovfsd-launch NODE [NODE-OPTION]... -- SCRIPT [OPTION]...: starts the daemon in a sandbox. Node.js has threads before
+// it runs a line of the daemon, and what a process may do is each thread's own: it has to be less before.
 //
-//     launcher (the host's namespaces)   answers what the daemon asks while it starts, hands signals on, ends as it does
-//       |-- keeper (pid 1 inside)        does nothing: with the launcher it ends, and the kernel ends all others inside with it
+//     launcher (the host's namespaces)   answers what the daemon asks while it starts, hands signals on, ends as it
+//     does
+//       |-- keeper (pid 1 inside)        does nothing: with the launcher it ends, and the kernel ends all others inside
+//       with it
 //       `-- node SCRIPT                  the daemon
 #include <fcntl.h>
 #include <sched.h>
@@ -68,7 +70,8 @@ std::string working_directory() {
 
 /// @throws std::invalid_argument when what is asked for is for others than who asks
 void check_user(const CommandLine& line, Sandbox sandbox, bool is_root) {
-  if (!is_root && sandbox == Sandbox::kChroot) throw std::invalid_argument("--sandbox=chroot needs root with CAP_SYS_ADMIN");
+  if (!is_root && sandbox == Sandbox::kChroot)
+    throw std::invalid_argument("--sandbox=chroot needs root with CAP_SYS_ADMIN");
   if (!is_root || (line.uid_map.empty() && line.gid_map.empty())) return;
   throw std::invalid_argument("--uid-map and --gid-map are for a daemon that is not started by root");
 }
@@ -82,13 +85,15 @@ std::vector<std::string> programs_of(const std::vector<Place>& places) {
   return paths;
 }
 
-/// Without an error where none is open. Not a function of every C library yet; older kernels than have it have no sandbox, either.
+/// Without an error where none is open. Not a function of every C library yet; older kernels than have it have no
+/// sandbox, either.
 void close_all(unsigned first, unsigned last) {
   constexpr long kCloseRange = 436;
   if (first <= last) must(::syscall(kCloseRange, first, last, 0), "close_range");
 }
 
-/// The first process of a pid namespace: when it ends, so do all others there. `launcher` is at its end when the launcher is.
+/// The first process of a pid namespace: when it ends, so do all others there. `launcher` is at its end when the
+/// launcher is.
 [[noreturn]] void keep_namespace(UniqueFd launcher) {
   // Children that were left to it are nobody's to wait for.
   ::signal(SIGCHLD, SIG_IGN);
@@ -118,7 +123,8 @@ UniqueFd start_keeper() {
 }
 
 int launch(const Program& program, const CommandLine& line, Sandbox sandbox) {
-  DaemonOptions options{program, line, sandbox, working_directory(), {}, capabilities_of(line.modcaps), block_signals(), "", ""};
+  DaemonOptions options{program,         line, sandbox, working_directory(), {}, capabilities_of(line.modcaps),
+                        block_signals(), "",   ""};
   options.start_time = start_time_of(UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), "self");
   options.pid_namespace = std::filesystem::read_symlink("/proc/self/ns/pid");
   const std::string directory = options.directory;

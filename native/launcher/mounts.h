@@ -1,5 +1,5 @@
-// The system calls for mounts that a C library may not have yet (Linux 5.12): a tree is cloned, changed while nobody sees it,
-// and then attached.
+// The system calls for mounts that a C library may not have yet (Linux 5.12): a tree is cloned, changed while nobody
+// sees it, and then attached.
 #pragma once
 
 #include <string>
@@ -8,13 +8,17 @@
 
 namespace ovfsd::launcher {
 
-enum class Access { kRead, kWrite, kDevice };
+enum class Access {
+  kRead,
+  kWrite,
+  kDevice
+};
 
 /// Whether this kernel has these system calls.
 bool can_clone_trees();
 
-/// What `path` leads to, with all that is mounted below it, detached. What is mounted there on the host later arrives here, and
-/// nothing goes back.
+/// What `path` leads to, with all that is mounted below it, detached. What is mounted there on the host later arrives
+/// here, and nothing goes back.
 /// @throws std::system_error
 UniqueFd clone_tree(const std::string& path, Access access);
 

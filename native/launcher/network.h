@@ -5,10 +5,13 @@
 
 namespace ovfsd::launcher {
 
-enum class Network { kHost, kOwn };
+enum class Network {
+  kHost,
+  kOwn
+};
 
-/// A guess, by the words in the configuration file: nobody but the daemon reads TOML. The daemon is started again where it finds otherwise, so
-/// that a wrong guess costs time and nothing else.
+/// A guess, by the words in the configuration file: nobody but the daemon reads TOML. The daemon is started again where
+/// it finds otherwise, so that a wrong guess costs time and nothing else.
 Network guess_network(const CommandLine& line, Sandbox sandbox);
 
 /// As the daemon knows it.

@@ -15,10 +15,11 @@ namespace {
 
 /// What the dynamic linker and Node.js look for. On many hosts some are links into /usr, which are links inside, too.
 constexpr std::array kLibraryDirectories = {"/lib", "/lib32", "/lib64", "/libx32"};
-constexpr std::array kLibraries = {"/usr/lib",      "/usr/lib32",       "/usr/lib64",     "/usr/libx32",
+constexpr std::array kLibraries = {"/usr/lib",       "/usr/lib32",       "/usr/lib64",        "/usr/libx32",
                                    "/usr/local/lib", "/usr/local/lib64", "/usr/share/nodejs", "/etc/ld.so.cache"};
 /// Names of users and groups, and the time of the log.
-constexpr std::array kNames = {"/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/localtime", "/usr/share/zoneinfo"};
+constexpr std::array kNames = {"/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/localtime",
+                               "/usr/share/zoneinfo"};
 /// How servers are found and believed. Not all of /etc/ssl and /etc/pki: keys lie there, too.
 constexpr std::array kNetwork = {"/etc/resolv.conf",
                                  "/etc/hosts",
@@ -39,11 +40,16 @@ constexpr std::array kNetwork = {"/etc/resolv.conf",
                                  "/usr/local/share/ca-certificates",
                                  "/var/lib/ca-certificates"};
 /// Environment variables that name a file or directory which Node.js or a client of a store reads.
-constexpr std::array kVariables = {"NODE_EXTRA_CA_CERTS",         "SSL_CERT_FILE",
-                                   "SSL_CERT_DIR",                "AWS_SHARED_CREDENTIALS_FILE",
-                                   "AWS_CONFIG_FILE",             "AWS_WEB_IDENTITY_TOKEN_FILE",
-                                   "AWS_CA_BUNDLE",               "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-                                   "AZURE_FEDERATED_TOKEN_FILE",  "GOOGLE_APPLICATION_CREDENTIALS"};
+constexpr std::array kVariables = {"NODE_EXTRA_CA_CERTS",
+                                   "SSL_CERT_FILE",
+                                   "SSL_CERT_DIR",
+                                   "AWS_SHARED_CREDENTIALS_FILE",
+                                   "AWS_CONFIG_FILE",
+                                   "AWS_WEB_IDENTITY_TOKEN_FILE",
+                                   "AWS_CA_BUNDLE",
+                                   "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                                   "AZURE_FEDERATED_TOKEN_FILE",
+                                   "GOOGLE_APPLICATION_CREDENTIALS"};
 /// Below $HOME.
 constexpr const char* kAwsDirectory = "/.aws";
 constexpr std::array kDevices = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
@@ -62,6 +68,11 @@ std::string package_of(const std::string& script) {
   }
   const std::filesystem::path beside = directory.parent_path();
   return beside.filename() == "node_modules" ? beside : directory;
+}
+
+/// The environment may be that of somebody else, who has started us: what we can't read there is of no use inside.
+void add_readable(std::vector<Place>& places, const std::string& path) {
+  if (::access(path.c_str(), R_OK) == 0) places.push_back({path});
 }
 
 template <class Paths>
@@ -84,10 +95,10 @@ std::vector<Place> places_of_daemon(const std::string& node, const std::string& 
   add(places, kNetwork);
   for (const char* name : kVariables) {
     const char* value = std::getenv(name);
-    if (value != nullptr && value[0] == '/') places.push_back({value});
+    if (value != nullptr && value[0] == '/') add_readable(places, value);
   }
   const char* home = std::getenv("HOME");
-  if (home != nullptr && home[0] == '/') places.push_back({std::string(home) + kAwsDirectory});
+  if (home != nullptr && home[0] == '/') add_readable(places, std::string(home) + kAwsDirectory);
   return places;
 }
 

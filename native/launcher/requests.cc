@@ -132,14 +132,22 @@ std::string Requests::answer(const std::string& request) {
   return "ok";
 }
 
+void Requests::join_network() {
+  const std::string path = std::to_string(daemon_.pid()) + "/ns/net";
+  const UniqueFd network(must(::openat(processes_.get(), path.c_str(), O_RDONLY | O_CLOEXEC), path));
+  must(::setns(network.get(), CLONE_NEWNET), "the daemon's network");
+}
+
 void Requests::seal() {
-  const std::string network = std::to_string(daemon_.pid()) + "/ns/net";
-  const UniqueFd theirs(must(::openat(processes_.get(), network.c_str(), O_RDONLY | O_CLOEXEC), network));
-  must(::setns(theirs.get(), CLONE_NEWNET), "the daemon's network");
+  // The host's is ours already, and in a user namespace nobody may enter it.
+  if (daemon_.network() == Network::kOwn) join_network();
   root_.seal();
   keep_capabilities(daemon_.capabilities());
   if (filter_ == "none") return;
-  filter_system_calls(filter_ == "log" ? Denied::kLog : filter_ == "trap" ? Denied::kTrap : Denied::kKill, Sockets::kNone);
+  filter_system_calls(filter_ == "log"    ? Denied::kLog
+                      : filter_ == "trap" ? Denied::kTrap
+                                          : Denied::kKill,
+                      Sockets::kNone);
 }
 
 }  // namespace ovfsd::launcher

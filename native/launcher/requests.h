@@ -1,5 +1,5 @@
-// What the daemon asks of the launcher while it starts: it alone can read the configuration that names the directories. When it
-// has them all, and before it listens to anybody, the sandbox is sealed.
+// What the daemon asks of the launcher while it starts: it alone can read the configuration that names the directories.
+// When it has them all, and before it listens to anybody, the sandbox is sealed.
 //
 // On a stream socket, each item with a NUL behind it; an empty item ends a request:
 //     rPATH  wPATH   this directory or file, to be read or written; what is not there is left out
@@ -8,7 +8,8 @@
 //     nNUMBER        the limit of open files, the hard one with it where it is below
 //     oNETWORK       start the daemon again, with the network "own" or "host" (no answer: it ends)
 //     seal           the launcher may no more than the daemon now, and there is only
-//     gPID START     whether the process PID, which began then (/proc/PID/stat), is gone: another daemon that has left something
+//     gPID START     whether the process PID, which began then (/proc/PID/stat), is gone: another daemon that has left
+//     something
 // The answer is "ok" ("gone", "there") or what was wrong, with a NUL behind it.
 #pragma once
 
@@ -40,6 +41,7 @@ class Requests {
   /// Empty: none. @throws std::exception saying what was wrong
   std::string answer(const std::string& request);
   void seal();
+  void join_network();
 
   UniqueFd socket_;
   Root& root_;

@@ -30,7 +30,9 @@ constexpr const char* kHostProc = "/proc";
 
 using Tree = std::pair<std::string, UniqueFd>;
 
-UniqueFd open_namespace() { return UniqueFd(must(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), "/proc/self/ns/mnt")); }
+UniqueFd open_namespace() {
+  return UniqueFd(must(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), "/proc/self/ns/mnt"));
+}
 
 /// Those that hold others come first, so that nothing covers what was attached before it.
 std::vector<Tree> clone_all(std::vector<Place> places) {

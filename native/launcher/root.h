@@ -1,4 +1,5 @@
-// The directory tree that a daemon in the sandbox sees: an empty one, with what it needs of the host's at the host's paths.
+// The directory tree that a daemon in the sandbox sees: an empty one, with what it needs of the host's at the host's
+// paths.
 #pragma once
 
 #include <string>
@@ -17,9 +18,12 @@ struct Place {
   bool is_optional = true;
 };
 
-/// Whether the host's /proc lies where the kernel sees it and nobody inside does, until the root is sealed: in a user namespace nobody mounts one
-/// who has none.
-enum class ProcVisible { kNo, kYes };
+/// Whether the host's /proc lies where the kernel sees it and nobody inside does, until the root is sealed: in a user
+/// namespace nobody mounts one who has none.
+enum class ProcVisible {
+  kNo,
+  kYes
+};
 
 class Root {
  public:
@@ -38,12 +42,13 @@ class Root {
   /// @throws std::system_error; then none of them was added, or not all
   void add(const std::vector<Place>& places);
 
-  /// Nothing of its own can be changed any more: what is writable is only what was added so. This process is inside from then on.
+  /// Nothing of its own can be changed any more: what is writable is only what was added so. This process is inside
+  /// from then on.
   /// @throws std::system_error
   void seal() const;
 
-  /// A directory that holds the root and nothing else, whatever becomes the root: all that is inside is below it, and nothing of the host's
-  /// outside is.
+  /// A directory that holds the root and nothing else, whatever becomes the root: all that is inside is below it, and
+  /// nothing of the host's outside is.
   const UniqueFd& frame() const noexcept { return frame_; }
 
  private:

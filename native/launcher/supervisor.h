@@ -1,4 +1,5 @@
-// The process that was started, once the daemon runs in one of its own: it hands signals on and ends as the daemon does.
+// The process that was started, once the daemon runs in one of its own: it hands signals on and ends as the daemon
+// does.
 #pragma once
 
 #include <csignal>

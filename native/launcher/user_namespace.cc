@@ -45,7 +45,8 @@ int status_of(const std::function<bool()>& work) {
   return status;
 }
 
-/// newuidmap or newgidmap, which have what an unprivileged user has not: the right to map others that /etc/subuid names.
+/// newuidmap or newgidmap, which have what an unprivileged user has not: the right to map others that /etc/subuid
+/// names.
 bool run_mapper(const char* program, pid_t process, const IdMap& map) {
   std::vector<std::string> args = numbers_of(map);
   args.insert(args.begin(), {program, std::to_string(process)});
@@ -95,7 +96,9 @@ class Mapper {
     int status = 0;
     must(::waitpid(child_, &status, 0), "waitpid");
     child_ = 0;
-    if (status != 0) throw std::runtime_error("the ids of --uid-map and --gid-map can't be mapped (/etc/subuid and /etc/subgid say which can)");
+    if (status != 0)
+      throw std::runtime_error(
+          "the ids of --uid-map and --gid-map can't be mapped (/etc/subuid and /etc/subgid say which can)");
   }
 
  private:

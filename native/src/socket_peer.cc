@@ -28,7 +28,8 @@ std::vector<gid_t> groups_of(int socket) {
     }
     // Linux before 4.13 does not tell, and the primary group has to do.
     if (errno == ENOPROTOOPT) return {};
-    if (errno != ERANGE || groups.size() >= kGroupsMax) throw std::system_error(errno, std::generic_category(), "SO_PEERGROUPS");
+    if (errno != ERANGE || groups.size() >= kGroupsMax)
+      throw std::system_error(errno, std::generic_category(), "SO_PEERGROUPS");
     groups.resize(kGroupsMax);
   }
 }

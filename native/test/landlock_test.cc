@@ -46,7 +46,8 @@ int errno_of(const Host& host, const std::function<long()>& work) {
   const pid_t child = ::fork();
   if (child == 0) {
     try {
-      confine_to(UniqueFd(::open((host.path + "/tree").c_str(), O_PATH | O_CLOEXEC)), {"/bin/true", "/lib", "/lib64", "/usr/lib"});
+      confine_to(UniqueFd(::open((host.path + "/tree").c_str(), O_PATH | O_CLOEXEC)),
+                 {"/bin/true", "/lib", "/lib64", "/usr/lib"});
     } catch (...) {
       ::_exit(255);
     }

@@ -57,7 +57,8 @@ class Stranger {
     child_ = ::fork();
     if (child_ == 0) {
       ::setgroups(1, &kSecondGroup);
-      if (::setresgid(kTheirGroup, kTheirGroup, kTheirGroup) != 0 || ::setresuid(kStranger, kStranger, kStranger) != 0) ::_exit(1);
+      if (::setresgid(kTheirGroup, kTheirGroup, kTheirGroup) != 0 || ::setresuid(kStranger, kStranger, kStranger) != 0)
+        ::_exit(1);
       const UniqueFd fd = connected(path);
       if (::write(ends[1], "", 1) != 1) ::_exit(1);
       ::pause();

@@ -131,6 +131,29 @@ describe('a daemon of an unprivileged user', { skip }, () => {
     assert.equal((await program.outcome()).code, 0)
   })
 
+  it('reaches its servers by a configuration, and what it serves of the host', async (test) => {
+    const { root, shared, socket } = folder(test)
+    const config = join(root, 'ovfsd.toml')
+    const profiles = [
+      ...['[profiles.s]', 'type = "http"', 'mount_point = "s"', 'endpoint = "http://127.0.0.1:9"'],
+      ...['[profiles.f]', 'type = "fs"', 'mount_point = "f"', `root = "${shared}"`],
+    ]
+    writeFileSync(config, ['[ovfsd_settings]', `socket_path = "${socket}"`, ...profiles, ''].join('\n'))
+    const program = new Program(MAIN, ['--sandbox=namespace', `--config-file=${config}`], {}, AS_USER)
+    test.after(() => {
+      program.kill('SIGKILL')
+    })
+    await program.says(LISTENING)
+    assert.equal(readlinkSync(`/proc/${program.daemonPid}/ns/net`), readlinkSync('/proc/self/ns/net'))
+    const client = await FuseClient.mount({ socketPath: socket })
+    const { nodeid } = await client.lookup(ROOT_NODEID, 'f')
+    const { entry, fh } = await client.create(nodeid, 'made', 2)
+    await client.write(entry.nodeid, fh, 0, Buffer.from('stored'))
+    await client.flush(entry.nodeid, fh)
+    assert.equal(readFileSync(join(shared, 'made'), 'utf8'), 'stored')
+    client.close()
+  })
+
   it('shows files of others as nobody', async (test) => {
     const place = folder(test)
     const program = start(test, place)
