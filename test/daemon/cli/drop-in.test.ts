@@ -1,16 +1,28 @@
 /** The daemon in virtiofsd's place: started as Kata, libvirt and people start it. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { describe, it, type TestContext } from 'node:test'
-import { ROOT_NODEID } from '../../lib/frontend/abi.js'
+import { fileURLToPath } from 'node:url'
+import { O_RDWR, ROOT_NODEID } from '../../lib/frontend/abi.js'
 import { Daemon } from '../../lib/frontend/daemon.js'
 import { FuseClient } from '../../lib/frontend/fuse-client.js'
 import { inheriting } from '../../lib/support/inherited-socket.js'
 import { MAIN, Program, runOvfsd, temporaryFile } from '../../lib/cli/process.js'
 
+/** The bundle, which starts no thread before the command line is read. */
+const BIN = fileURLToPath(new URL('../../../../bin/ovfsd.cjs', import.meta.url))
 const LISTENING = 'Waiting for vhost-user socket connection'
 const PERMISSION_BITS = 0o777
 
@@ -74,6 +86,27 @@ describe('ovfsd in place of virtiofsd', () => {
     assert.deepEqual(await ended, [0, null])
     assert.ok(!existsSync(daemon.socketPath))
     assert.ok(!existsSync(`${daemon.socketPath}.pid`))
+    assert.doesNotMatch(daemon.stderr, /has no effect/)
+  })
+
+  it('waits on the host in as many threads as --thread-pool-size says', async (test) => {
+    const shared = temporaryDirectory(test)
+    const threadsWith = async (size: number): Promise<number> => {
+      const daemon = new Daemon((socketPath) => [
+        ...[process.execPath, BIN, '--socket-path', socketPath, '--shared-dir', shared],
+        ...['--sandbox=none', '--seccomp=none', `--thread-pool-size=${size}`],
+      ])
+      test.after(() => daemon.stop('SIGKILL'))
+      const client = await daemon.mount()
+      const { entry, fh } = await client.create(ROOT_NODEID, `file-${size}`, O_RDWR)
+      await client.fsync(entry.nodeid, fh)
+      const threads = readdirSync(`/proc/${daemon.process.pid ?? 0}/task`).length
+      client.close()
+      return threads
+    }
+    // Those of V8 come and go with its work: a few.
+    const more = 32
+    assert.ok((await threadsWith(more + 1)) - (await threadsWith(1)) > more / 2)
   })
 
   it('serves libvirt', async (test) => {
