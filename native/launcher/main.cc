@@ -171,6 +171,8 @@ void open_standard_streams() {
 
 int run(int argc, char** argv) {
   open_standard_streams();
+  // Who has started us may ignore the ends of children, and that is inherited; then nobody could be waited for.
+  ::signal(SIGCHLD, SIG_DFL);
   const auto end = std::find(argv, argv + argc, std::string_view("--"));
   if (end - argv < 2 || argv + argc - end < 2) {
     throw std::invalid_argument("usage: ovfsd-launch NODE [NODE-OPTION]... -- SCRIPT [OPTION]...");

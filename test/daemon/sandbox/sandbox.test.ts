@@ -226,6 +226,19 @@ describe('a daemon in its sandbox', { skip }, () => {
     assert.match(stderr, /--shared-dir: \/nowhere\/at\/all does not exist/)
   })
 
+  it('ends as it is told though the process that started it ignores the ends of children', async (test) => {
+    const { shared, socket } = folder(test)
+    const ignoring = ['sh', '-c', 'trap "" CHLD; exec "$@"', 'sh']
+    const args = ['--sandbox=namespace', `--shared-dir=${shared}`, `--socket-path=${socket}`]
+    const program = new Program(MAIN, args, {}, ignoring)
+    test.after(() => {
+      program.kill('SIGKILL')
+    })
+    await program.says(LISTENING)
+    program.kill('SIGTERM')
+    assert.equal((await program.outcome()).code, 0)
+  })
+
   it('takes one request to stop for one, though all of a unit are told', async (test) => {
     const program = await startShared(test, folder(test))
     const daemon = program.daemonPid
