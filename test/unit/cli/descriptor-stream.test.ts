@@ -46,3 +46,23 @@ it('writes every line in order, flushed or not', async () => {
   const lines = Buffer.concat(chunks).toString().trim().split('\n').map(Number)
   assert.deepEqual(lines, [...Array(6000).keys()])
 })
+
+it('writes each line once, whenever it comes', async () => {
+  const lines = 2000
+  // Completions of the disk and of the pipe come in one phase of the loop, so that some lines come between the end of a write
+  // and the turn in which the next one begins.
+  const process = child(`
+    const { stat } = await import('node:fs')
+    let next = 0
+    const more = () => {
+      s.write(next + '\\n')
+      if (++next < ${lines}) stat('/', more)
+      else setTimeout(() => s.flushSync(), 100)
+    }
+    more()`)
+  const chunks: Buffer[] = []
+  process.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  await once(process, 'close')
+  const written = Buffer.concat(chunks).toString().trim().split('\n').map(Number)
+  assert.deepEqual(written, [...Array(lines).keys()])
+})
