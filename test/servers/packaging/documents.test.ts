@@ -101,16 +101,17 @@ function checkPrometheusConfiguration(text: string, test: TestContext): void {
   assert.equal(status, 0, `${stdout}${stderr}`)
 }
 
-/** A drop-in for the unit that comes with us. */
+/** A drop-in for a unit that comes with us: the socket's, or the daemon's. */
 function verifyDropIn(text: string, test: TestContext): void {
   if (spawnSync('systemd-analyze', ['--version']).status !== 0) return
   const directory = temporaryDirectory(test)
-  const unit = readFileSync(join(root, 'packaging/systemd/ovfsd.service'), 'utf8')
-  writeFileSync(
-    join(directory, 'ovfsd.service'),
-    `${unit.replace('/usr/local/bin/ovfsd', '/bin/true')}\n${text}`,
-  )
-  const { stderr } = spawnSync('systemd-analyze', ['verify', './ovfsd.service'], {
+  const changed = text.includes('[Socket]') ? 'ovfsd@.socket' : 'ovfsd.service'
+  for (const name of ['ovfsd.service', 'ovfsd@.service', 'ovfsd@.socket']) {
+    const unit = readFileSync(join(root, 'packaging/systemd', name), 'utf8')
+    const shown = unit.replace('/usr/local/bin/ovfsd', '/bin/true')
+    writeFileSync(join(directory, name), name === changed ? `${shown}\n${text}` : shown)
+  }
+  const { stderr } = spawnSync('systemd-analyze', ['verify', `./${changed.replace('@', '@vm')}`], {
     cwd: directory,
     encoding: 'utf8',
   })
