@@ -35,8 +35,8 @@ await runMain(async () => {
 /** Run the whole demo; returns how many checks failed. */
 async function show(folder) {
   // Compiled by the set-up above, so not there yet when this file is loaded.
-  const { startDaemon } = await import('../dist/test/lib/guest/daemon.js')
-  const { Guest } = await import('../dist/test/lib/guest/guest.js')
+  const { startDaemon } = await import('../dist/test/guest/daemon.js')
+  const { Guest } = await import('../dist/test/guest/guest.js')
   const shared = path.join(folder, 'shared')
   mkdirSync(shared)
   for (const name of ['src', 'native/src', 'scripts'])

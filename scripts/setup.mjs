@@ -1,4 +1,4 @@
-// Set-up for a fresh clone: `node scripts/setup.mjs build|demo|unit|daemon|servers|guest`. Every step looks first whether it is done.
+// Set-up for a fresh clone: `node scripts/setup.mjs build|demo|unit|daemon|servers|guest|test`. Every step looks first whether it is done.
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ensureBundle } from './lib/bundle.mjs'
@@ -13,7 +13,7 @@ const BUILD_COMMANDS = ['g++', 'make', 'python3']
 const GUEST_COMMANDS = ['qemu-system-x86_64', 'cpio', 'depmod', 'readelf', 'setpriv']
 const TEST_COMMANDS = ['git', 'strace']
 
-/** @typedef {'build' | 'demo' | 'unit' | 'daemon' | 'servers' | 'guest'} Target */
+/** @typedef {'build' | 'demo' | 'unit' | 'daemon' | 'servers' | 'guest' | 'test'} Target */
 /** @typedef {{ commands: string[], guest: boolean, testAddon: boolean, servers: boolean }} Needs */
 
 const TESTS_NEED = {
@@ -21,6 +21,13 @@ const TESTS_NEED = {
   guest: false,
   testAddon: false,
   servers: false,
+}
+
+const ALL_TESTS_NEED = {
+  commands: [...TESTS_NEED.commands, ...GUEST_COMMANDS],
+  guest: true,
+  testAddon: true,
+  servers: true,
 }
 
 /**
@@ -35,12 +42,8 @@ const TARGETS = {
   unit: TESTS_NEED,
   daemon: { ...TESTS_NEED, testAddon: true },
   servers: { ...TESTS_NEED, testAddon: true, servers: true },
-  guest: {
-    commands: [...TESTS_NEED.commands, ...GUEST_COMMANDS],
-    guest: true,
-    testAddon: true,
-    servers: true,
-  },
+  guest: ALL_TESTS_NEED,
+  test: ALL_TESTS_NEED,
 }
 
 /**
@@ -55,8 +58,7 @@ export async function setUp(target) {
     await ensureCommands(needs.commands)
     await ensureNpmPackages()
     await ensureAddon('native', 'the native addon')
-    if (needs.testAddon)
-      await ensureAddon('test/lib/frontend/native', "the test front-end's addon", ['native'])
+    if (needs.testAddon) await ensureAddon('test/frontend/native', "the test front-end's addon", ['native'])
     await ensureTypeScript()
     await ensureBundle()
     if (needs.guest) await ensureGuestImage()

@@ -133,7 +133,7 @@ export function profilesOf(appsRoot, access) {
 }
 
 async function startStore(resources) {
-  const { startCeph } = await import('../../dist/test/lib/servers/ceph.js')
+  const { startCeph } = await import('../../dist/test/servers/ceph.js')
   const ceph = await step('starting Ceph', () => startCeph())
   resources.add(ceph, () => ceph.stop())
   const { endpoint, bucket, region, accessKeyId, secretAccessKey } = ceph.access

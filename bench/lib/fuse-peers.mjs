@@ -5,7 +5,7 @@ import path from 'node:path'
 import { peerEnvironment, RCLONE, S3FS } from '../../scripts/lib/bench-peers.mjs'
 import { spawnDaemon, startVirtiofsd } from './daemons.mjs'
 
-/** @typedef {import('../../dist/test/lib/servers/clients.js').S3Access} S3Access */
+/** @typedef {import('../../dist/test/servers/clients.js').S3Access} S3Access */
 
 /** Both leave their defaults alone but for what reaches the server and what is said in bench/README.md. */
 const PEERS = {

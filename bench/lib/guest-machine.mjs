@@ -20,7 +20,7 @@ export class BenchGuest {
   /** Boot it and mount every daemon. @param {readonly import('./daemons.mjs').RunningDaemon[]} daemons */
   static async boot(daemons) {
     const listeners = new Map(SIGNALS.map((signal) => [signal, process.listeners(signal)]))
-    const { ACCELERATOR, Guest } = await import('../../dist/test/lib/guest/guest.js')
+    const { ACCELERATOR, Guest } = await import('../../dist/test/guest/guest.js')
     // The tests' own handlers end the process at once, before `withResources` has removed anything.
     for (const signal of SIGNALS) {
       for (const listener of process.listeners(signal))

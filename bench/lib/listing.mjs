@@ -11,7 +11,7 @@ export async function benchListing(args) {
   if (!sizes.every((size) => Number.isSafeInteger(size) && size > 0))
     throw new SetupError(`usage: npm run bench -- listing [SIZE ...], of names: ${args.join(' ')}`, 2)
   await setUp('test')
-  const { measureListing, prepareStore } = await import('../../dist/test/lib/support/large-directory.js')
+  const { measureListing, prepareStore } = await import('../../dist/test/support/large-directory.js')
   console.log(
     '| store | names | request | memory, MiB | longest work, ms | longest stall, ms | seconds | LIST |',
   )

@@ -19,7 +19,7 @@ export function stampedBytes(sizeBytes) {
 const fileName = (index) => `f-${String(index).padStart(7, '0')}`
 
 export class BucketObjects {
-  /** @param {import('../../dist/test/lib/servers/clients.js').S3Client} client */
+  /** @param {import('../../dist/test/servers/clients.js').S3Client} client */
   constructor(client) {
     this.client = client
   }

@@ -19,7 +19,7 @@ export async function prepareCounting(entries, { objects }) {
 
 /**
  * @param {readonly string[]} targets of `generator`, each behind its proxy
- * @param {Readonly<Record<string, import('../../dist/test/lib/servers/fault-proxy.js').FaultProxy>>} proxies by target
+ * @param {Readonly<Record<string, import('../../dist/test/servers/fault-proxy.js').FaultProxy>>} proxies by target
  * @param {number} entries of the directory that is listed
  * @returns {Promise<{ title: string, requests: Record<string, Record<string, number>>, per: number }[]>} the requests
  *   of each target by method, lists apart, for `per` files

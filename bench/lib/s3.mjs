@@ -99,8 +99,8 @@ export async function benchS3(args) {
 }
 
 async function measureAll(options, resources) {
-  const { startCeph } = await import('../../dist/test/lib/servers/ceph.js')
-  const { S3Client } = await import('../../dist/test/lib/servers/clients.js')
+  const { startCeph } = await import('../../dist/test/servers/ceph.js')
+  const { S3Client } = await import('../../dist/test/servers/clients.js')
   const work = resources.add(mkdtempSync(path.join(os.tmpdir(), 'ovfs-bench-')), (directory) => {
     rmSync(directory, { recursive: true, force: true })
   })
@@ -193,7 +193,7 @@ function describe({ unit }, { seconds, items, bytes, error }) {
 
 /** Daemons of their own, behind proxies that count. */
 async function measureRequests(options, access, work, resources) {
-  const { startFaultProxy } = await import('../../dist/test/lib/servers/fault-proxy.js')
+  const { startFaultProxy } = await import('../../dist/test/servers/fault-proxy.js')
   const directory = countingDirectory(work)
   const targets = needsPeers(options) ? ['ovfsd', 's3fs'] : ['ovfsd']
   const proxies = {}

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../../test/lib/frontend/native/guest_memory.h"
+#include "../../test/frontend/native/guest_memory.h"
 
 namespace ovfs_bench {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../../test/lib/frontend/native/front_end.h"
+#include "../../test/frontend/native/front_end.h"
 #include "request_slot.h"
 
 namespace ovfs_bench {

@@ -60,10 +60,10 @@ const HIDDEN_LIBRARIES = ['libgcc_s.so.1']
 const guestDir = path.join(cacheDir, 'guest')
 const kernelDir = path.join(cacheDir, 'kernel')
 const packagesRoot = path.join(guestDir, 'root')
-const programSources = () => filesBelow('test/lib/guest/programs')
-const INIT = 'test/lib/guest/init.sh'
+const programSources = () => filesBelow('test/guest/programs')
+const INIT = 'test/guest/init.sh'
 
-/** Where the finished guest lies; test/lib/guest/guest.ts reads the same file. */
+/** Where the finished guest lies; test/guest/guest.ts reads the same file. */
 export const guestManifest = path.join(guestDir, 'guest.json')
 
 /** Fetch, build and pack whatever of the guest is missing or out of date. */
@@ -256,7 +256,7 @@ function realPathBelow(base, file) {
   return path.relative(realpathSync(base), realpathSync(path.join(base, current)))
 }
 
-/** Compile test/lib/guest/programs/NAME.cc, linked statically, to /usr/bin/NAME. */
+/** Compile test/guest/programs/NAME.cc, linked statically, to /usr/bin/NAME. */
 async function compilePrograms(tree) {
   for (const source of programSources().filter((file) => file.endsWith('.cc'))) {
     const target = path.join(tree, 'usr/bin', path.basename(source, '.cc'))

@@ -21,12 +21,12 @@ const jarsDir = path.join(hadoopDir, 'jars')
 const launcherJar = path.join(hadoopDir, 'launcher.jar')
 const classArchive = path.join(hadoopDir, 'classes.jsa')
 const jarsStamp = path.join(hadoopDir, 'jars.stamp')
-/** Written last: with it, test/lib/servers/hdfs.ts takes Hadoop for ready. */
+/** Written last: with it, test/servers/hdfs.ts takes Hadoop for ready. */
 const readyStamp = path.join(hadoopDir, '.stamp')
-/** Holds one line with the reason why there is no Hadoop; test/lib/servers/hdfs.ts reads it. */
+/** Holds one line with the reason why there is no Hadoop; test/servers/hdfs.ts reads it. */
 const problemFile = path.join(cacheDir, 'hadoop-problem')
 
-const SOURCES = 'test/lib/servers/hadoop'
+const SOURCES = 'test/servers/hadoop'
 const POM = `${SOURCES}/pom.xml`
 const LAUNCHER = `${SOURCES}/HdfsTestServer.java`
 const RESOURCES = `${SOURCES}/resources`

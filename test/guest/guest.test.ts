@@ -4,14 +4,14 @@ import { appendFile, mkdir, rename, symlink, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { randomBytes } from '../lib/support/bytes.js'
-import { coreutilsCases } from '../lib/guest/cases/coreutils.js'
-import { dataCases } from '../lib/guest/cases/data.js'
-import { nameCases } from '../lib/guest/cases/names.js'
-import { programCases } from '../lib/guest/cases/programs.js'
-import { scaleCases } from '../lib/guest/cases/scale.js'
-import { tracingCase } from '../lib/guest/cases/tracing.js'
-import { isReferenceDaemon } from '../lib/guest/daemon.js'
+import { randomBytes } from '../support/bytes.js'
+import { coreutilsCases } from './cases/coreutils.js'
+import { dataCases } from './cases/data.js'
+import { nameCases } from './cases/names.js'
+import { programCases } from './cases/programs.js'
+import { scaleCases } from './cases/scale.js'
+import { tracingCase } from './cases/tracing.js'
+import { isReferenceDaemon } from './daemon.js'
 import {
   GuestSuite,
   LOCAL_SIZES,
@@ -19,7 +19,7 @@ import {
   mountRoot,
   SERVER_SIZES,
   type MountUnderTest,
-} from '../lib/guest/suite.js'
+} from './suite.js'
 
 const TAG = 'ovfsd'
 /** A second daemon, whose settings let the guest's kernel keep more. */

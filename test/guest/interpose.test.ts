@@ -12,9 +12,9 @@ import { createLogger } from '../../src/observability/logger.js'
 import type { RequestRecord } from '../../src/observability/request-record.js'
 import { Server, type ServerMount } from '../../src/server/server.js'
 import { delay, fault, rules, throttle } from '../lib/interpose/rules.js'
-import { RELOAD_SETTINGS } from '../lib/support/served.js'
-import { isReferenceDaemon } from '../lib/guest/daemon.js'
-import { Guest } from '../lib/guest/guest.js'
+import { RELOAD_SETTINGS } from '../support/served.js'
+import { isReferenceDaemon } from './daemon.js'
+import { Guest } from './guest.js'
 
 const MIB = 1 << 20
 const EIO = 5

@@ -5,10 +5,10 @@ import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writ
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { dataCases } from '../lib/guest/cases/data.js'
-import { nameCases } from '../lib/guest/cases/names.js'
-import { isReferenceDaemon } from '../lib/guest/daemon.js'
-import { GuestSuite, mountRoot, SERVER_SIZES, type MountUnderTest } from '../lib/guest/suite.js'
+import { dataCases } from './cases/data.js'
+import { nameCases } from './cases/names.js'
+import { isReferenceDaemon } from './daemon.js'
+import { GuestSuite, mountRoot, SERVER_SIZES, type MountUnderTest } from './suite.js'
 
 const TAG = 'system'
 /** A second daemon, whose settings let the guest's kernel keep more. */

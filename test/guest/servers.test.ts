@@ -5,16 +5,16 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { hdfsProblem } from '../lib/servers/hdfs.js'
-import { randomBytes } from '../lib/support/bytes.js'
-import { coreutilsCases } from '../lib/guest/cases/coreutils.js'
-import { checksumOf, dataCases } from '../lib/guest/cases/data.js'
-import { nameCases } from '../lib/guest/cases/names.js'
-import { comesBack, stopsInTheMiddle } from '../lib/guest/cases/outage.js'
-import { outsideCases } from '../lib/guest/cases/outside.js'
-import { programCases } from '../lib/guest/cases/programs.js'
-import { scaleCases } from '../lib/guest/cases/scale.js'
-import type { Profile } from '../lib/guest/daemon.js'
+import { hdfsProblem } from '../servers/hdfs.js'
+import { randomBytes } from '../support/bytes.js'
+import { coreutilsCases } from './cases/coreutils.js'
+import { checksumOf, dataCases } from './cases/data.js'
+import { nameCases } from './cases/names.js'
+import { comesBack, stopsInTheMiddle } from './cases/outage.js'
+import { outsideCases } from './cases/outside.js'
+import { programCases } from './cases/programs.js'
+import { scaleCases } from './cases/scale.js'
+import type { Profile } from './daemon.js'
 import {
   plainMountPoint,
   proxiedMountPoint,
@@ -23,8 +23,8 @@ import {
   startSwiftStorage,
   type HdfsStorage,
   type RunningStorage,
-} from '../lib/guest/storage.js'
-import { GuestSuite, mountRoot, SERVER_SIZES, type MountUnderTest } from '../lib/guest/suite.js'
+} from './storage.js'
+import { GuestSuite, mountRoot, SERVER_SIZES, type MountUnderTest } from './suite.js'
 
 const TAG = 'ovfsd'
 const ROOT = mountRoot(TAG)

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { randomBytes } from '../lib/support/bytes.js'
-import { startCeph, type Ceph } from '../lib/servers/ceph.js'
-import { S3Client } from '../lib/servers/clients.js'
-import { descendantsOf } from '../lib/servers/descendants.js'
-import { ODD_NAMES } from '../lib/servers/odd-names.js'
-import { isRunning, type ProcessIdentity } from '../lib/servers/process-id.js'
+import { randomBytes } from '../support/bytes.js'
+import { startCeph, type Ceph } from './ceph.js'
+import { S3Client } from './clients.js'
+import { descendantsOf } from './descendants.js'
+import { ODD_NAMES } from './odd-names.js'
+import { isRunning, type ProcessIdentity } from './process-id.js'
 
 describe('Ceph for tests', () => {
   let ceph: Ceph

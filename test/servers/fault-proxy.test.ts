@@ -3,10 +3,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import { after, afterEach, before, describe, it } from 'node:test'
-import { sendRequest } from '../lib/servers/clients.js'
-import { startFaultProxy, type FaultProxy } from '../lib/servers/fault-proxy.js'
-import { RequestParser } from '../lib/servers/fault-proxy/request-parser.js'
-import { randomBytes, randomNumbers } from '../lib/support/bytes.js'
+import { sendRequest } from './clients.js'
+import { startFaultProxy, type FaultProxy } from './fault-proxy.js'
+import { RequestParser } from './fault-proxy/request-parser.js'
+import { randomBytes, randomNumbers } from '../support/bytes.js'
 
 const BODY = randomBytes(1 << 20)
 /** Nobody answers within this, and nothing that does answer takes as long. */

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { randomBytes } from '../lib/support/bytes.js'
-import { WebHdfsClient } from '../lib/servers/clients.js'
-import { descendantsOf } from '../lib/servers/descendants.js'
-import { startFaultProxy } from '../lib/servers/fault-proxy.js'
-import { hdfsProblem, startHdfs, type Hdfs } from '../lib/servers/hdfs.js'
-import { ODD_NAMES } from '../lib/servers/odd-names.js'
-import { isRunning } from '../lib/servers/process-id.js'
+import { randomBytes } from '../support/bytes.js'
+import { WebHdfsClient } from './clients.js'
+import { descendantsOf } from './descendants.js'
+import { startFaultProxy } from './fault-proxy.js'
+import { hdfsProblem, startHdfs, type Hdfs } from './hdfs.js'
+import { ODD_NAMES } from './odd-names.js'
+import { isRunning } from './process-id.js'
 
 const BLOCK_SIZE_BYTES = 4096
 

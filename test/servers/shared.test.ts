@@ -4,14 +4,14 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { it } from 'node:test'
-import { SwiftClient } from '../lib/servers/clients.js'
-import { descendantsOf } from '../lib/servers/descendants.js'
-import { identityOf, isRunning } from '../lib/servers/process-id.js'
-import { freshContainer, sharedServers } from '../lib/servers/shared.js'
-import { waitUntil } from '../lib/servers/wait.js'
+import { SwiftClient } from './clients.js'
+import { descendantsOf } from './descendants.js'
+import { identityOf, isRunning } from './process-id.js'
+import { freshContainer, sharedServers } from './shared.js'
+import { waitUntil } from './wait.js'
 
 const DEADLINE_MS = 60_000
-const SHARED_URL = new URL('../lib/servers/shared.js', import.meta.url).href
+const SHARED_URL = new URL('shared.js', import.meta.url).href
 
 /** A program that asks for the shared Swift of the run that `owner` owns, and tells its address. */
 function ask(owner: number): ChildProcess {

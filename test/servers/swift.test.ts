@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { after, before, describe, it } from 'node:test'
-import { randomBytes } from '../lib/support/bytes.js'
-import { authenticate, S3Client, sendRequest, SwiftClient } from '../lib/servers/clients.js'
-import { descendantsOf } from '../lib/servers/descendants.js'
+import { randomBytes } from '../support/bytes.js'
+import { authenticate, S3Client, sendRequest, SwiftClient } from './clients.js'
+import { descendantsOf } from './descendants.js'
 import {
   KEYSTONE_CREDENTIAL_ID,
   KEYSTONE_CREDENTIAL_SECRET,
@@ -13,16 +13,12 @@ import {
   KEYSTONE_PROJECT,
   KEYSTONE_USER,
   startKeystone,
-} from '../lib/servers/keystone.js'
-import { ODD_NAMES } from '../lib/servers/odd-names.js'
-import { isRunning } from '../lib/servers/process-id.js'
-import { startSwift, type Swift } from '../lib/servers/swift.js'
-import {
-  SWIFT_ACCOUNT,
-  SWIFT_POWERLESS_KEY,
-  SWIFT_POWERLESS_USER,
-} from '../lib/servers/swift-configuration.js'
-import { waitUntil } from '../lib/servers/wait.js'
+} from './keystone.js'
+import { ODD_NAMES } from './odd-names.js'
+import { isRunning } from './process-id.js'
+import { startSwift, type Swift } from './swift.js'
+import { SWIFT_ACCOUNT, SWIFT_POWERLESS_KEY, SWIFT_POWERLESS_USER } from './swift-configuration.js'
+import { waitUntil } from './wait.js'
 
 const TOKEN_LIFE_SECONDS = 3
 const DEADLINE_MS = 60_000
@@ -154,7 +150,7 @@ describe('Swift for tests', () => {
   })
 
   it('leaves no process when the test is killed', async () => {
-    const url = new URL('../lib/servers/swift.js', import.meta.url).href
+    const url = new URL('swift.js', import.meta.url).href
     const program = `const { startSwift } = await import(${JSON.stringify(url)}); await startSwift(); console.log('started')`
     const child = spawn(
       process.execPath,

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { NullBackend } from '../../../src/backends/local/null-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
-import { O_CREAT, O_RDWR, O_WRONLY } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import type { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { serve, TINY_POOL_BYTES, type Served } from '../../lib/support/served.js'
+import { O_CREAT, O_RDWR, O_WRONLY } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import type { GuestFs } from '../../frontend/guest-fs.js'
+import { serve, TINY_POOL_BYTES, type Served } from '../../support/served.js'
 
 const MIB = 1 << 20
 

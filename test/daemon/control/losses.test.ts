@@ -4,9 +4,9 @@ import { after, before, describe, it } from 'node:test'
 import { Metrics } from '../../../src/control/metrics.js'
 import { mountViews, statusView, type MountView } from '../../../src/control/views.js'
 import { mountsText, statusText } from '../../../src/cli/operate-text.js'
-import { O_RDWR } from '../../lib/frontend/abi.js'
-import { serve, type Served } from '../../lib/support/served.js'
-import { directoryStore } from '../../lib/support/stores.js'
+import { O_RDWR } from '../../frontend/abi.js'
+import { serve, type Served } from '../../support/served.js'
+import { directoryStore } from '../../support/stores.js'
 
 const FACTS = {
   ...{

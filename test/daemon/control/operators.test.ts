@@ -24,11 +24,11 @@ import type { Profile } from '../../../src/cli/profile.js'
 import type { MountView, StatsView, StatusView } from '../../../src/control/views.js'
 import { parseEntry, type AccessEntry } from '../../../src/observability/access-line.js'
 import { MAIN, Program, runOvfsd, type Outcome } from '../../lib/cli/process.js'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { Daemon } from '../../lib/frontend/daemon.js'
-import type { FuseClient } from '../../lib/frontend/fuse-client.js'
-import { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { eventually } from '../../lib/support/served.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { Daemon } from '../../frontend/daemon.js'
+import type { FuseClient } from '../../frontend/fuse-client.js'
+import { GuestFs } from '../../frontend/guest-fs.js'
+import { eventually } from '../../support/served.js'
 
 const NOBODY = 65_534
 const EXIT_USAGE = 2

@@ -16,12 +16,12 @@ import {
   S_IFDIR,
   S_IFMT,
   StructBytes,
-} from '../../lib/frontend/abi.js'
-import { Daemon, OVFSD_MOUNT_POINT } from '../../lib/frontend/daemon.js'
-import { FUSE_STRUCT_BYTES, type FrontEndOptions } from '../../lib/frontend/front-end.js'
-import { codeOf, type FuseClient, type Layout } from '../../lib/frontend/fuse-client.js'
-import { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { RawVring } from '../../lib/frontend/raw-vring.js'
+} from '../../frontend/abi.js'
+import { Daemon, OVFSD_MOUNT_POINT } from '../../frontend/daemon.js'
+import { FUSE_STRUCT_BYTES, type FrontEndOptions } from '../../frontend/front-end.js'
+import { codeOf, type FuseClient, type Layout } from '../../frontend/fuse-client.js'
+import { GuestFs } from '../../frontend/guest-fs.js'
+import { RawVring } from '../../frontend/raw-vring.js'
 
 type Options = Omit<FrontEndOptions, 'socketPath'>
 

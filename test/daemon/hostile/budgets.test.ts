@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { it } from 'node:test'
 import { MissingNames } from '../../../src/fs/missing-names.js'
 import type { RequestWatcher } from '../../../src/observability/request-record.js'
-import { O_RDWR, Opcode } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
+import { O_RDWR, Opcode } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
 import { delay, rules } from '../../lib/interpose/rules.js'
-import { serve, type MountSpec, type Served } from '../../lib/support/served.js'
-import { memoryStore } from '../../lib/support/stores.js'
+import { serve, type MountSpec, type Served } from '../../support/served.js'
+import { memoryStore } from '../../support/stores.js'
 
 const MAX_HANDLES = 64
 const MAX_INODES = 1100

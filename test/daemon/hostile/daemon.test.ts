@@ -7,20 +7,20 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
-import { Opcode, PAGE_BYTES, StructBytes } from '../../lib/frontend/abi.js'
-import { Daemon, OVFSD_MOUNT_POINT } from '../../lib/frontend/daemon.js'
-import type { FrontEnd } from '../../lib/frontend/front-end.js'
-import type { FuseClient } from '../../lib/frontend/fuse-client.js'
-import { Writer } from '../../lib/frontend/fuse-structs.js'
-import { GuestFs } from '../../lib/frontend/guest-fs.js'
+import { Opcode, PAGE_BYTES, StructBytes } from '../../frontend/abi.js'
+import { Daemon, OVFSD_MOUNT_POINT } from '../../frontend/daemon.js'
+import type { FrontEnd } from '../../frontend/front-end.js'
+import type { FuseClient } from '../../frontend/fuse-client.js'
+import { Writer } from '../../frontend/fuse-structs.js'
+import { GuestFs } from '../../frontend/guest-fs.js'
 import {
   DESC_F_INDIRECT,
   DESC_F_NEXT,
   DESC_F_WRITE,
   RawVring,
   type Descriptor,
-} from '../../lib/frontend/raw-vring.js'
-import { eventually } from '../../lib/support/served.js'
+} from '../../frontend/raw-vring.js'
+import { eventually } from '../../support/served.js'
 import { caseCount, chooseSeed, Random } from '../../lib/hostile/random.js'
 
 const RING_CASES = 1000

@@ -5,7 +5,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { it, type TestContext } from 'node:test'
 import { MAIN, Program, temporaryFile } from '../../lib/cli/process.js'
-import { FuseClient } from '../../lib/frontend/fuse-client.js'
+import { FuseClient } from '../../frontend/fuse-client.js'
 
 const LISTENING = 'Waiting for vhost-user socket connection'
 const REFUSED = 'a connection to the socket was refused'

@@ -1,12 +1,12 @@
 /** Thousands of FUSE requests that no kernel would send: each is answered by the rules, and nothing stays behind. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { GuestFs } from '../../frontend/guest-fs.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
 import { delay, fault, rules, throttle } from '../../lib/interpose/rules.js'
-import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../lib/support/served.js'
-import { directoryStore, memoryStore } from '../../lib/support/stores.js'
+import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../support/served.js'
+import { directoryStore, memoryStore } from '../../support/stores.js'
 import { Attacker } from '../../lib/hostile/attacker.js'
 import { caseCount, chooseSeed, Random } from '../../lib/hostile/random.js'
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import net from 'node:net'
 import { it } from 'node:test'
-import { Daemon } from '../../lib/frontend/daemon.js'
-import { memoryStore } from '../../lib/support/stores.js'
-import { serve } from '../../lib/support/served.js'
+import { Daemon } from '../../frontend/daemon.js'
+import { memoryStore } from '../../support/stores.js'
+import { serve } from '../../support/served.js'
 
 it('who connects and says nothing, or half a message, keeps no virtual machine out for long', async (t) => {
   const served = await serve({ mounts: [{ store: memoryStore }] })

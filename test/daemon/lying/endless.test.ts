@@ -1,10 +1,10 @@
 /** Answers without an end: what is taken of them is bounded, they end, and the other mounts do not notice. */
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
+import { codeOf } from '../../frontend/fuse-client.js'
 import { Random } from '../../lib/model/random.js'
-import { serve } from '../../lib/support/served.js'
-import { memoryStore } from '../../lib/support/stores.js'
+import { serve } from '../../support/served.js'
+import { memoryStore } from '../../support/stores.js'
 import { liedTo, outcomeOf } from '../../lib/lying/lied-to.js'
 import { Liar, type Lie } from '../../lib/lying/liar.js'
 import { STARTERS, type LyingStore } from '../../lib/lying/stores.js'

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { it } from 'node:test'
-import { measureListing, prepareStore } from '../../lib/support/large-directory.js'
+import { measureListing, prepareStore } from '../../support/large-directory.js'
 
 const NAMES = 1_000_000
 /** A page of S3's. */

@@ -1,10 +1,10 @@
 /** What the guest's kernel is told that it may keep, by the settings `guest_cache` and `guest_writeback`. */
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { InitFlags, O_CREAT, O_RDWR, O_WRONLY, OpenFlags } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { serve, type MountSpec, type ServeOptions, type Served } from '../../lib/support/served.js'
-import { directoryStore } from '../../lib/support/stores.js'
+import { InitFlags, O_CREAT, O_RDWR, O_WRONLY, OpenFlags } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { serve, type MountSpec, type ServeOptions, type Served } from '../../support/served.js'
+import { directoryStore } from '../../support/stores.js'
 
 /** Longer than any time that a mount could have been told. */
 const DAYS_SECONDS = 30 * 86_400

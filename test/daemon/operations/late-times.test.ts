@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { O_CREAT, O_WRONLY } from '../../lib/frontend/abi.js'
-import { serve, type Served } from '../../lib/support/served.js'
-import { directoryStore } from '../../lib/support/stores.js'
+import { O_CREAT, O_WRONLY } from '../../frontend/abi.js'
+import { serve, type Served } from '../../support/served.js'
+import { directoryStore } from '../../support/stores.js'
 
 const MIB = 1 << 20
 const NS_PER_SECOND = 1_000_000_000n

@@ -12,10 +12,10 @@ import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Script } from 'node:vm'
-import { O_RDWR } from '../../lib/frontend/abi.js'
+import { O_RDWR } from '../../frontend/abi.js'
 import { Program } from '../../lib/cli/process.js'
-import { codeOf, FuseClient } from '../../lib/frontend/fuse-client.js'
-import { eventually } from '../../lib/support/served.js'
+import { codeOf, FuseClient } from '../../frontend/fuse-client.js'
+import { eventually } from '../../support/served.js'
 import { Receiver } from '../../lib/tracing/spans.js'
 
 // dist/test/daemon/packaging/ -> the package's root

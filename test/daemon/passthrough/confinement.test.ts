@@ -14,9 +14,9 @@ import {
   Opcode,
   S_IFIFO,
   StructBytes,
-} from '../../lib/frontend/abi.js'
-import { codeOf, FuseError, type FuseClient } from '../../lib/frontend/fuse-client.js'
-import { serve, type Served } from '../../lib/support/served.js'
+} from '../../frontend/abi.js'
+import { codeOf, FuseError, type FuseClient } from '../../frontend/fuse-client.js'
+import { serve, type Served } from '../../support/served.js'
 import { passthroughStore } from '../../lib/passthrough/support.js'
 
 const BASE = 2 ** 32

@@ -17,7 +17,7 @@ import { PLAIN_HOST_OPTIONS, type FileHandles, type HostMount } from '../../../s
 import { inoOf, type HostInode } from '../../../src/passthrough/host-inode.js'
 import { lookup, rename, type NameBytes } from '../../../src/passthrough/names.js'
 import { Passthrough } from '../../../src/passthrough/passthrough.js'
-import { serve } from '../../lib/support/served.js'
+import { serve } from '../../support/served.js'
 import { passthroughStore } from '../../lib/passthrough/support.js'
 
 /** Of descriptors: far fewer than there are files. */

@@ -4,10 +4,10 @@ import * as host from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { O_CREAT, O_EXCL, O_WRONLY, S_IFREG, S_IFIFO } from '../../lib/frontend/abi.js'
-import { codeOf, FuseError, type Attr, type FuseClient } from '../../lib/frontend/fuse-client.js'
+import { O_CREAT, O_EXCL, O_WRONLY, S_IFREG, S_IFIFO } from '../../frontend/abi.js'
+import { codeOf, FuseError, type Attr, type FuseClient } from '../../frontend/fuse-client.js'
 import { chooseSeed, Random } from '../../lib/model/random.js'
-import { serve, type Served } from '../../lib/support/served.js'
+import { serve, type Served } from '../../support/served.js'
 import { hostCodeOf, passthroughStore } from '../../lib/passthrough/support.js'
 
 const STEPS = 1500

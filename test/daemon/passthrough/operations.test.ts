@@ -24,9 +24,9 @@ import {
   SEEK_DATA,
   SEEK_HOLE,
   WRITE_CACHE,
-} from '../../lib/frontend/abi.js'
-import { codeOf, type Attr, type FuseClient } from '../../lib/frontend/fuse-client.js'
-import { serve, type Served } from '../../lib/support/served.js'
+} from '../../frontend/abi.js'
+import { codeOf, type Attr, type FuseClient } from '../../frontend/fuse-client.js'
+import { serve, type Served } from '../../support/served.js'
 import { NOT_ROOT, passthroughStore } from '../../lib/passthrough/support.js'
 
 /** A guest's user. */

@@ -13,9 +13,9 @@ import {
   O_RDONLY,
   O_RDWR,
   O_WRONLY,
-} from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { serve, type MountSpec, type Served } from '../../lib/support/served.js'
+} from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { serve, type MountSpec, type Served } from '../../support/served.js'
 import { hostCodeOf, NOT_ROOT, passthroughStore } from '../../lib/passthrough/support.js'
 
 const { O_APPEND, O_NOATIME } = { ...host.constants }

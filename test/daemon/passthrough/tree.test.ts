@@ -6,18 +6,10 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { it, describe, type TestContext } from 'node:test'
 import type { ServerChange, ServerMount } from '../../../src/server/server.js'
-import {
-  ATTR_SUBMOUNT,
-  O_CREAT,
-  O_RDONLY,
-  O_RDWR,
-  O_TRUNC,
-  O_WRONLY,
-  OpenFlags,
-} from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { eventually, RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../../lib/support/served.js'
-import { directoryStore, memoryStore } from '../../lib/support/stores.js'
+import { ATTR_SUBMOUNT, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, OpenFlags } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { eventually, RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../../support/served.js'
+import { directoryStore, memoryStore } from '../../support/stores.js'
 import { NOT_ROOT, passthroughStore } from '../../lib/passthrough/support.js'
 
 async function served(t: TestContext, ...mounts: MountSpec[]): Promise<Served> {

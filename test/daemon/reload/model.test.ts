@@ -12,9 +12,9 @@ import { Reloader, type ReloadReport } from '../../../src/cli/reloader.js'
 import { parseSettings } from '../../../src/config/index.js'
 import { createLogger } from '../../../src/observability/logger.js'
 import { seededRandom, type Random } from '../../lib/config/random.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { serve, type Served } from '../../lib/support/served.js'
-import { directoryStore } from '../../lib/support/stores.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { serve, type Served } from '../../support/served.js'
+import { directoryStore } from '../../support/stores.js'
 
 const STEPS = 60
 const NAMES = ['a', 'b', 'c'] as const

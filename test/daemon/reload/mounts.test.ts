@@ -5,16 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import type { ServerChange, ServerMount } from '../../../src/server/server.js'
-import { O_CREAT, O_RDONLY, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import {
-  eventually,
-  RELOAD_SETTINGS,
-  serve,
-  type ServeOptions,
-  type Served,
-} from '../../lib/support/served.js'
-import { directoryStore } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDONLY, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { eventually, RELOAD_SETTINGS, serve, type ServeOptions, type Served } from '../../support/served.js'
+import { directoryStore } from '../../support/stores.js'
 
 /** Longer than any test: what ends before has not waited for it. */
 const LONG_MS = 120_000

@@ -16,8 +16,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { MAIN, Program } from '../../lib/cli/process.js'
-import { ROOT_NODEID } from '../../lib/frontend/abi.js'
-import { FuseClient } from '../../lib/frontend/fuse-client.js'
+import { ROOT_NODEID } from '../../frontend/abi.js'
+import { FuseClient } from '../../frontend/fuse-client.js'
 
 const LISTENING = 'Waiting for vhost-user socket connection'
 

@@ -5,7 +5,7 @@ import { createLogger } from '../../../src/observability/logger.js'
 import { isTracing, traced } from '../../../src/observability/traced.js'
 import { HostClock } from '../../../src/observability/host-clock.js'
 import { Tracing } from '../../../src/observability/tracing.js'
-import { eventually } from '../../lib/support/served.js'
+import { eventually } from '../../support/served.js'
 import { Collecting, Receiver, TRACING } from '../../lib/tracing/spans.js'
 
 interface Told {

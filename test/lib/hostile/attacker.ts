@@ -17,9 +17,9 @@ import {
   S_IFDIR,
   S_IFREG,
   StructBytes,
-} from '../frontend/abi.js'
-import type { FuseClient } from '../frontend/fuse-client.js'
-import { Reader, readDirentsPlus, Writer } from '../frontend/fuse-structs.js'
+} from '../../frontend/abi.js'
+import type { FuseClient } from '../../frontend/fuse-client.js'
+import { Reader, readDirentsPlus, Writer } from '../../frontend/fuse-structs.js'
 import type { Random } from './random.js'
 
 const GOOD_NAMES = ['a', 'b', 'c', 'd', 'e', 'ü', 'n'.repeat(255)]

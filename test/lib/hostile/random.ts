@@ -4,7 +4,7 @@
  *   OVFSD_CASES=n  as many times the cases (0.1 for fewer)
  */
 import { randomInt } from 'node:crypto'
-import { randomNumbers } from '../support/bytes.js'
+import { randomNumbers } from '../../support/bytes.js'
 
 export class Random {
   readonly #next: () => number

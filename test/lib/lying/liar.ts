@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import type { Random } from '../model/random.js'
-import type { StoreAnswer, StoreCall } from '../support/fake-store.js'
+import type { StoreAnswer, StoreCall } from '../../support/fake-store.js'
 import { pourOut, sendRaw } from './wire.js'
 
 /** Of an answer's first line or of its lengths, of what it holds, and of how it ends. */

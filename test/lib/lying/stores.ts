@@ -1,9 +1,9 @@
 /** The stores that lie, one for each client of the daemon. */
-import { FakeS3, type FakeCall } from '../support/fake-s3.js'
-import { answer, type StoreAnswer, type StoreCall } from '../support/fake-store.js'
-import { FakeSwift } from '../support/fake-swift.js'
-import { FakeWebdav } from '../support/fake-webdav.js'
-import { FakeWebhdfs } from '../support/fake-webhdfs.js'
+import { FakeS3, type FakeCall } from '../../support/fake-s3.js'
+import { answer, type StoreAnswer, type StoreCall } from '../../support/fake-store.js'
+import { FakeSwift } from '../../support/fake-swift.js'
+import { FakeWebdav } from '../../support/fake-webdav.js'
+import { FakeWebhdfs } from '../../support/fake-webhdfs.js'
 import type { Lie, LiarStore } from './liar.js'
 
 /** Of a listing: so that the few files of a test take several pages. */

@@ -1,6 +1,6 @@
 /** Answers as no HTTP library would write them. */
 import type { Socket } from 'node:net'
-import type { StoreAnswer } from '../support/fake-store.js'
+import type { StoreAnswer } from '../../support/fake-store.js'
 
 /** An answer without an end is given up here, in case nobody else does it. */
 const ENDLESS_BYTES = 1 << 30

@@ -2,7 +2,7 @@
 import type { Backend } from '../../../src/backends/backend.js'
 import { RESERVED_DIRECTORY } from '../../../src/backends/backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
-import { withMembers } from '../support/backends.js'
+import { withMembers } from '../../support/backends.js'
 import { memory } from './driving.js'
 
 /** Nothing is done, and said so; done, and nobody says so; not done, and nobody says so. */

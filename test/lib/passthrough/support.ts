@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FuseError } from '../frontend/fuse-client.js'
-import type { Store } from '../support/store.js'
+import { FuseError } from '../../frontend/fuse-client.js'
+import type { Store } from '../../support/store.js'
 
 export interface PassthroughSpec {
   readonly xattr?: boolean

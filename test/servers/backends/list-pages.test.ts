@@ -7,8 +7,8 @@ import { describe, it, type TestContext } from 'node:test'
 import type { Backend, DirectoryPage } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { Random } from '../../lib/model/random.js'
-import { FakeS3 } from '../../lib/support/fake-s3.js'
-import { eventually } from '../../lib/support/served.js'
+import { FakeS3 } from '../../support/fake-s3.js'
+import { eventually } from '../../support/served.js'
 
 const TIMEOUT_MS = 20_000
 

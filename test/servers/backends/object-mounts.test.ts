@@ -1,11 +1,11 @@
 /** What a guest sees of S3 and Swift where OpenDAL's or Swift's answers alone would mislead it. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import type { Attr } from '../../lib/frontend/fuse-structs.js'
-import { heal, proxiedCeph, proxiedSwift, type ProxiedStore } from '../../lib/support/proxied-stores.js'
-import { eventually, serve, type Served } from '../../lib/support/served.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import type { Attr } from '../../frontend/fuse-structs.js'
+import { heal, proxiedCeph, proxiedSwift, type ProxiedStore } from '../../support/proxied-stores.js'
+import { eventually, serve, type Served } from '../../support/served.js'
 
 /** The requests that copy an object below `moved/`. */
 const COPIES = { method: 'PUT', path: /\/moved\/file/ }

@@ -6,10 +6,10 @@ import { forEachConcurrently } from '../../../src/backends/concurrency.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import type { ObjectPage } from '../../../src/backends/objects/object-client.js'
 import { parsePage } from '../../../src/backends/s3/s3-list.js'
-import { S3Client as OtherClient, type S3Access } from '../../lib/servers/clients.js'
-import { ODD_NAMES } from '../../lib/servers/odd-names.js'
-import { freshBucket, sharedServers } from '../../lib/servers/shared.js'
-import { s3Options } from '../../lib/support/object-stores.js'
+import { S3Client as OtherClient, type S3Access } from '../clients.js'
+import { ODD_NAMES } from '../odd-names.js'
+import { freshBucket, sharedServers } from '../shared.js'
+import { s3Options } from '../../support/object-stores.js'
 
 const TIMEOUT_MS = 20_000
 /** See SMALL_LISTING_ENTRIES. */

@@ -2,7 +2,7 @@
 import { after, before } from 'node:test'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { compareWithReference } from '../../lib/model/run.js'
-import { startCeph, type Ceph } from '../../lib/servers/ceph.js'
+import { startCeph, type Ceph } from '../ceph.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 300)
 const TIMEOUT_MS = 60_000

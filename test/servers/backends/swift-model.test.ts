@@ -3,8 +3,8 @@ import { after, before } from 'node:test'
 import { RESERVED_DIRECTORY } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { compareWithReference } from '../../lib/model/run.js'
-import { SwiftClient } from '../../lib/servers/clients.js'
-import { startSwift, type Swift } from '../../lib/servers/swift.js'
+import { SwiftClient } from '../clients.js'
+import { startSwift, type Swift } from '../swift.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 150)
 const TIMEOUT_MS = 60_000

@@ -9,8 +9,8 @@ import type { Backend, ObjectStat, WriteOptions } from '../../../src/backends/ba
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { newWriteMark } from '../../../src/backends/write-mark.js'
-import { SwiftClient } from '../../lib/servers/clients.js'
-import { startSwift, type Swift } from '../../lib/servers/swift.js'
+import { SwiftClient } from '../clients.js'
+import { startSwift, type Swift } from '../swift.js'
 import { FaultyFront, type Fault } from '../../lib/backends/faulty-front.js'
 
 const TIMEOUT_MS = 20_000

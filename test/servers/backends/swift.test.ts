@@ -7,7 +7,7 @@ import { RESERVED_DIRECTORY, type Backend } from '../../../src/backends/backend.
 import { forEachConcurrently } from '../../../src/backends/concurrency.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError, type ErrnoName } from '../../../src/backends/storage-error.js'
-import { SwiftClient } from '../../lib/servers/clients.js'
+import { SwiftClient } from '../clients.js'
 import {
   KEYSTONE_CREDENTIAL_ID,
   KEYSTONE_CREDENTIAL_SECRET,
@@ -15,13 +15,9 @@ import {
   KEYSTONE_PROJECT,
   KEYSTONE_USER,
   startKeystone,
-} from '../../lib/servers/keystone.js'
-import {
-  SWIFT_POWERLESS_KEY,
-  SWIFT_POWERLESS_USER,
-  SWIFT_ACCOUNT,
-} from '../../lib/servers/swift-configuration.js'
-import { startSwift, type Swift } from '../../lib/servers/swift.js'
+} from '../keystone.js'
+import { SWIFT_POWERLESS_KEY, SWIFT_POWERLESS_USER, SWIFT_ACCOUNT } from '../swift-configuration.js'
+import { startSwift, type Swift } from '../swift.js'
 import { FaultyFront, type Fault } from '../../lib/backends/faulty-front.js'
 
 const TIMEOUT_MS = 20_000

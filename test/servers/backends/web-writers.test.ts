@@ -10,8 +10,8 @@ import { after, before, describe, it } from 'node:test'
 import type { Backend, ObjectStat } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
-import { WebdavClient } from '../../lib/servers/clients.js'
-import { freshCollection, sharedServers } from '../../lib/servers/shared.js'
+import { WebdavClient } from '../clients.js'
+import { freshCollection, sharedServers } from '../shared.js'
 import { FaultyFront, type Fault } from '../../lib/backends/faulty-front.js'
 
 const TIMEOUT_MS = 20_000

@@ -7,11 +7,11 @@ import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { targetOf } from '../../../src/backends/hdfs/name-nodes.js'
 import { webhdfsOptions } from '../../../src/backends/hdfs/webhdfs-options.js'
-import { WebHdfsClient } from '../../lib/servers/clients.js'
-import { startFaultProxy, type FaultProxy } from '../../lib/servers/fault-proxy.js'
-import { hdfsProblem, startHdfs, type Hdfs } from '../../lib/servers/hdfs.js'
-import { waitUntil } from '../../lib/servers/wait.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
+import { WebHdfsClient } from '../clients.js'
+import { startFaultProxy, type FaultProxy } from '../fault-proxy.js'
+import { hdfsProblem, startHdfs, type Hdfs } from '../hdfs.js'
+import { waitUntil } from '../wait.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
 
 const MIB = 1 << 20
 const TIMEOUT_MS = 20_000

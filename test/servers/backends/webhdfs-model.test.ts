@@ -3,8 +3,8 @@ import { after, before, describe, test } from 'node:test'
 import { RESERVED_DIRECTORY } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { compareWithReference } from '../../lib/model/run.js'
-import { WebHdfsClient } from '../../lib/servers/clients.js'
-import { hdfsProblem, startHdfs, type Hdfs } from '../../lib/servers/hdfs.js'
+import { WebHdfsClient } from '../clients.js'
+import { hdfsProblem, startHdfs, type Hdfs } from '../hdfs.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 150)
 const TIMEOUT_MS = 60_000

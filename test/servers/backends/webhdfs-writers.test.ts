@@ -9,8 +9,8 @@ import type { Backend, ObjectStat, WriteOptions } from '../../../src/backends/ba
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { newWriteMark } from '../../../src/backends/write-mark.js'
-import { WebHdfsClient } from '../../lib/servers/clients.js'
-import { hdfsProblem, startHdfs, type Hdfs } from '../../lib/servers/hdfs.js'
+import { WebHdfsClient } from '../clients.js'
+import { hdfsProblem, startHdfs, type Hdfs } from '../hdfs.js'
 import { FaultyFront, type Fault } from '../../lib/backends/faulty-front.js'
 
 const TIMEOUT_MS = 20_000

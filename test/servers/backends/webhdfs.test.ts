@@ -5,9 +5,9 @@ import { after, before, describe, it, type TestContext } from 'node:test'
 import type { Backend } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
-import { WebHdfsClient } from '../../lib/servers/clients.js'
-import { hdfsProblem, startHdfs, type Hdfs } from '../../lib/servers/hdfs.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
+import { WebHdfsClient } from '../clients.js'
+import { hdfsProblem, startHdfs, type Hdfs } from '../hdfs.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
 
 const MIB = 1 << 20
 /** Small, so that a few megabytes are several blocks. */

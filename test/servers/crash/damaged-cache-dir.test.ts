@@ -25,12 +25,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { Staging } from '../../../src/cache/staging.js'
-import { O_RDONLY } from '../../lib/frontend/abi.js'
-import type { GuestFs } from '../../lib/frontend/guest-fs.js'
+import { O_RDONLY } from '../../frontend/abi.js'
+import type { GuestFs } from '../../frontend/guest-fs.js'
 import { chooseSeed, Random } from '../../lib/model/random.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { FakeS3 } from '../../lib/support/fake-s3.js'
-import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../lib/support/served.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { FakeS3 } from '../../support/fake-s3.js'
+import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../support/served.js'
 
 const MIB = 1 << 20
 /** Half as much again as the pool holds, so that the disk is asked. */

@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, it, type TestContext } from 'node:test'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import type { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { hdfsProblem } from '../../lib/servers/hdfs.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import type { GuestFs } from '../../frontend/guest-fs.js'
+import { hdfsProblem } from '../hdfs.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
 import {
   heal,
   proxiedCeph,
@@ -17,9 +17,9 @@ import {
   setFault,
   takeAway,
   type ProxiedStore,
-} from '../../lib/support/proxied-stores.js'
-import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../lib/support/served.js'
-import { directoryStore } from '../../lib/support/stores.js'
+} from '../../support/proxied-stores.js'
+import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../support/served.js'
+import { directoryStore } from '../../support/stores.js'
 
 /** Short, since with a server that is silent each call takes three of them. */
 const TIMEOUT_MS = 500

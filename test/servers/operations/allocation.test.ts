@@ -1,10 +1,10 @@
 /** FALLOCATE and LSEEK: space that is not there to be reserved, and holes that no store keeps. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR, SEEK_CUR, SEEK_DATA, SEEK_HOLE } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeStores } from '../../lib/support/served.js'
+import { O_CREAT, O_RDWR, SEEK_CUR, SEEK_DATA, SEEK_HOLE } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeStores } from '../../support/served.js'
 
 const KEEP_SIZE = 0x01
 const PUNCH_HOLE = 0x02

@@ -1,11 +1,11 @@
 /** GETATTR and SETATTR: what the mount decides, what the guest may set, and how long it is kept. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import type { Attr } from '../../lib/frontend/fuse-structs.js'
-import { describeEachStore, describeStores, serve } from '../../lib/support/served.js'
-import { STORES, type StoreProperties } from '../../lib/support/stores.js'
+import { O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import type { Attr } from '../../frontend/fuse-structs.js'
+import { describeEachStore, describeStores, serve } from '../../support/served.js'
+import { STORES, type StoreProperties } from '../../support/stores.js'
 
 const OWNER = { uid: 1234, gid: 5678, fileMode: 0o640, dirMode: 0o750 }
 /** 2023-11-14 22:13:20 UTC and some: whole microseconds. */

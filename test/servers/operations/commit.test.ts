@@ -1,17 +1,11 @@
 /** When the store has the data: FLUSH, FSYNC, O_SYNC, SYNCFS, RELEASE; with write-back off and on. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_DSYNC, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY, OpenFlags } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import {
-  describeEachStore,
-  describeStores,
-  eventually,
-  serve,
-  type Served,
-} from '../../lib/support/served.js'
-import { SHARED_STORES, webdavStore } from '../../lib/support/stores.js'
+import { O_CREAT, O_DSYNC, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY, OpenFlags } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeEachStore, describeStores, eventually, serve, type Served } from '../../support/served.js'
+import { SHARED_STORES, webdavStore } from '../../support/stores.js'
 
 const MIB = 1 << 20
 

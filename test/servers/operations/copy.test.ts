@@ -1,10 +1,10 @@
 /** COPY_FILE_RANGE: by the store where it can, refused so that the kernel copies itself where not. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDONLY, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeStores, type Served } from '../../lib/support/served.js'
+import { O_CREAT, O_RDONLY, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeStores, type Served } from '../../support/served.js'
 
 const DATA = randomBytes(1_000_003)
 

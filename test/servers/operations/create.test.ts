@@ -15,10 +15,10 @@ import {
   S_IFIFO,
   S_IFREG,
   S_IFSOCK,
-} from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { describeStores } from '../../lib/support/served.js'
-import { STORES_AND_WEBDAV } from '../../lib/support/stores.js'
+} from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { describeStores } from '../../support/served.js'
+import { STORES_AND_WEBDAV } from '../../support/stores.js'
 
 describeStores('create', { stores: STORES_AND_WEBDAV }, (served) => {
   it('makes an empty file that is there after close', async () => {

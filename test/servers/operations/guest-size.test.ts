@@ -1,10 +1,10 @@
 /** A file that others replace by one of another size, while the guest's kernel believes the old one. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { OpenFlags, O_RDWR, O_TRUNC } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { describeStores } from '../../lib/support/served.js'
-import { SHARED_STORES } from '../../lib/support/stores.js'
+import { OpenFlags, O_RDWR, O_TRUNC } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { describeStores } from '../../support/served.js'
+import { SHARED_STORES } from '../../support/stores.js'
 
 const OLD = 'old'
 const NEW = 'a longer one'

@@ -9,11 +9,11 @@ import { listPageOf } from '../../../src/backends/list-page.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import type { FileSystem } from '../../../src/fs/file-system.js'
 import { FsError } from '../../../src/fs/fs-error.js'
-import { O_CREAT, O_RDONLY, O_RDWR } from '../../lib/frontend/abi.js'
-import type { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeStores, eventually, RELOAD_SETTINGS, serve, type Served } from '../../lib/support/served.js'
-import { directoryStore, SHARED_STORES } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDONLY, O_RDWR } from '../../frontend/abi.js'
+import type { GuestFs } from '../../frontend/guest-fs.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeStores, eventually, RELOAD_SETTINGS, serve, type Served } from '../../support/served.js'
+import { directoryStore, SHARED_STORES } from '../../support/stores.js'
 
 /** Nothing expires by itself. */
 const NEVER_MS = 3_600_000

@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { FaultyFront } from '../../lib/backends/faulty-front.js'
-import { O_CREAT, O_RDWR, O_WRONLY, S_IFDIR, S_IFMT, S_IFREG } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import type { Attr } from '../../lib/frontend/fuse-structs.js'
-import type { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { startFaultProxy, type FaultProxy } from '../../lib/servers/fault-proxy.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { freshObjectStore, type ObjectStore } from '../../lib/support/object-stores.js'
-import { RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../../lib/support/served.js'
+import { O_CREAT, O_RDWR, O_WRONLY, S_IFDIR, S_IFMT, S_IFREG } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import type { Attr } from '../../frontend/fuse-structs.js'
+import type { GuestFs } from '../../frontend/guest-fs.js'
+import { startFaultProxy, type FaultProxy } from '../fault-proxy.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { freshObjectStore, type ObjectStore } from '../../support/object-stores.js'
+import { RELOAD_SETTINGS, serve, type MountSpec, type Served } from '../../support/served.js'
 
 const DEFAULTS = { uid: 100, gid: 200, fileMode: 0o640, dirMode: 0o750 }
 /** 2020-09-13 12:26:40 UTC and a quarter: exact in the guest's double of seconds. */

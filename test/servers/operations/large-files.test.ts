@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import type { GuestFile } from '../../lib/frontend/guest-fs.js'
-import { assertSameBytes, randomBytes, randomNumbers } from '../../lib/support/bytes.js'
-import { describeStores, TINY_POOL_BYTES } from '../../lib/support/served.js'
-import { cephStore, directoryStore, STORES } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import type { GuestFile } from '../../frontend/guest-fs.js'
+import { assertSameBytes, randomBytes, randomNumbers } from '../../support/bytes.js'
+import { describeStores, TINY_POOL_BYTES } from '../../support/served.js'
+import { cephStore, directoryStore, STORES } from '../../support/stores.js'
 
 const MIB = 1 << 20
 

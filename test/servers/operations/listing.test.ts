@@ -2,17 +2,17 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { forEachConcurrently } from '../../../src/backends/concurrency.js'
-import { DT_DIR, DT_REG, Opcode, O_CREAT, O_RDWR, S_IFDIR, S_IFMT } from '../../lib/frontend/abi.js'
-import { codeOf, type FuseClient } from '../../lib/frontend/fuse-client.js'
+import { DT_DIR, DT_REG, Opcode, O_CREAT, O_RDWR, S_IFDIR, S_IFMT } from '../../frontend/abi.js'
+import { codeOf, type FuseClient } from '../../frontend/fuse-client.js'
 import {
   readDirents,
   readDirentsPlus,
   Writer,
   type Dirent,
   type DirentPlus,
-} from '../../lib/frontend/fuse-structs.js'
-import { describeStores, type Served } from '../../lib/support/served.js'
-import { STORES_AND_WEBDAV } from '../../lib/support/stores.js'
+} from '../../frontend/fuse-structs.js'
+import { describeStores, type Served } from '../../support/served.js'
+import { STORES_AND_WEBDAV } from '../../support/stores.js'
 
 const DIRENT_BYTES = 24
 const DIRENTPLUS_BYTES = 152

@@ -1,10 +1,10 @@
 /** LOOKUP: what a name leads to, how long the guest may believe it, and names that lead nowhere. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_EXCL, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { describeEachStore, describeStores, eventually, serve } from '../../lib/support/served.js'
-import { STORES } from '../../lib/support/stores.js'
+import { O_CREAT, O_EXCL, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { describeEachStore, describeStores, eventually, serve } from '../../support/served.js'
+import { STORES } from '../../support/stores.js'
 
 const TTL_SECONDS = 60
 

@@ -1,11 +1,11 @@
 /** The virtual root and mount points: at one name, nested, at the root itself; and what may not be changed of them. */
 import assert from 'node:assert/strict'
 import { it, type TestContext } from 'node:test'
-import { DT_DIR, O_CREAT, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { describeEachStore, serve, type MountSpec, type Served } from '../../lib/support/served.js'
-import { STORES, type Store } from '../../lib/support/stores.js'
+import { DT_DIR, O_CREAT, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { GuestFs } from '../../frontend/guest-fs.js'
+import { describeEachStore, serve, type MountSpec, type Served } from '../../support/served.js'
+import { STORES, type Store } from '../../support/stores.js'
 
 async function servedAt(
   t: TestContext,

@@ -1,10 +1,10 @@
 /** Names that a store must hold exactly, and names that never reach it. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR, S_IFREG, StructBytes, Opcode } from '../../lib/frontend/abi.js'
-import { codeOf, type FuseClient, type Name } from '../../lib/frontend/fuse-client.js'
-import { describeStores } from '../../lib/support/served.js'
-import { STORES_AND_WEBDAV } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDWR, S_IFREG, StructBytes, Opcode } from '../../frontend/abi.js'
+import { codeOf, type FuseClient, type Name } from '../../frontend/fuse-client.js'
+import { describeStores } from '../../support/served.js'
+import { STORES_AND_WEBDAV } from '../../support/stores.js'
 
 const GOOD_NAMES = [
   'a'.repeat(255),

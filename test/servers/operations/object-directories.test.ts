@@ -1,10 +1,10 @@
 /** Directories of object stores, which have none: by markers, by prefixes, and what others see of them. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { describeStores, eventually, type Served } from '../../lib/support/served.js'
-import { SERVER_STORES } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDWR, S_IFDIR, S_IFMT, S_IFREG } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { describeStores, eventually, type Served } from '../../support/served.js'
+import { SERVER_STORES } from '../../support/stores.js'
 
 const stores = SERVER_STORES.filter(({ properties }) => properties.isObjectStore)
 

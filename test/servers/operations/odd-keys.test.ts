@@ -1,10 +1,10 @@
 /** Keys and names that something on the way could fold, trim or lose: shown exactly or left out and counted, and never lost by what is done around them. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { freshObjectStore, type ObjectStore } from '../../lib/support/object-stores.js'
-import { describeStores, serve, type Served } from '../../lib/support/served.js'
-import { directoryStore, hdfsStore } from '../../lib/support/stores.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { freshObjectStore, type ObjectStore } from '../../support/object-stores.js'
+import { describeStores, serve, type Served } from '../../support/served.js'
+import { directoryStore, hdfsStore } from '../../support/stores.js'
 
 /** NAME_MAX of Linux, and one. */
 const TOO_LONG = 'l'.repeat(256)

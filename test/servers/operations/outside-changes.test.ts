@@ -2,17 +2,11 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { OpenFlags, O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf, FuseError } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import {
-  describeEachStore,
-  describeStores,
-  eventually,
-  serve,
-  type Served,
-} from '../../lib/support/served.js'
-import { sameStorage, SHARED_STORES } from '../../lib/support/stores.js'
+import { OpenFlags, O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf, FuseError } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeEachStore, describeStores, eventually, serve, type Served } from '../../support/served.js'
+import { sameStorage, SHARED_STORES } from '../../support/stores.js'
 
 const MIB = 1 << 20
 /** Short enough to be waited for, long enough that two requests fall within. */

@@ -12,10 +12,10 @@ import {
   O_WRONLY,
   Opcode,
   S_IFREG,
-} from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { describeStores } from '../../lib/support/served.js'
-import { SHARED_STORES } from '../../lib/support/stores.js'
+} from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { describeStores } from '../../support/served.js'
+import { SHARED_STORES } from '../../support/stores.js'
 
 /** Room enough for the longest of what the refused requests would carry: fuse_lk_in has 48 bytes. */
 const ARGUMENTS = Buffer.alloc(64)

@@ -1,10 +1,10 @@
 /** READ and WRITE at any offset and of any size, checked against an array. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR, PAGE_BYTES } from '../../lib/frontend/abi.js'
-import { codeOf, type Layout } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes, randomNumbers } from '../../lib/support/bytes.js'
-import { describeStores } from '../../lib/support/served.js'
+import { O_CREAT, O_RDWR, PAGE_BYTES } from '../../frontend/abi.js'
+import { codeOf, type Layout } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes, randomNumbers } from '../../support/bytes.js'
+import { describeStores } from '../../support/served.js'
 
 const MIB = 1 << 20
 /** Around every border there is: pages, the size classes of slabs, the largest request. */

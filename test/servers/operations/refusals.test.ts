@@ -1,9 +1,9 @@
 /** What becomes of data that a server does not take: the error is told, and nothing is given up that could still be stored. */
 import assert from 'node:assert/strict'
 import { describe, it, test, type TestContext } from 'node:test'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { hdfsProblem } from '../../lib/servers/hdfs.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { hdfsProblem } from '../hdfs.js'
 import {
   heal,
   proxiedCeph,
@@ -11,8 +11,8 @@ import {
   proxiedSwift,
   takeAway,
   type ProxiedStore,
-} from '../../lib/support/proxied-stores.js'
-import { eventually, serve, type Served } from '../../lib/support/served.js'
+} from '../../support/proxied-stores.js'
+import { eventually, serve, type Served } from '../../support/served.js'
 
 /** Longer than a server needs, shorter than a test should. */
 const TIMEOUT_MS = 5000

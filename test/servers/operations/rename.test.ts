@@ -8,11 +8,11 @@ import {
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
   RENAME_WHITEOUT,
-} from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeEachStore, describeStores, raceWith, serve, type Served } from '../../lib/support/served.js'
-import { STORES, STORES_AND_WEBDAV } from '../../lib/support/stores.js'
+} from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeEachStore, describeStores, raceWith, serve, type Served } from '../../support/served.js'
+import { STORES, STORES_AND_WEBDAV } from '../../support/stores.js'
 
 async function hiddenFiles(served: Served): Promise<string[]> {
   if (!served.hasView) return []

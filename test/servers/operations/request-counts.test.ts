@@ -10,10 +10,10 @@ import {
   type OperationTotals,
 } from '../../../src/observability/operation-counters.js'
 import type { RequestRecord, RequestWatcher } from '../../../src/observability/request-record.js'
-import { O_CREAT, O_RDWR, Opcode } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { describeStores, RELOAD_SETTINGS, serve, type Served } from '../../lib/support/served.js'
-import { memoryStore } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDWR, Opcode } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { describeStores, RELOAD_SETTINGS, serve, type Served } from '../../support/served.js'
+import { memoryStore } from '../../support/stores.js'
 
 const FILE_BYTES = 10_000
 

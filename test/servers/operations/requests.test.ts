@@ -5,17 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it, test } from 'node:test'
 import { forEachConcurrently } from '../../../src/backends/concurrency.js'
-import { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { hdfsProblem } from '../../lib/servers/hdfs.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import {
-  proxiedCeph,
-  proxiedHdfs,
-  proxiedSwift,
-  type ProxiedStore,
-} from '../../lib/support/proxied-stores.js'
-import { eventually, serve, type Served } from '../../lib/support/served.js'
+import { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { hdfsProblem } from '../hdfs.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { proxiedCeph, proxiedHdfs, proxiedSwift, type ProxiedStore } from '../../support/proxied-stores.js'
+import { eventually, serve, type Served } from '../../support/served.js'
 
 const MIB = 1 << 20
 /** What requests without data send and get. */

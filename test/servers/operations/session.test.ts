@@ -1,18 +1,12 @@
 /** INIT, DESTROY, reconnects and FORGET: what begins anew, what is kept, and that nothing is left over. */
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { InitFlags, O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf, FuseClient } from '../../lib/frontend/fuse-client.js'
-import { FrontEnd } from '../../lib/frontend/front-end.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import {
-  describeEachStore,
-  eventually,
-  serve,
-  type ServeOptions,
-  type Served,
-} from '../../lib/support/served.js'
-import { STORES, directoryStore, type Store } from '../../lib/support/stores.js'
+import { InitFlags, O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf, FuseClient } from '../../frontend/fuse-client.js'
+import { FrontEnd } from '../../frontend/front-end.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeEachStore, eventually, serve, type ServeOptions, type Served } from '../../support/served.js'
+import { STORES, directoryStore, type Store } from '../../support/stores.js'
 
 const MIB = 1 << 20
 /** A day of work, and one on a server. */

@@ -1,11 +1,11 @@
 /** SETATTR of the size: down, up, with a handle and without, and what a file shows when it grows again. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeStores, type Served } from '../../lib/support/served.js'
-import { STORES_AND_WEBDAV } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeStores, type Served } from '../../support/served.js'
+import { STORES_AND_WEBDAV } from '../../support/stores.js'
 
 const SIZES = [0, 1, 4095, 4096, 4097, 100_000]
 const FULL = randomBytes(300_001)

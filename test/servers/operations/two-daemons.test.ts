@@ -1,12 +1,12 @@
 /** Two daemons on one storage, and what each is told when the other was there first. */
 import assert from 'node:assert/strict'
 import { it, type TestContext } from 'node:test'
-import { O_CREAT, O_EXCL, O_RDWR, O_TRUNC, RENAME_NOREPLACE } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import type { GuestFs } from '../../lib/frontend/guest-fs.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeEachStore, eventually, serve, type Served } from '../../lib/support/served.js'
-import { sameStorage, SHARED_STORES, type Store } from '../../lib/support/stores.js'
+import { O_CREAT, O_EXCL, O_RDWR, O_TRUNC, RENAME_NOREPLACE } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import type { GuestFs } from '../../frontend/guest-fs.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeEachStore, eventually, serve, type Served } from '../../support/served.js'
+import { sameStorage, SHARED_STORES, type Store } from '../../support/stores.js'
 
 const MIB = 1 << 20
 

@@ -1,11 +1,11 @@
 /** UNLINK and RMDIR: what is gone, what lives on for those who have it open, and what is refused. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { describeStores, raceWith, type Served } from '../../lib/support/served.js'
-import { STORES_AND_WEBDAV } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { describeStores, raceWith, type Served } from '../../support/served.js'
+import { STORES_AND_WEBDAV } from '../../support/stores.js'
 
 const MIB = 1 << 20
 

@@ -20,7 +20,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseArguments } from '../../../src/cli/arguments.js'
 import { parseSettings } from '../../../src/config/index.js'
-import { promtool } from '../../lib/servers/prometheus.js'
+import { promtool } from '../prometheus.js'
 
 // dist/test/servers/packaging/ -> the package's root
 const root = fileURLToPath(new URL('../../../../', import.meta.url))
@@ -31,7 +31,7 @@ interface Block {
 }
 
 const documents = ['', 'docs', 'docs/guides', 'packaging', 'bench', 'native']
-  .concat(['frontend', 'guest', 'servers'].map((name) => `test/lib/${name}`))
+  .concat(['frontend', 'guest', 'servers'].map((name) => `test/${name}`))
   .flatMap((folder) =>
     readdirSync(join(root, folder))
       .filter((name) => name.endsWith('.md'))

@@ -5,11 +5,11 @@ import type { RequestRecord } from '../../../src/observability/request-record.js
 import { Tracing } from '../../../src/observability/tracing.js'
 import type { TracingSettings } from '../../../src/observability/tracing-settings.js'
 import { createLogger } from '../../../src/observability/logger.js'
-import { O_CREAT, O_RDWR } from '../../lib/frontend/abi.js'
-import { codeOf } from '../../lib/frontend/fuse-client.js'
-import { randomBytes } from '../../lib/support/bytes.js'
-import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../lib/support/served.js'
-import { cephStore, directoryStore, memoryStore } from '../../lib/support/stores.js'
+import { O_CREAT, O_RDWR } from '../../frontend/abi.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { randomBytes } from '../../support/bytes.js'
+import { eventually, serve, TINY_POOL_BYTES, type Served } from '../../support/served.js'
+import { cephStore, directoryStore, memoryStore } from '../../support/stores.js'
 import { Collecting, durationUs, TRACING, type Shown } from '../../lib/tracing/spans.js'
 
 const logger = createLogger({ level: 'silent' })

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { HttpConnections } from '../../../src/backends/http/http-connection.js'
-import { selfSigned } from '../../lib/support/certificate.js'
+import { selfSigned } from '../../support/certificate.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'ovfsd-authorities-'))
 const trusted = selfSigned()

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { Circuit, CircuitOpenError, GuardedBackend } from '../../../src/backends/layers/circuit.js'
 import { EmptyBackend } from '../../../src/backends/local/empty-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
-import { withMembers } from '../../lib/support/backends.js'
+import { withMembers } from '../../support/backends.js'
 
 const FAILURES = 3
 /** Longer than any test, unless a test wants the pause to be over. */

@@ -11,7 +11,7 @@ import { CountedBackend } from '../../../src/backends/layers/counted.js'
 import type { WriterCall } from '../../../src/backends/layers/layered-writer.js'
 import { EmptyBackend } from '../../../src/backends/local/empty-backend.js'
 import { BackendCounters } from '../../../src/observability/backend-counters.js'
-import { withMembers } from '../../lib/support/backends.js'
+import { withMembers } from '../../support/backends.js'
 
 const MTIME = { seconds: 1, nanoseconds: 2 }
 const DATA = new Uint8Array(3)

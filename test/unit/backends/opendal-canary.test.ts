@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import type { Operator } from 'opendal'
 import { createOperator } from '../../../src/backends/opendal/operator.js'
-import { errorAnswer, FakeS3, isCopy } from '../../lib/support/fake-s3.js'
+import { errorAnswer, FakeS3, isCopy } from '../../support/fake-s3.js'
 
 const TIMEOUT_MS = 10_000
 

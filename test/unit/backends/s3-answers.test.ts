@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, it } from 'node:test'
 import type { Backend } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { parseS3Options } from '../../../src/backends/s3/s3-options.js'
-import { randomBytes } from '../../lib/support/bytes.js'
-import { FakeS3, type FakeCall } from '../../lib/support/fake-s3.js'
+import { randomBytes } from '../../support/bytes.js'
+import { FakeS3, type FakeCall } from '../../support/fake-s3.js'
 
 const TIMEOUT_MS = 10_000
 /** More than a server may send whole in place of a part. */

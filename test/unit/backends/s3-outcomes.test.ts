@@ -4,15 +4,8 @@ import { afterEach, beforeEach, describe, it } from 'node:test'
 import type { Backend, BackendWriter, StoreConditions } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { newWriteMark } from '../../../src/backends/write-mark.js'
-import { randomBytes } from '../../lib/support/bytes.js'
-import {
-  errorAnswer,
-  FakeS3,
-  isCompletion,
-  isCopy,
-  isProbe,
-  type FakeCall,
-} from '../../lib/support/fake-s3.js'
+import { randomBytes } from '../../support/bytes.js'
+import { errorAnswer, FakeS3, isCompletion, isCopy, isProbe, type FakeCall } from '../../support/fake-s3.js'
 
 const TIMEOUT_MS = 10_000
 const PART_BYTES = 8 << 20

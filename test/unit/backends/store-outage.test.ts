@@ -6,7 +6,7 @@ import { EmptyBackend } from '../../../src/backends/local/empty-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { createLogger } from '../../../src/observability/logger.js'
 import { StoreOutage } from '../../../src/server/store-outage.js'
-import { withMembers } from '../../lib/support/backends.js'
+import { withMembers } from '../../support/backends.js'
 
 const MINUTE_MS = 60_000
 /** Longer than the calls that are to be refused take. */

@@ -13,8 +13,8 @@ import { SlabPool } from '../../../src/cache/slab-pool.js'
 import { Staging } from '../../../src/cache/staging.js'
 import { StoreAccount } from '../../../src/cache/store-account.js'
 import { heapMemory } from '../../lib/model/driver.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { VersionedStore } from '../../lib/support/versioned-store.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { VersionedStore } from '../../support/versioned-store.js'
 
 const POOL_BYTES = 4 << 20
 /** Several parts of the store. */

@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { DiskTier } from '../../../src/cache/disk-tier.js'
 import { Random } from '../../lib/model/random.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
 
 const MIB = 1 << 20
 /** The least that the tier takes. */

@@ -5,7 +5,7 @@ import { BlockCache } from '../../../src/cache/block-cache.js'
 import { SlabPool } from '../../../src/cache/slab-pool.js'
 import { truncate } from '../../../src/cache/resizing.js'
 import { heapMemory } from '../../lib/model/driver.js'
-import { randomBytes } from '../../lib/support/bytes.js'
+import { randomBytes } from '../../support/bytes.js'
 import { StoredFile } from '../../lib/cache/stored-file.js'
 import { VersionedStore } from '../../lib/cache/versioned-store.js'
 

@@ -5,9 +5,9 @@ import type { ObjectStat } from '../../../src/backends/backend.js'
 import { MemoryBackend } from '../../../src/backends/local/memory-backend.js'
 import { createOperator } from '../../../src/backends/opendal/operator.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
-import { O_RDWR } from '../../lib/frontend/abi.js'
+import { O_RDWR } from '../../frontend/abi.js'
 import { Driver } from '../../lib/model/driver.js'
-import { randomBytes } from '../../lib/support/bytes.js'
+import { randomBytes } from '../../support/bytes.js'
 
 const FILE_BYTES = 300_000
 const PAGE_BYTES = 4096

@@ -20,8 +20,8 @@ import type { StagedDescription } from '../../../src/cache/staged-record.js'
 import { Staging } from '../../../src/cache/staging.js'
 import { createLogger } from '../../../src/observability/logger.js'
 import { chooseSeed, Random } from '../../lib/model/random.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
-import { VersionedStore } from '../../lib/support/versioned-store.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
+import { VersionedStore } from '../../support/versioned-store.js'
 
 const MIB = 1 << 20
 

@@ -15,7 +15,7 @@ import type { StagedPlace } from '../../../src/cache/staged-record.js'
 import { Staging } from '../../../src/cache/staging.js'
 import { createLogger } from '../../../src/observability/logger.js'
 import { chooseSeed, Random } from '../../lib/model/random.js'
-import { VersionedStore } from '../../lib/support/versioned-store.js'
+import { VersionedStore } from '../../support/versioned-store.js'
 
 const STEPS = 24
 /** Ways in which the end of the power may treat what was not flushed, tried for each beginning. */

@@ -19,7 +19,7 @@ import { RecordReader } from '../../../src/cache/record-reader.js'
 import type { StagedDescription, StagedPlace } from '../../../src/cache/staged-record.js'
 import { Staging, type BrokenRecord } from '../../../src/cache/staging.js'
 import { Random, chooseSeed } from '../../lib/model/random.js'
-import { assertSameBytes, randomBytes } from '../../lib/support/bytes.js'
+import { assertSameBytes, randomBytes } from '../../support/bytes.js'
 
 const MIB = 1 << 20
 /** More than a description in JSON could have had. */

@@ -1,7 +1,7 @@
 /** The dashboard as Grafana reads it; test/guest/dashboard.test.ts asks Prometheus its queries. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { assertExported, queriesOf, readDashboard, replaceVariables } from '../../lib/support/dashboard.js'
+import { assertExported, queriesOf, readDashboard, replaceVariables } from '../../support/dashboard.js'
 
 const dashboard = readDashboard()
 /** Grafana 10.0's. */

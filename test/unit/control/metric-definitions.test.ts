@@ -7,7 +7,7 @@ import {
   METRICS_BY_GROUP,
   type MetricDefinition,
 } from '../../../src/observability/metric-definitions.js'
-import { assertExported } from '../../lib/support/dashboard.js'
+import { assertExported } from '../../support/dashboard.js'
 
 // dist/test/unit/control/ -> the package's root
 const root = new URL('../../../../', import.meta.url)

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { MAIN, Program, runOvfsd } from '../../lib/cli/process.js'
-import { Exposition } from '../../lib/support/exposition.js'
+import { Exposition } from '../../support/exposition.js'
 
 const guide = readFileSync(new URL('../../../../docs/guides/monitoring.md', import.meta.url), 'utf8')
 const directory = mkdtempSync(join(tmpdir(), 'ovfsd-metrics-'))

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Backend } from '../../../src/backends/backend.js'
-import { withListedAttributes, withMembers } from '../../lib/support/backends.js'
+import { withListedAttributes, withMembers } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { drive, memory, O_RDWR } from '../../lib/model/driving.js'
 

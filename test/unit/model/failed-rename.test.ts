@@ -1,7 +1,7 @@
 /** Renames over an open file, and those that fail: neither its contents nor its name are lost. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { withChangingVersions } from '../../lib/support/backends.js'
+import { withChangingVersions } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { contentsOf, drive, O_RDWR, store } from '../../lib/model/driving.js'
 import { FailingStore, type Failure } from '../../lib/model/failing-store.js'

@@ -1,8 +1,8 @@
 /** What handles are told when somebody else's version wins, and when data is lost: each what concerns it, and once. */
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { O_CREAT, O_RDWR, O_TRUNC } from '../../lib/frontend/abi.js'
-import { randomBytes } from '../../lib/support/bytes.js'
+import { O_CREAT, O_RDWR, O_TRUNC } from '../../frontend/abi.js'
+import { randomBytes } from '../../support/bytes.js'
 import { VersionedStore } from '../../lib/cache/versioned-store.js'
 import { Driver } from '../../lib/model/driver.js'
 

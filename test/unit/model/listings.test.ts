@@ -5,7 +5,7 @@ import type { Backend, DirectoryEntry } from '../../../src/backends/backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { lookup } from '../../../src/fs/lookup.js'
 import { openDirectory } from '../../../src/fs/open-directory.js'
-import { withListedAttributes, withMembers } from '../../lib/support/backends.js'
+import { withListedAttributes, withMembers } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { drive, memory, O_RDWR } from '../../lib/model/driving.js'
 

@@ -1,7 +1,7 @@
 /** One listing in place of many looks at names of a directory. */
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { withListedAttributes, withMembers } from '../../lib/support/backends.js'
+import { withListedAttributes, withMembers } from '../../support/backends.js'
 import { drive, memory } from '../../lib/model/driving.js'
 
 /** More than a walk begins with. */

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { after } from 'node:test'
 import type { Backend } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
-import { withChangingVersions, withListedAttributes } from '../../lib/support/backends.js'
+import { withChangingVersions, withListedAttributes } from '../../support/backends.js'
 import { compareWithReference, type ModelStore } from '../../lib/model/run.js'
 
 const STEPS = Number(process.env['OVFSD_MODEL_STEPS'] ?? 1500)

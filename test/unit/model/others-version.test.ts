@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import type { Backend } from '../../../src/backends/backend.js'
 import { setattr } from '../../../src/fs/attributes.js'
-import { withChangingVersions } from '../../lib/support/backends.js'
+import { withChangingVersions } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { contentsOf, drive, memory, O_RDWR, store } from '../../lib/model/driving.js'
 

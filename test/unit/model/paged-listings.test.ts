@@ -12,7 +12,7 @@ import {
   shownAt,
   type OpenDirectory,
 } from '../../../src/fs/open-directory.js'
-import { withMembers } from '../../lib/support/backends.js'
+import { withMembers } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { drive, memory, O_RDWR, store } from '../../lib/model/driving.js'
 import { Random } from '../../lib/model/random.js'

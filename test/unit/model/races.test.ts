@@ -6,7 +6,7 @@ import { createFile, makeDirectory } from '../../../src/fs/create.js'
 import { revalidate } from '../../../src/fs/lookup.js'
 import { rename } from '../../../src/fs/rename.js'
 import { openDirectory, portionAt, resolveEntries } from '../../../src/fs/open-directory.js'
-import { withListedAttributes, withMembers } from '../../lib/support/backends.js'
+import { withListedAttributes, withMembers } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { contentsOf, drive, memory, O_RDWR, POOL_BYTES, store } from '../../lib/model/driving.js'
 

@@ -4,7 +4,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { RESERVED_DIRECTORY, type Backend } from '../../../src/backends/backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { FsError } from '../../../src/fs/fs-error.js'
-import { withMembers } from '../../lib/support/backends.js'
+import { withMembers } from '../../support/backends.js'
 import type { Driver } from '../../lib/model/driver.js'
 import { contentsOf, driveWriteBack, memory, O_RDWR, store } from '../../lib/model/driving.js'
 

@@ -13,8 +13,8 @@ import type {
   RenameOptions,
   WriteMark,
   WriteOptions,
-} from '../../../src/backends/backend.js'
-import { StorageError } from '../../../src/backends/storage-error.js'
+} from '../../src/backends/backend.js'
+import { StorageError } from '../../src/backends/storage-error.js'
 
 interface StoredObject {
   readonly data: Buffer

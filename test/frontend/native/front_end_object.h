@@ -1,4 +1,4 @@
-// FrontEnd as a JavaScript object; test/lib/frontend/front-end.ts documents every method.
+// FrontEnd as a JavaScript object; test/frontend/front-end.ts documents every method.
 #pragma once
 
 #include <napi.h>

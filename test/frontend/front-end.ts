@@ -1,5 +1,5 @@
 /**
- * A vhost-user front-end with a guest's memory and vrings: the typed face of `test/lib/frontend/native/`.
+ * A vhost-user front-end with a guest's memory and vrings: the typed face of `test/frontend/native/`.
  *
  * `FrontEnd` sends chains and gives their completions; `fuse-client.ts` speaks FUSE over it. For hostile tests it also
  * gives raw access: any bytes and fds on the socket, any bytes in guest memory and in the rings (`raw-vring.ts`).
@@ -123,10 +123,10 @@ interface FrontEndAddon {
   readonly fuseStructBytes: Readonly<Record<string, number>>
 }
 
-// dist/test/lib/frontend/ -> the package's root -> test/lib/frontend/native/
+// dist/test/frontend/ -> the package's root -> test/frontend/native/
 const addon = bindings({
   bindings: 'ovfsd_frontend',
-  module_root: fileURLToPath(new URL('../../../../test/lib/frontend/native', import.meta.url)),
+  module_root: fileURLToPath(new URL('../../../test/frontend/native', import.meta.url)),
 }) as FrontEndAddon
 
 /** `sizeof` of the structs of <linux/fuse.h>, by name without `fuse_`; dirents without their name. */

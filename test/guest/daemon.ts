@@ -63,8 +63,8 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
 }
 
 function startOvfsd(configPath: string): ManagedProcess {
-  // dist/test/lib/guest/ -> dist/src/cli/main.js
-  const main = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url))
+  // dist/test/guest/ -> dist/src/cli/main.js
+  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
   const more = (process.env['OVFSD_TEST_OPTIONS'] ?? '').split(' ').filter((option) => option !== '')
   return new ManagedProcess('ovfsd', process.execPath, [main, `--config-file=${configPath}`, ...more])
 }

@@ -4,7 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { it } from 'node:test'
 import { randomBytes } from '../../support/bytes.js'
-import { durationUs, Receiver, type Shown } from '../../tracing/spans.js'
+import { durationUs, Receiver, type Shown } from '../../lib/tracing/spans.js'
 import { mountRoot, type GuestSuite, type MountUnderTest } from '../suite.js'
 
 const BLOCK_BYTES = 64 << 10

@@ -1,7 +1,7 @@
 /** The dashboard for Grafana, and what Grafana makes of its queries before it asks Prometheus. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { METRICS, type MetricDefinition } from '../../../src/observability/metric-definitions.js'
+import { METRICS, type MetricDefinition } from '../../src/observability/metric-definitions.js'
 
 interface Panel {
   readonly id: number
@@ -23,8 +23,8 @@ export interface Dashboard {
   }
 }
 
-// dist/test/lib/support/ -> the package's root
-const file = new URL('../../../../packaging/grafana/ovfsd-dashboard.json', import.meta.url)
+// dist/test/support/ -> the package's root
+const file = new URL('../../../packaging/grafana/ovfsd-dashboard.json', import.meta.url)
 
 export function readDashboard(): Dashboard {
   return JSON.parse(readFileSync(file, 'utf8')) as Dashboard

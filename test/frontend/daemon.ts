@@ -12,8 +12,8 @@ import { FuseClient, type InitOptions } from './fuse-client.js'
 /** Debian's daemon in C (package qemu-system-common): the yardstick. */
 export const VIRTIOFSD_PATH = '/usr/lib/qemu/virtiofsd'
 
-// dist/test/lib/frontend/ -> dist/src/cli/
-const OVFSD_MAIN = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url))
+// dist/test/frontend/ -> dist/src/cli/
+const OVFSD_MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 /** As "--sandbox=namespace --seccomp=kill": the tests then run on daemons with these options. */
 const MORE_OPTIONS = (process.env['OVFSD_TEST_OPTIONS'] ?? '').split(' ').filter((option) => option !== '')
 /** Where `Daemon.ovfsd` shows its directory. */

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The repository's root, from dist/test/servers. */
-export const projectRoot = fileURLToPath(new URL('../../../../', import.meta.url))
+export const projectRoot = fileURLToPath(new URL('../../../', import.meta.url))
 /** Where set-up puts what it fetches: the same rule as in scripts/lib/paths.mjs. */
 const environmentCache = process.env.OVFSD_CACHE ?? ''
 const cacheDirectory = path.resolve(

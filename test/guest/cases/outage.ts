@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { forEachConcurrently } from '../../../../src/backends/concurrency.js'
+import { forEachConcurrently } from '../../../src/backends/concurrency.js'
 import { pathsBelow } from '../../support/views.js'
 import { waitUntil } from '../../servers/wait.js'
 import type { RunningStorage } from '../storage.js'

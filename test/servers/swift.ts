@@ -24,8 +24,8 @@ import {
 
 const CONTAINER = 'test'
 const DEVICE = 'd1'
-const SCRIPT = path.join(projectRoot, 'test/lib/servers/swift_server.py')
-const LISTING_SCRIPT = path.join(projectRoot, 'test/lib/servers/swift_listing.py')
+const SCRIPT = path.join(projectRoot, 'test/servers/swift_server.py')
+const LISTING_SCRIPT = path.join(projectRoot, 'test/servers/swift_listing.py')
 const RESELLER_PREFIX = 'AUTH_'
 const STORAGE_ACCOUNT = `${RESELLER_PREFIX}${SWIFT_ACCOUNT}`
 /** Two seconds on an idle machine. */

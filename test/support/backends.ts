@@ -1,7 +1,7 @@
 /** Backends that differ from real ones in a few ways. */
-import type { Backend, ExpectedVersion, ObjectStat } from '../../../src/backends/backend.js'
-import { conflict } from '../../../src/backends/objects/object-store.js'
-import { StorageError } from '../../../src/backends/storage-error.js'
+import type { Backend, ExpectedVersion, ObjectStat } from '../../src/backends/backend.js'
+import { conflict } from '../../src/backends/objects/object-store.js'
+import { StorageError } from '../../src/backends/storage-error.js'
 
 /** The same backend but for some members. */
 export function withMembers(

@@ -1,4 +1,4 @@
-import { forEachConcurrently } from '../../../../src/backends/concurrency.js'
+import { forEachConcurrently } from '../../../src/backends/concurrency.js'
 import { directoryView } from '../../support/views.js'
 import type { GuestSuite, MountUnderTest } from '../suite.js'
 

@@ -4,7 +4,7 @@
 # tree of that virtio-fs device, which becomes the root. Whatever fails here ends the guest with a kernel panic, which the
 # host sees on the console.
 set -e
-# What the host takes for the end of the kernel's own start (test/lib/guest/guest.ts).
+# What the host takes for the end of the kernel's own start (test/guest/guest.ts).
 echo 'init: started'
 bb=/usr/bin/busybox
 mount_kernels() {

@@ -223,8 +223,8 @@ export class Guest {
 }
 
 export function readManifest(): GuestManifest {
-  // dist/test/lib/guest/ -> the repository's root
-  const root = fileURLToPath(new URL('../../../../', import.meta.url))
+  // dist/test/guest/ -> the repository's root
+  const root = fileURLToPath(new URL('../../../', import.meta.url))
   const cacheFolder = process.env.OVFSD_CACHE ?? path.join(root, '.cache')
   return JSON.parse(readFileSync(path.join(cacheFolder, 'guest', 'guest.json'), 'utf8')) as GuestManifest
 }

@@ -25,7 +25,7 @@ const OUTPUT_LIMIT_BYTES = 4 << 20
 const SHOWN_CHARACTERS = 4000
 const NEWLINE = 0x0a
 
-/** The host's end of test/lib/guest/programs/agent.cc, which defines the protocol. One script at a time. */
+/** The host's end of test/guest/programs/agent.cc, which defines the protocol. One script at a time. */
 export class AgentChannel {
   readonly #socket: Socket
   #input: Buffer = Buffer.alloc(0)
