@@ -90,7 +90,8 @@ export class Session {
 
   private get wantedFlags(): number {
     const { passthrough } = this
-    const killpriv = this.areAll(({ killprivV2 }) => killprivV2)
+    // A kernel that collects writes believes the mode that it knows, bits and all, for as long as it may.
+    const killpriv = !this.fs.options.guestWriteback && this.areAll(({ killprivV2 }) => killprivV2)
     let flags = WANTED_FLAGS
     if (this.fs.options.guestWriteback) flags |= InitFlags.WRITEBACK_CACHE
     if (passthrough.has('announceSubmounts')) flags |= InitFlags.SUBMOUNTS

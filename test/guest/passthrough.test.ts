@@ -62,7 +62,11 @@ describe('a Linux guest with pass-through mounts', { skip: isReferenceDaemon }, 
     },
     [KEEPING_TAG]: {
       profiles: {
-        kept: { type: 'passthrough', mount_point: 'kept', root: folderOf('kept'), guest_cache: 'always' },
+        kept: {
+          ...{ type: 'passthrough', mount_point: 'kept', root: folderOf('kept'), guest_cache: 'always' },
+          posix_acl: true,
+          killpriv_v2: true,
+        },
       },
       settings: { guest_writeback: true },
     },
@@ -149,6 +153,27 @@ describe('a Linux guest with pass-through mounts', { skip: isReferenceDaemon }, 
     head -c 1000000 /dev/urandom > data; dd if=data of=direct bs=64k oflag=direct iflag=fullblock status=none || cp data direct; cmp data direct
     echo a > a; echo b > b; refuses EEXIST rename-noreplace a b; fscalls rename-exchange a b; same "$(cat a b | tr '\\n' ' ')" 'b a '
     same "$(fscalls unlinked-file gone)" 'beforeAFTER! 9'; fscalls fsync-directory .`,
+  )
+
+  suite.inFolder(
+    KEPT,
+    'access lists, and set-user-ID bits that the host takes away',
+    `
+    as() { setpriv --reuid=$1 --regid=$1 --clear-groups bash -c "$2"; }
+    chmod 755 .; echo secret > file; chmod 600 file
+    if as 100 'cat file' 2> /tmp/why; then exit 1; fi
+    fscalls set-access-list file access 6 0 0 100 4
+    same "$(as 100 'cat file')" secret
+    if as 200 'cat file' 2> /tmp/why; then exit 1; fi
+    if as 100 'echo x >> file' 2> /tmp/why; then exit 1; fi
+    chmod g= file; if as 100 'cat file' 2> /tmp/why; then exit 1; fi
+    mkdir listed plain; fscalls set-access-list listed default 7 5 5 100 6
+    ( umask 077; echo x > listed/file; echo x > plain/file )
+    same "$(stat -c %a plain/file)" 600; same "$(stat -c %a listed/file)" 664
+    chown -R 0:0 listed; chmod 711 listed; as 100 'echo more >> listed/file'
+    for how in 'echo >> tool' ': > tool' 'truncate -s 1 tool' 'fallocate -l 8192 tool'; do
+      echo x > tool; chmod 6777 tool; as 100 "$how"; same "$how $(stat -c %a tool)" "$how 777"
+    done`,
   )
 
   it('a file system of the host below the root is one of its own, with its own device number', async () => {

@@ -352,6 +352,18 @@ describe('killpriv_v2', { skip: NOT_ROOT }, () => {
   })
 })
 
+describe('killpriv_v2 with guest_writeback', () => {
+  it('is not said: the guest would go on with the mode that it knows', async (t) => {
+    const started = await serve({
+      mounts: [{ store: passthroughStore({ options: { killpriv_v2: 'true' } }), mountPoint: [] }],
+      settings: { guestWriteback: true },
+    })
+    t.after(() => started.close())
+    assert.equal(started.client.has('HANDLE_KILLPRIV_V2'), false)
+    assert.equal(started.client.has('WRITEBACK_CACHE'), true)
+  })
+})
+
 describe('preserve_noatime', { skip: NOT_ROOT }, () => {
   for (const value of ['true', 'false']) {
     it(`= ${value} ${value === 'true' ? 'leaves' : 'takes'} O_NOATIME`, async (t) => {

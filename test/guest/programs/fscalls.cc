@@ -3,9 +3,12 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -146,6 +149,24 @@ void UnlinkedFile(char** args) {
 // FILE: make it; EEXIST if it is there.
 void Exclusive(char** args) { Check(open(args[0], O_WRONLY | O_CREAT | O_EXCL, 0644)); }
 
+// FILE NAME OWNER GROUP OTHERS UID RIGHTS: the access list NAME (access, default), where the user UID has RIGHTS and no group
+// more than these. Rights are octal digits.
+void SetAccessList(char** args) {
+  const auto rights = [&](int index) { return static_cast<uint16_t>(args[index][0] - '0'); };
+  const auto uid = static_cast<uint32_t>(std::strtoul(args[5], nullptr, 10));
+  constexpr uint32_t kNobody = ACL_UNDEFINED_ID;
+  struct {
+    posix_acl_xattr_header header{POSIX_ACL_XATTR_VERSION};
+    posix_acl_xattr_entry entries[5];
+  } list;
+  list.entries[0] = {ACL_USER_OBJ, rights(2), kNobody};
+  list.entries[1] = {ACL_USER, rights(6), uid};
+  list.entries[2] = {ACL_GROUP_OBJ, rights(3), kNobody};
+  list.entries[3] = {ACL_MASK, rights(6), kNobody};
+  list.entries[4] = {ACL_OTHER, rights(4), kNobody};
+  Check(setxattr(args[0], (std::string("system.posix_acl_") + args[1]).c_str(), &list, sizeof list, 0));
+}
+
 struct Command {
   const char* name;
   int arguments;
@@ -162,6 +183,7 @@ constexpr Command kCommands[] = {
     {"append", 3, Append},
     {"create-many", 3, CreateMany},
     {"read-file", 1, ReadFile},
+    {"set-access-list", 7, SetAccessList},
     {"unlinked-file", 1, UnlinkedFile},
     {"exclusive", 1, Exclusive},
     {"unlink", 1, [](char** args) { Check(unlink(args[0])); }},
