@@ -75,8 +75,8 @@ export class HostMount {
   /** By file system, of those of which a file was closed: see `tellsAtClose`. */
   private readonly tellingAtClose = new Map<number, boolean>()
 
-  private currentOptions: HostMountOptions
-  /** Owners are others on the host than in the guest. */
+  options: HostMountOptions
+  /** Owners are others on the host than in the guest: by `options`, kept for the replies. */
   translatesIds: boolean
 
   constructor(
@@ -84,7 +84,7 @@ export class HostMount {
     readonly place: Mount,
     options: HostMountOptions,
   ) {
-    this.currentOptions = options
+    this.options = options
     this.translatesIds = translatesIds(options)
     const stat = new Uint32Array(STAT_WORDS)
     stat[MODE_WORD] = S_IFDIR
@@ -92,12 +92,8 @@ export class HostMount {
     this.root.point = place.root
   }
 
-  get options(): HostMountOptions {
-    return this.currentOptions
-  }
-
-  set options(options: HostMountOptions) {
-    this.currentOptions = options
+  change(options: HostMountOptions): void {
+    this.options = options
     this.translatesIds = translatesIds(options)
   }
 

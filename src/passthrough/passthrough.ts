@@ -147,7 +147,7 @@ export class Passthrough {
 
   change(place: Mount, options: HostMountOptions): void {
     const mount = this.mounts.get(place.root)
-    if (mount !== undefined) mount.options = options
+    mount?.change(options)
   }
 
   /** The pass-through mount whose root that inode of the tree of mounts is. */
