@@ -94,8 +94,6 @@ void Device::close() noexcept {
   listener_.reset();
   if (poll_timer_) epoll_.remove(poll_timer_.get());
   poll_timer_.reset();
-  if (silence_timer_) epoll_.remove(silence_timer_.get());
-  silence_timer_.reset();
   events_.clear();
   pool_.reset();
 }
@@ -152,7 +150,8 @@ void Device::handle_descriptors() {
         break;
       case kSilenceTag: {
         uint64_t ticks;
-        [[maybe_unused]] const ssize_t rc = ::read(silence_timer_.get(), &ticks, sizeof ticks);
+        // Of a front-end that has gone or spoken since the event came.
+        if (::read(silence_timer_.get(), &ticks, sizeof ticks) != sizeof ticks) break;
         // What has arrived in the meantime counts.
         if (connection_ && !announced_) handle_messages();
         if (connection_ && !announced_) disconnect("it said nothing", true);
@@ -226,15 +225,18 @@ bool Device::is_allowed(const UniqueFd& socket) {
 
 /// Whoever connects and says nothing must not keep the next one out.
 void Device::begin_silence() {
-  if (!silence_timer_) {
-    UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    if (!timer) throw std::system_error(errno, std::generic_category(), "timerfd_create");
-    epoll_.add(timer.get(), EPOLLIN, kSilenceTag);
-    silence_timer_ = std::move(timer);
-  }
+  UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer) throw std::system_error(errno, std::generic_category(), "timerfd_create");
+  epoll_.add(timer.get(), EPOLLIN, kSilenceTag);
+  silence_timer_ = std::move(timer);
   itimerspec once = {};
   once.it_value.tv_sec = kSilenceSeconds;
   ::timerfd_settime(silence_timer_.get(), 0, &once, nullptr);
+}
+
+void Device::end_silence() noexcept {
+  if (silence_timer_) epoll_.remove(silence_timer_.get());
+  silence_timer_.reset();
 }
 
 void Device::refuse_others() {
@@ -259,7 +261,10 @@ void Device::handle_messages() {
     if (backend_->draining() || connection_->send_blocked()) break;
     message = VhostUserMessage{};
     if (!connection_->receive(message)) break;
-    if (!std::exchange(announced_, true)) report(DeviceEvent::kConnect, "", 0);
+    if (!std::exchange(announced_, true)) {
+      end_silence();
+      report(DeviceEvent::kConnect, "", 0);
+    }
     try {
       backend_->handle(message, *connection_);
     } catch (const Refusal& refusal) {
@@ -306,6 +311,7 @@ void Device::update_poll_timer() {
 
 void Device::disconnect(const std::string& reason, bool report_it) {
   if (!connection_) return;
+  end_silence();
   requests_.orphan_all();
   backend_.reset();
   epoll_.remove(connection_->fd());

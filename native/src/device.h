@@ -122,6 +122,7 @@ class Device final : private VhostUserBackendOwner {
   void update_socket_interest();
   void update_poll_timer();
   void begin_silence();
+  void end_silence() noexcept;
   void disconnect(const std::string& reason, bool report);
   void check_guest_memory();
 

@@ -35,14 +35,15 @@ Napi::Value limit_open_files_call(const Napi::CallbackInfo& info) {
 
 Napi::Value filter_system_calls_call(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (info.Length() < 2 || !info[0].IsString() || !info[1].IsString()) {
-    throw Napi::TypeError::New(env, "filterSystemCalls(denied: string, sockets: string)");
+  if (info.Length() < 3 || !info[0].IsString() || !info[1].IsString() || !info[2].IsBoolean()) {
+    throw Napi::TypeError::New(env, "filterSystemCalls(denied: string, sockets: string, fileHandles: boolean)");
   }
   const std::string denied = info[0].As<Napi::String>();
   const std::string sockets = info[1].As<Napi::String>();
   try {
     filter_system_calls(denied == "log" ? Denied::kLog : denied == "trap" ? Denied::kTrap : Denied::kKill,
-                        sockets == "all" ? Sockets::kAll : sockets == "unix" ? Sockets::kUnix : Sockets::kNone);
+                        sockets == "all" ? Sockets::kAll : sockets == "unix" ? Sockets::kUnix : Sockets::kNone,
+                        info[2].As<Napi::Boolean>() ? FileHandles::kAllowed : FileHandles::kDenied);
   } catch (const std::system_error& error) {
     throw to_js_error(env, error);
   }

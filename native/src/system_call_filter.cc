@@ -98,7 +98,7 @@ uint32_t action_of(Denied denied) {
   return SECCOMP_RET_KILL_PROCESS;
 }
 
-Program program_of(Denied denied, Sockets sockets) {
+Program program_of(Denied denied, Sockets sockets, FileHandles handles) {
   Program program(action_of(denied));
   program.load(kArch);
   program.deny_unless(BPF_JEQ, kArchitecture);
@@ -109,6 +109,9 @@ Program program_of(Denied denied, Sockets sockets) {
   for (const int number : kAllowedSystemCalls) program.allow(number);
   if (sockets != Sockets::kNone) {
     for (const int number : kSocketSystemCalls) program.allow(number);
+  }
+  if (handles == FileHandles::kAllowed) {
+    for (const int number : kHandleSystemCalls) program.allow(number);
   }
   // glibc takes the older call then, whose flags can be seen: threads, and no processes.
   program.answer_if(BPF_JEQ, kClone3, SECCOMP_RET_ERRNO | ENOSYS);
@@ -125,9 +128,9 @@ Program program_of(Denied denied, Sockets sockets) {
 
 }  // namespace
 
-void filter_system_calls(Denied denied, Sockets sockets) {
+void filter_system_calls(Denied denied, Sockets sockets, FileHandles handles) {
   if (kArchitecture == 0) throw std::system_error(ENOSYS, std::generic_category(), "seccomp on this architecture");
-  Program program = program_of(denied, sockets);
+  Program program = program_of(denied, sockets, handles);
   const sock_fprog filter = program.finished();
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     throw std::system_error(errno, std::generic_category(), "PR_SET_NO_NEW_PRIVS");

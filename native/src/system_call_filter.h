@@ -9,8 +9,11 @@ enum class Denied { kKill, kLog, kTrap };
 /// Sockets that may be made: none, to processes of this host, or all.
 enum class Sockets { kNone, kUnix, kAll };
 
+/// Whether files may be opened by handles.
+enum class FileHandles { kDenied, kAllowed };
+
 /// From now on. It can't be taken back; programs can't be executed, and processes can't be made any more.
 /// @throws std::system_error
-void filter_system_calls(Denied denied, Sockets sockets);
+void filter_system_calls(Denied denied, Sockets sockets, FileHandles handles = FileHandles::kDenied);
 
 }  // namespace ovfsd

@@ -61,7 +61,8 @@ inline constexpr int kAllowedSystemCalls[] = {
     SYS_mknodat, SYS_linkat, SYS_symlinkat, SYS_unlinkat, SYS_fchmod, SYS_fchmodat, SYS_fchmodat2, SYS_fchown,
     SYS_fchownat, SYS_utimensat, SYS_getcwd, SYS_chdir, SYS_fchdir, SYS_getxattr, SYS_lgetxattr, SYS_fgetxattr,
     SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr, SYS_removexattr,
-    SYS_lremovexattr, SYS_fremovexattr, SYS_name_to_handle_at, SYS_open_by_handle_at, SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
+    SYS_lremovexattr, SYS_fremovexattr, SYS_inotify_init1, SYS_inotify_add_watch,
+    SYS_inotify_rm_watch,
     // the hypervisor's connection
     SYS_accept4, SYS_accept, SYS_recvmsg, SYS_sendmsg, SYS_recvfrom, SYS_sendto, SYS_shutdown, SYS_getsockname,
     SYS_getpeername, SYS_getsockopt, SYS_setsockopt, SYS_socketpair,
@@ -74,6 +75,9 @@ inline constexpr int kAllowedSystemCalls[] = {
 #endif
     SYS_renameat,
 };
+
+/// To open files by handles, which no directory on the way to them has to allow: `inode_file_handles`.
+inline constexpr int kHandleSystemCalls[] = {SYS_name_to_handle_at, SYS_open_by_handle_at};
 
 /// To reach somebody: where there is a socket to be made at all.
 inline constexpr int kSocketSystemCalls[] = {SYS_connect, SYS_bind, SYS_listen, SYS_sendmmsg, SYS_recvmmsg};

@@ -62,6 +62,19 @@ TEST("system calls: filter denies what no daemon does") {
   }
 }
 
+TEST("system calls: filter lets files be opened by handles where that is asked for") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ovfsd::filter_system_calls(Denied::kKill, Sockets::kNone, ovfsd::FileHandles::kAllowed);
+    ::syscall(SYS_open_by_handle_at, -1, nullptr, 0);
+    ::_exit(5);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK_EQ(WEXITSTATUS(status), 5);
+}
+
 TEST("system calls: filter denies processes and namespaces") {
   CHECK_EQ(end_of_call(SYS_clone, SIGCHLD), -SIGSYS);
   CHECK_EQ(end_of_call(SYS_unshare, CLONE_NEWUSER), -SIGSYS);

@@ -3,6 +3,7 @@ import type { Settings } from '../config/index.js'
 import { loadNative } from '../virtio/native.js'
 import type { RunArguments } from './arguments.js'
 import { LOCAL_TYPES } from './local-types.js'
+import { PASSTHROUGH_TYPE } from '../fs/mount.js'
 
 export type Sockets = 'none' | 'unix' | 'all'
 
@@ -18,10 +19,18 @@ export function socketsFor({ settings, mounts, tracing }: Settings, { syslog }: 
   return isUnix ? 'unix' : 'none'
 }
 
+/** Whether files of the host may have to be opened by handles: any pass-through mount may, unless it says that it does not. */
+function opensHandles({ mounts }: Settings): boolean {
+  return mounts.some(
+    ({ type, options }) => type === PASSTHROUGH_TYPE && options['inode_file_handles'] !== 'never',
+  )
+}
+
 /** The filter that is on; a reload has to do with it. */
 export class SystemCallFilter {
   private constructor(
     private readonly sockets: Sockets,
+    private readonly fileHandles: boolean,
     readonly denied: 'kill' | 'log' | 'trap',
   ) {}
 
@@ -30,14 +39,19 @@ export class SystemCallFilter {
     const { seccomp = isSandboxed ? 'kill' : 'none' } = args
     if (seccomp === 'none') return null
     const sockets = socketsFor(settings, args)
-    loadNative().filterSystemCalls(seccomp, sockets)
-    return new SystemCallFilter(sockets, seccomp)
+    const fileHandles = opensHandles(settings)
+    loadNative().filterSystemCalls(seccomp, sockets, fileHandles)
+    return new SystemCallFilter(sockets, fileHandles, seccomp)
   }
 
   /** What settings that come later need and the filter denies; null: nothing. */
   missing(settings: Settings, args: RunArguments): string | null {
     const needed = socketsFor(settings, args)
-    if (ORDER.indexOf(needed) <= ORDER.indexOf(this.sockets)) return null
-    return 'the filter of system calls (--seccomp) was made for a daemon without servers or sockets of these kinds: that needs a restart'
+    const made = 'the filter of system calls (--seccomp) was made for a daemon without'
+    if (ORDER.indexOf(needed) > ORDER.indexOf(this.sockets))
+      return `${made} servers or sockets of these kinds: that needs a restart`
+    if (opensHandles(settings) && !this.fileHandles)
+      return `${made} file handles: inode_file_handles = "never", or a restart`
+    return null
   }
 }

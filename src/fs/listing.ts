@@ -30,6 +30,10 @@ const ENTRIES_PER_TURN = 4096
  * are in no order that tells when to stop, so many pages are looked through for what is missing: then it is gone.
  */
 const MAX_PAGES_SEARCHED = 8
+/** Pages of one listing: each has a token to remember, and stores put a hundred to ten thousand names on one. */
+const MAX_PAGES = 1 << 20
+/** Pages without a new name that a store may give in a row, beside those that a moved directory tells again. */
+const MAX_PAGES_WITHOUT_NEWS = 100
 /** Entries at the end of a page by which it is known to be behind another one. */
 const TOLD_LATER_ENTRIES = 4
 
@@ -215,12 +219,13 @@ export class Listing implements AskedAt {
   }
 
   private async extendOnce(): Promise<PageContent | null> {
-    while (!this.isComplete) {
+    for (let withoutNews = 0; !this.isComplete; withoutNews++) {
       const asked = askedNow(this.directory)
       const { source, page } = await this.ask((backend, path) => this.nextToken(backend, path))
       this.requireNew(source, page.next)
       const told = await this.notTold(page.entries)
       if (this.count + told.entries.length > this.kept.maxNames) throw tooLong(source)
+      if (withoutNews > MAX_PAGES_WITHOUT_NEWS + this.pages.length) throw circle(source)
       this.next = { ...source, token: page.next }
       this.isComplete = page.next === null
       if (told.entries.length > 0) return this.push(source, told, asked)
@@ -240,6 +245,7 @@ export class Listing implements AskedAt {
   private requireNew(source: PageSource, next: string | null): void {
     if (next === null) return
     if (this.tokens.has(next)) throw circle(source)
+    if (this.tokens.size >= MAX_PAGES) throw tooLong(source)
     this.tokens.add(next)
   }
 

@@ -93,7 +93,6 @@ export const InitFlags2 = {
   SECURITY_CTX: 1 << 0,
   CREATE_SUPP_GROUP: 1 << 2,
   DIRECT_IO_ALLOW_MMAP: 1 << 4,
-  ALLOW_IDMAP: 1 << 8,
 } as const
 
 export const SetattrValid = {

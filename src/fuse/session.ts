@@ -26,8 +26,11 @@ const WANTED_FLAGS =
   InitFlags.MAX_PAGES |
   InitFlags.INIT_EXT
 
-/** Who makes a file, with the groups that matter, and as whom by the mount that it comes through. */
-const WANTED_FLAGS_2 = InitFlags2.CREATE_SUPP_GROUP | InitFlags2.ALLOW_IDMAP
+/**
+ * Not ALLOW_IDMAP: the kernel then names no caller but of what makes a file (FUSE_INVALID_UIDGID in fs/fuse/dev.c of Linux
+ * 6.12), so that nothing would tell whether an O_TRUNC keeps set-user-ID bits, and every trace would be of nobody.
+ */
+const WANTED_FLAGS_2 = InitFlags2.CREATE_SUPP_GROUP
 
 /** 1 MiB: the most that a request of MAX_PAGES pages carries. */
 export const MAX_WRITE_BYTES = 1 << 20

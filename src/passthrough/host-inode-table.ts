@@ -72,6 +72,8 @@ export class HostInodeTable {
     inode.mount.removeFromIndex(inode)
     inode.descriptor?.close()
     inode.descriptor = null
+    // Who goes on with it after a wait gets ESTALE, and opens nothing that nobody would close.
+    inode.handle = null
   }
 
   /** A new session of the guest knows none of them. */

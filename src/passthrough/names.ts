@@ -89,7 +89,9 @@ function above(pt: Passthrough, directory: HostInode): HostInode | Inode {
   }
   checked(pt.calls.statParent(pt.fdOf(directory)))
   const known = mount.find(pt.stat)
-  if (known === null) throw new FsError('ESTALE', 'the guest has forgotten the directory above')
+  // One without a descriptor may be of a directory that has gone, whose number this one has got.
+  if (known === null || known.descriptor === null)
+    throw new FsError('ESTALE', 'the guest has forgotten the directory above')
   return known
 }
 

@@ -196,7 +196,11 @@ export interface NativeAddon {
   /**
    * A seccomp filter over all threads: `denied` says what becomes of a system call that no daemon makes. Throws Error with `code`.
    */
-  filterSystemCalls(denied: 'kill' | 'log' | 'trap', sockets: 'none' | 'unix' | 'all'): void
+  filterSystemCalls(
+    denied: 'kill' | 'log' | 'trap',
+    sockets: 'none' | 'unix' | 'all',
+    fileHandles: boolean,
+  ): void
   /**
    * Become the program at `path`, with these arguments (the first is its name), this environment, and of the descriptors these. Throws
    * Error with `code`.

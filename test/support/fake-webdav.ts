@@ -23,6 +23,9 @@ export class FakeWebdav implements FakeStore {
     if (method === 'PUT' || method === 'MKCOL') {
       if (this.files.get(parentOf(path)) !== null) return answer(409)
       if (method === 'MKCOL' && file !== undefined) return answer(405)
+      // As Apache: an empty body in chunks is one, too.
+      if (method === 'MKCOL' && (body.length > 0 || headers['transfer-encoding'] !== undefined))
+        return answer(415)
       this.files.set(path, method === 'PUT' ? body : null)
       return answer(file === undefined ? 201 : 204)
     }

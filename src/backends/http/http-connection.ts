@@ -17,6 +17,8 @@ const MAX_CONNECTIONS = 64
 /** Shorter bodies are sent with the request: nothing is won by asking first. */
 const CONTINUE_MIN_BYTES = 64 << 10
 
+const BODILESS_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE'])
+
 interface HttpServer {
   readonly address: { readonly host: string; readonly port?: string }
   /** With its port, as a request names it. */
@@ -52,7 +54,9 @@ export class HttpConnections {
    */
   send(request: HttpRequest, body?: Uint8Array): Promise<HttpResponse> {
     const headers = headerLines(request.headers)
-    if (body !== undefined) headers.push('content-length', String(body.byteLength))
+    // Without a length Node would send an empty body in chunks, which Apache refuses where there may be none (MKCOL).
+    if (body !== undefined || !BODILESS_METHODS.has(request.method))
+      headers.push('content-length', String(body?.byteLength ?? 0))
     const asksFirst = request.asksFirst === true && (body?.byteLength ?? 0) >= CONTINUE_MIN_BYTES
     if (asksFirst) headers.push('expect', '100-continue')
     const exchange = new HttpExchange(this.begin(request, headers), request)

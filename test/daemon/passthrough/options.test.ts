@@ -72,7 +72,7 @@ function labelExtension(name: string, value: string): Buffer {
 describe('INIT', () => {
   it('takes what serves every mount, and nothing that the guest would wait on', async (t) => {
     const { client } = await serving(t)
-    for (const flag of ['INIT_EXT', 'CREATE_SUPP_GROUP', 'ALLOW_IDMAP', 'DO_READDIRPLUS'] as const)
+    for (const flag of ['INIT_EXT', 'CREATE_SUPP_GROUP', 'DO_READDIRPLUS'] as const)
       assert.ok(client.has(flag), flag)
     for (const flag of [
       ...([

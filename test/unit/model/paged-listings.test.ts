@@ -275,6 +275,20 @@ it('a listing that makes up new names for ever ends with an error', async (t) =>
   assert.equal(asked, maxNames / pageNames + 1)
 })
 
+it('a listing whose pages tell nothing new for ever ends with an error', async (t) => {
+  for (const names of [[], ['again']]) {
+    let asked = 0
+    const listPage = (): Promise<DirectoryPage> =>
+      Promise.resolve({
+        entries: names.map((name) => ({ name, kind: 'file', stat: FILE })),
+        next: `token ${++asked}`,
+      })
+    const driver = drive(t, withMembers(memory(), { listPage }))
+    Object.assign(driver.fs, { listings: new KeptListings(undefined, 5000) })
+    await assert.rejects(driver.list([]), { errno: 'EIO' })
+  }
+})
+
 it('a directory that is moved while it is read tells each of its names once', async (t) => {
   const stored = memory()
   const names = Array.from({ length: 300 }, (_, index) => `name-${index}`)
