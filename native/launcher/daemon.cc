@@ -79,8 +79,10 @@ bool Daemon::is_confined() const { return can_confine(has_capability(options_.ca
 void Daemon::become(Network network) const {
   root_.enter();
   if (network == Network::kOwn) must(::unshare(CLONE_NEWNET), "a network namespace");
-  // One that has been started before has left it.
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 && errno != EBUSY) fail("/proc");
+  // Read-only: user 0 needs no capability to write most of /proc/sys, core_pattern for one, which is the host's. What is opened
+  // by /proc/self/fd is written all the same: the mount that counts is the file's. One that has been started before has left it.
+  constexpr unsigned long kProcFlags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (::mount("proc", "/proc", "proc", kProcFlags, nullptr) != 0 && errno != EBUSY) fail("/proc");
   must(::chdir(options_.directory.c_str()), options_.directory);
   if (::setgroups(0, nullptr) != 0 && errno != EPERM) fail("setgroups");
   // A terminal's signals are the launcher's to hand on: they would come twice, and a second one means "at once".

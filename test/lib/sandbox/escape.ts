@@ -1,5 +1,5 @@
 /** Started in a sandbox in place of the daemon: reaches for the host by a directory that it has come by open, as descriptor 3. */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Launcher } from '../../../src/cli/launcher.js'
 
@@ -14,6 +14,8 @@ export interface Attempts {
   readonly writeOutside: string
   readonly readInside: string
   readonly renameOutside: string
+  /** Opening only: the file is the host's. */
+  readonly openCorePattern: string
 }
 
 function outcomeOf(attempt: () => void): string {
@@ -37,6 +39,9 @@ if (process.argv[1] === ESCAPE) {
       renameSync(`${outside}/secret`, `${outside}/shared/secret`)
     }),
     readInside: outcomeOf(() => readFileSync(ESCAPE)),
+    openCorePattern: outcomeOf(() => {
+      closeSync(openSync('/proc/sys/kernel/core_pattern', 'r+'))
+    }),
   }
   process.stdout.write(JSON.stringify(attempts))
 }
