@@ -43,6 +43,18 @@ bool set_fsuid(uint32_t uid) noexcept {
 
 constexpr uint32_t kPassPermissions = (1u << CAP_DAC_OVERRIDE) | (1u << CAP_DAC_READ_SEARCH);
 
+/// The umask of all threads. It can only be read by setting it, so it is asked for once; what another thread makes in that moment
+/// is its owner's alone, never open to more than it should be.
+mode_t shared_umask() noexcept {
+  static const mode_t shared = [] {
+    constexpr mode_t kOwnerAlone = 077;
+    const mode_t before = umask(kOwnerAlone);
+    umask(before);
+    return before;
+  }();
+  return shared;
+}
+
 /// Of what a change of the file-system user takes away, what we had and need.
 bool keep_capabilities(uint32_t wanted) noexcept {
   Capabilities capabilities;
@@ -54,16 +66,27 @@ bool keep_capabilities(uint32_t wanted) noexcept {
 }  // namespace
 
 CallerScope::CallerScope(const Caller& caller) noexcept {
+  take_umask(static_cast<mode_t>(caller.umask));
+  if (error_ == 0) error_ = take(caller);
+}
+
+void CallerScope::take_umask(mode_t wanted) noexcept {
   // The umask is shared with the other threads, which make files of their own, unless it is unshared. That costs nothing when
   // it is done already; but threads that were started since share it again.
-  // Some containers forbid it; then only a process that has no umask can do without.
-  const int refusal = unshare(CLONE_FS) == 0 ? 0 : errno;
-  umask_ = umask(static_cast<mode_t>(caller.umask));
-  if (refusal != 0 && umask_ != caller.umask) {
-    error_ = refusal;
+  if (unshare(CLONE_FS) == 0) {
+    umask_ = umask(wanted);
+    has_umask_ = true;
     return;
   }
-  error_ = take(caller);
+  // Some containers forbid it. Then the umask stays what it is, and only a process that has none can do without: what is taken off
+  // the mode here comes to the same, but for a directory's default access list, in place of which the umask would not count.
+  const int refusal = errno;
+  const mode_t shared = shared_umask();
+  if (shared == 0) {
+    withheld_ = wanted & ACCESSPERMS;
+  } else if (shared != wanted) {
+    error_ = refusal;
+  }
 }
 
 int CallerScope::take(const Caller& caller) noexcept {
@@ -112,7 +135,7 @@ CallerScope::~CallerScope() {
       std::abort();  // whatever came next would be done in the name of a guest's user
     }
   }
-  umask(umask_);
+  if (has_umask_) umask(umask_);
   errno = saved_errno;
 }
 

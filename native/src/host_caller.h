@@ -22,11 +22,18 @@ class CallerScope {
   /// 0, or an errno: then nothing may be made.
   int error() const noexcept { return error_; }
 
+  /// The mode to ask for so that what is made has `wanted` less the caller's umask.
+  mode_t mode(mode_t wanted) const noexcept { return wanted & ~withheld_; }
+
  private:
+  void take_umask(mode_t wanted) noexcept;
   int take(const Caller& caller) noexcept;
 
   int error_ = 0;
+  /// The thread's own umask is another one for now.
+  bool has_umask_ = false;
   mode_t umask_ = 0;
+  mode_t withheld_ = 0;
   bool is_other_ = false;
 };
 

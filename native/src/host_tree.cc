@@ -48,13 +48,13 @@ auto retry(Call call) noexcept {
   }
 }
 
-/// Run `make` in the caller's name.
+/// Run `make` in the caller's name, with the mode to ask for.
 template <typename Make>
-int made(Caller caller, const Name& name, Make make) noexcept {
+int made(Caller caller, const Name& name, mode_t mode, Make make) noexcept {
   if (name.error() != 0) return -name.error();
   const CallerScope scope(caller);
   if (scope.error() != 0) return -scope.error();
-  return or_errno(make());
+  return or_errno(make(scope.mode(mode)));
 }
 
 /// As the kernel's new_encode_dev: what fuse_attr.rdev and fuse_mknod_in.rdev hold.
@@ -238,25 +238,26 @@ int open_handle(int mount, const uint8_t* bytes, size_t size) noexcept {
 int create(int directory, const Name& name, int flags, uint32_t mode, Caller caller) noexcept {
   // With O_EXCL nothing that is there, not even a symbolic link, is opened.
   const int all = flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
-  return made(caller, name, [&] { return openat(directory, name.c_str(), all, mode & ALLPERMS); });
+  return made(caller, name, mode & ALLPERMS, [&](mode_t own) { return openat(directory, name.c_str(), all, own); });
 }
 
 int create_unnamed(int directory, int flags, uint32_t mode, Caller caller) noexcept {
   const CallerScope scope(caller);
   if (scope.error() != 0) return -scope.error();
-  return or_errno(openat(directory, ".", flags | O_TMPFILE | O_CLOEXEC, mode & ALLPERMS));
+  return or_errno(openat(directory, ".", flags | O_TMPFILE | O_CLOEXEC, scope.mode(mode & ALLPERMS)));
 }
 
 int make_directory(int directory, const Name& name, uint32_t mode, Caller caller) noexcept {
-  return made(caller, name, [&] { return mkdirat(directory, name.c_str(), mode & ALLPERMS); });
+  return made(caller, name, mode & ALLPERMS, [&](mode_t own) { return mkdirat(directory, name.c_str(), own); });
 }
 
 int make_node(int directory, const Name& name, uint32_t mode, uint32_t rdev, Caller caller) noexcept {
-  return made(caller, name, [&] { return mknodat(directory, name.c_str(), mode, decode_rdev(rdev)); });
+  return made(caller, name, mode, [&](mode_t own) { return mknodat(directory, name.c_str(), own, decode_rdev(rdev)); });
 }
 
 int make_symlink(int directory, const Name& name, const char* target, Caller caller) noexcept {
-  return made(caller, name, [&] { return symlinkat(target, directory, name.c_str()); });
+  // A link has no mode of its own.
+  return made(caller, name, 0, [&](mode_t) { return symlinkat(target, directory, name.c_str()); });
 }
 
 int link(int fd, int directory, const Name& name) noexcept {

@@ -1,17 +1,24 @@
 // The system calls behind pass-through mounts: what is refused, in whose name things are made, what leaks.
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fuse.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <iterator>
 #include <set>
 #include <string>
 #include <thread>
@@ -33,6 +40,18 @@ constexpr Caller kUser{1234, 2345};
 bool is_root() { return geteuid() == 0; }
 
 Name name_of(const std::string& text) { return Name(reinterpret_cast<const uint8_t*>(text.data()), text.size()); }
+
+/// As the default filter of system calls of some containers. For this thread, for good.
+void forbid_unshare() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(program), program};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) _exit(99);
+}
 
 size_t open_descriptors() {
   size_t count = 0;
@@ -196,6 +215,37 @@ TEST("host tree: the caller's umask is taken off the mode") {
   CHECK_EQ(stat_of(tree.at("directory")).st_mode & 07777, mode_t{0750});
   CHECK_EQ(host_tree::make_directory(tree.root(), name_of("second"), 0777, kRoot), 0);
   CHECK_EQ(stat_of(tree.at("second")).st_mode & 07777, mode_t{0777});
+}
+
+TEST("host tree: where unshare is forbidden, a daemon without an umask takes the caller's off the mode") {
+  for (const mode_t own : {mode_t{0}, mode_t{027}}) {
+    Tree tree;
+    // What is forbidden stays so, and the umask is asked for once.
+    const pid_t child = fork();
+    if (child == 0) {
+      umask(own);
+      forbid_unshare();
+      const Caller caller{0, 0, 022, false};
+      const int made = host_tree::make_directory(tree.root(), name_of("directory"), 01777, caller);
+      const int file = host_tree::create(tree.root(), name_of("file"), O_RDWR, 0666, caller);
+      const int unnamed = host_tree::create_unnamed(tree.root(), O_RDWR, 0666, caller);
+      if (own != 0) _exit(made == -EPERM && file == -EPERM && unnamed == -EPERM ? 0 : 1);
+      struct stat of_unnamed = {};
+      if (fstat(unnamed, &of_unnamed) != 0 || (of_unnamed.st_mode & 07777) != 0644) _exit(2);
+      if (host_tree::make_node(tree.root(), name_of("fifo"), S_IFIFO | 0666, 0, caller) != 0) _exit(3);
+      if (host_tree::make_symlink(tree.root(), name_of("link"), "target", caller) != 0) _exit(4);
+      if (host_tree::make_directory(tree.root(), name_of("open"), 0777, kRoot) != 0) _exit(5);
+      _exit(made == 0 && file >= 0 && umask(0) == 0 ? 0 : 6);
+    }
+    int status = 0;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    if (own != 0) continue;
+    CHECK_EQ(stat_of(tree.at("directory")).st_mode & 07777, mode_t{01755});
+    CHECK_EQ(stat_of(tree.at("file")).st_mode & 07777, mode_t{0644});
+    CHECK_EQ(stat_of(tree.at("fifo")).st_mode, mode_t{S_IFIFO | 0644});
+    CHECK_EQ(stat_of(tree.at("open")).st_mode & 07777, mode_t{0777});
+  }
 }
 
 TEST("host tree: a set-group-ID bit stays where the caller is in the directory's group") {
