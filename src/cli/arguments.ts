@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Overrides } from '../config/index.js'
+import { ACCESS_LISTS_HOLD_IDS } from '../config/host-rules.js'
 import { didYouMean } from '../config/suggestion.js'
 import { ValueError } from '../config/problem.js'
 import { ACTION_NAMES, isAction, parseOperate, type OperateCommand } from './operate-arguments.js'
@@ -218,7 +219,7 @@ function runArguments({ asked, remarks }: Parsed, hasFile: boolean): RunArgument
     throw new UsageError('--fd and --socket-path exclude each other')
   const translates = asked.translateUid ?? asked.translateGid
   if (translates !== undefined && asked.posixAcl === true)
-    throw new UsageError('--translate-uid and --translate-gid exclude --posix-acl: access lists hold ids')
+    throw new UsageError(`--translate-uid and --translate-gid exclude --posix-acl: ${ACCESS_LISTS_HOLD_IDS}`)
   if (socketFd !== undefined && socketGroup !== undefined)
     throw new UsageError('--fd and --socket-group exclude each other: the socket is there already')
   return {

@@ -2,6 +2,9 @@ import { IdTranslation, IdTranslationError } from '../passthrough/id-translation
 import { XattrMap, XattrMapError } from '../passthrough/xattr-map.js'
 import { listChoices, quote, ValueError } from './problem.js'
 
+/** Why ids can't be translated with `posix_acl`. */
+export const ACCESS_LISTS_HOLD_IDS = 'access lists hold ids'
+
 const FILE_HANDLES: readonly string[] = ['never', 'prefer', 'mandatory']
 
 /** Rules of a pass-through mount are read when it is made; what is wrong with them is told here. @throws ValueError */

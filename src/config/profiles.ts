@@ -73,6 +73,7 @@ export function parseProfile(
     report(['keep_attributes'], `is not possible with the type "${found.type}"; only ${KEEPING_TYPES} can`)
   }
   const options = parseOptions(found.type, found.service, table, enabled, findings)
+  reportExclusions(found.service, options, report)
   if (enabled) reportMissingOptions(found.type, found.service, table, slips, report)
   return keys === undefined ? undefined : { name, type: found.type, keys, interpose, options }
 }
@@ -182,6 +183,18 @@ function parseOptions(
     }
   }
   return options
+}
+
+function reportExclusions(
+  { exclusions = [] }: Service,
+  options: Readonly<Record<string, string>>,
+  report: Report,
+): void {
+  for (const { names, excludes, because } of exclusions) {
+    if (options[excludes] !== 'true') continue
+    for (const name of names)
+      if (options[name] !== undefined) report([name], `excludes ${excludes}: ${because}`)
+  }
 }
 
 /** The value of a profile that is not enabled, and so not known. */

@@ -7,17 +7,25 @@
  */
 import path from 'node:path'
 import { isSecretName } from '../observability/redaction.js'
-import { requireRules } from './host-rules.js'
+import { ACCESS_LISTS_HOLD_IDS, requireRules } from './host-rules.js'
 import { describeValue, listChoices, quote, ValueError } from './problem.js'
 import { didYouMean } from './suggestion.js'
 
 type OptionKind = 'string' | 'boolean' | 'integer'
+
+interface Exclusion {
+  readonly names: readonly string[]
+  readonly excludes: string
+  readonly because: string
+}
 
 export interface Service {
   /** Each entry is a group of options of which one must be given. */
   readonly required: readonly (readonly string[])[]
   /** Every option with its kind. Absent where we don't list them: then any name passes. */
   readonly options?: Readonly<Record<string, OptionKind>>
+  /** Options that can't be together with one that is on. */
+  readonly exclusions?: readonly Exclusion[]
   /** Other names of an option, as OpenDAL accepts them: alias -> option. */
   readonly aliases?: Readonly<Record<string, string>>
   /** `keep_attributes` is possible: objects have metadata that can be changed. */
@@ -133,6 +141,9 @@ const PASSTHROUGH: Service = {
     translate_gid: 'string',
     inode_file_handles: 'string',
   },
+  exclusions: [
+    { names: ['translate_uid', 'translate_gid'], excludes: 'posix_acl', because: ACCESS_LISTS_HOLD_IDS },
+  ],
   refusedKeys: [
     {
       names: ['uid', 'gid', 'file_mode', 'dir_mode', 'keep_attributes'],

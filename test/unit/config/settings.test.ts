@@ -27,8 +27,8 @@ describe('the command line', () => {
     directIo: false,
     announceSubmounts: false,
     readOnly: false,
-    posixAcl: true,
-    securityLabel: false,
+    posixAcl: false,
+    securityLabel: true,
     killprivV2: false,
     allowMmap: false,
     readdirplus: true,
@@ -53,7 +53,7 @@ describe('the command line', () => {
     assert.equal(mount.expirationMs, 86_400_000)
     assert.deepEqual(mount.options, {
       ...{ root: '/srv/${x}', xattr: 'true', direct_io: 'false', announce_submounts: 'false' },
-      ...{ posix_acl: 'true', security_label: 'false', killpriv_v2: 'false', allow_mmap: 'false' },
+      ...{ posix_acl: 'false', security_label: 'true', killpriv_v2: 'false', allow_mmap: 'false' },
       ...{ readdirplus: 'true', preserve_noatime: 'false', xattrmap: ':ok:all:${x}::' },
       translate_uid: 'map:0:1:1',
       inode_file_handles: 'prefer',
@@ -417,6 +417,14 @@ describe('problems', () => {
         'f.toml:7: profiles.p.uid: has no effect with the type "passthrough", as each file has its own owner and mode there; leave it out',
         'f.toml:8: profiles.p.keep_attributes: has no effect with the type "passthrough", as each file has its own owner and mode there; leave it out',
         'f.toml:9: profiles.p.timeout: has no effect with the type "passthrough", as there is no server to wait for; leave it out',
+      ],
+    ],
+    [
+      'access lists where ids are translated',
+      `${SERVER}[profiles.p]\ntype = "passthrough"\nmount_point = "/"\nroot = "/srv"\nposix_acl = true\ntranslate_uid = "map:0:1:1"\ntranslate_gid = "map:0:1:1"`,
+      [
+        'f.toml:8: profiles.p.translate_uid: excludes posix_acl: access lists hold ids',
+        'f.toml:9: profiles.p.translate_gid: excludes posix_acl: access lists hold ids',
       ],
     ],
     [
