@@ -135,19 +135,20 @@ export class Passthrough {
     )
   }
 
-  /** @throws Error where it is to do with handles alone and can't */
-  requireHandles(place: Mount): void {
+  /** @throws Error where it is to do with handles alone and can't be opened so */
+  requireMandatory(place: Mount): void {
     const mount = this.mounts.get(place.root)
-    if (mount?.options.fileHandles !== 'mandatory') return
-    if (this.kept.isPossible(mount.root, this.fdOf(mount.root))) return
-    throw new Error(
-      `${mount.options.root}: files can't be opened by handles, which inode_file_handles = "mandatory" asks for: the file system has none, or CAP_DAC_READ_SEARCH is missing`,
-    )
+    if (mount?.options.fileHandles === 'mandatory') this.fdOf(mount.root)
   }
 
+  /** @throws FsError where it can't do what is asked for; then it stays as it was. */
   change(place: Mount, options: HostMountOptions): void {
     const mount = this.mounts.get(place.root)
-    mount?.change(options)
+    if (mount === undefined) return
+    // One that is not open yet is looked at when it is opened.
+    const { descriptor } = mount.root
+    if (descriptor !== null) this.requireHandles(mount.root, descriptor.fd, options)
+    mount.change(options)
   }
 
   /** The pass-through mount whose root that inode of the tree of mounts is. */
@@ -221,11 +222,31 @@ export class Passthrough {
     const again = this.kept.openAgain(inode)
     if (again !== undefined) return (inode.descriptor = this.hold(checked(again)))
     if (inode !== mount.root) throw new FsError('ESTALE', 'its descriptor was let go of')
-    const fd = checked(this.calls.openRoot(Buffer.from(mount.options.root)))
-    inode.descriptor = this.hold(fd)
-    checked(this.calls.stat(fd))
-    inode.identify(this.stat)
-    return inode.descriptor
+    return this.openRoot(mount)
+  }
+
+  private openRoot({ root, options }: HostMount): Descriptor {
+    const fd = checked(this.calls.openRoot(Buffer.from(options.root)))
+    const descriptor = (root.descriptor = this.hold(fd))
+    try {
+      checked(this.calls.stat(fd))
+      root.identify(this.stat)
+      this.requireHandles(root, fd, options)
+    } catch (error) {
+      root.descriptor = null
+      descriptor.close()
+      throw error
+    }
+    return descriptor
+  }
+
+  /** @throws FsError where it is to do with handles alone and can't */
+  private requireHandles(root: HostInode, fd: number, options: HostMountOptions): void {
+    if (options.fileHandles !== 'mandatory' || this.kept.isPossible(root, fd)) return
+    throw new FsError(
+      'EIO',
+      `${options.root}: files can't be opened by handles, which inode_file_handles = "mandatory" asks for: the file system has none, or CAP_DAC_READ_SEARCH is missing`,
+    )
   }
 
   fdOf(inode: HostInode): number {

@@ -195,7 +195,7 @@ export class Server {
       const place = table.find(mount.name)
       if (isPassthrough(mount) && place !== undefined) {
         passthrough.add(place, hostOptionsOf(mount))
-        passthrough.requireHandles(place)
+        passthrough.requireMandatory(place)
       }
     }
     for (const place of table.mounts) passthrough.warnIfHidden(place)

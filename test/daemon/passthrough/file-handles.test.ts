@@ -17,7 +17,9 @@ import { PLAIN_HOST_OPTIONS, type FileHandles, type HostMount } from '../../../s
 import { inoOf, type HostInode } from '../../../src/passthrough/host-inode.js'
 import { lookup, rename, type NameBytes } from '../../../src/passthrough/names.js'
 import { Passthrough } from '../../../src/passthrough/passthrough.js'
-import { serve } from '../../support/served.js'
+import type { ServerMount } from '../../../src/server/server.js'
+import { codeOf } from '../../frontend/fuse-client.js'
+import { RELOAD_SETTINGS, serve } from '../../support/served.js'
 import { passthroughStore } from '../../lib/passthrough/support.js'
 
 /** Of descriptors: far fewer than there are files. */
@@ -41,6 +43,16 @@ function noHandles(): string | false {
     return fd < 0 && 'files can not be opened by handles here'
   } finally {
     host.closeSync(directory)
+  }
+}
+
+/** Of /proc, which has no handles. */
+function mountOf(options: Readonly<Record<string, string>>): ServerMount {
+  return {
+    ...{ name: 'p', type: 'passthrough', mountPoint: ['p'], readOnly: false, uid: 0, gid: 0 },
+    ...{ fileMode: 0o644, dirMode: 0o755, guestCache: 'auto', expirationMs: 1000, timeoutMs: 30_000 },
+    options: { root: '/proc', ...options },
+    storeKey: 'p',
   }
 }
 
@@ -183,6 +195,31 @@ describe('inode_file_handles = "mandatory"', () => {
     // /proc has none.
     const store = passthroughStore({ root: '/proc', options })
     await assert.rejects(serve({ mounts: [{ store, mountPoint: [] }] }), /can't be opened by handles/)
+  })
+
+  it('leaves a mount that a reload adds unavailable, with the reason, where the file system has none', async (t) => {
+    const served = await serve({ mounts: [{ store: passthroughStore(), mountPoint: ['m'] }] })
+    t.after(() => served.close())
+    const added = mountOf({ inode_file_handles: 'mandatory' })
+    const settings = RELOAD_SETTINGS
+    assert.deepEqual(await served.server.reload({ settings, added: [added], removed: [], changed: [] }), [])
+    const state = served.server.control.mounts().find(({ name }) => name === added.name)
+    assert.equal(state?.state, 'unavailable')
+    assert.ok(served.log.some((line) => line.includes("can't be opened by handles")))
+    assert.equal(await codeOf(served.client.lookup(1, added.name)), 'EIO')
+  })
+
+  it('is no change that a reload makes where the file system has none: the mount stays as it was', async (t) => {
+    const served = await serve({ mounts: [{ store: passthroughStore(), mountPoint: ['m'] }] })
+    t.after(() => served.close())
+    const before = mountOf({})
+    const after = mountOf({ inode_file_handles: 'mandatory' })
+    const settings = RELOAD_SETTINGS
+    await served.server.reload({ settings, added: [before], removed: [], changed: [] })
+    const change = { settings, added: [], removed: [], changed: [{ before, after }] }
+    assert.deepEqual(await served.server.reload(change), [before.name])
+    assert.ok(served.log.some((line) => line.includes("can't be opened by handles")))
+    assert.notEqual((await served.client.lookup(1, before.name)).nodeid, 0)
   })
 
   it('starts one where it has', { skip: noHandles() }, async (t) => {
