@@ -7,6 +7,7 @@ import type { DescriptorBudget } from './descriptor.js'
 import { HANDLE_BYTES_MAX, type HostCalls } from './host-calls.js'
 import type { HostInodeTable } from './host-inode-table.js'
 import type { HostInode } from './host-inode.js'
+import type { HostMount } from './host-mount.js'
 
 /** Opening a file again takes some microseconds, a descriptor a few hundred bytes of the kernel's memory and the file's inode. */
 const KEPT_MAX = 16_384
@@ -25,7 +26,8 @@ export class KeptDescriptors {
   private threshold: number
   private hand = 0
   private isScheduled = false
-  private readonly openers = new Map<string, Opener>()
+  /** By `HostInode.fileSystem`, of each mount: they keep its file systems busy, and go with it. */
+  private readonly openers = new Map<HostMount, Map<string, Opener>>()
   private readonly scratch = new Uint8Array(HANDLE_BYTES_MAX)
 
   constructor(
@@ -75,13 +77,22 @@ export class KeptDescriptors {
   }
 
   private handleOf(inode: HostInode, fd: number): Uint8Array | null {
-    const opener = this.openers.get(inode.fileSystem)
+    const opener = this.openerOf(inode)
     if (opener === null) return null
     const handle = this.readHandle(fd)
     if (opener !== undefined || handle === null) return handle
     const made = this.makeOpener(inode, fd, handle)
-    if (made !== undefined) this.openers.set(inode.fileSystem, made)
+    if (made !== undefined) this.noteOpener(inode, made)
     return typeof made === 'number' ? handle : null
+  }
+
+  private openerOf({ mount, fileSystem }: HostInode): Opener | undefined {
+    return this.openers.get(mount)?.get(fileSystem)
+  }
+
+  private noteOpener({ mount, fileSystem }: HostInode, opener: Opener): void {
+    const ofMount = this.openers.get(mount) ?? new Map<string, Opener>()
+    this.openers.set(mount, ofMount.set(fileSystem, opener))
   }
 
   private readHandle(fd: number): Uint8Array | null {
@@ -119,7 +130,7 @@ export class KeptDescriptors {
 
   /** An O_PATH descriptor of the inode's file, or an errno below 0; undefined where it can only be opened otherwise. */
   openAgain(inode: HostInode): number | undefined {
-    const opener = this.openers.get(inode.fileSystem)
+    const opener = this.openerOf(inode)
     if (inode.handle === null || typeof opener !== 'number') return undefined
     return this.calls().openHandle(opener, inode.handle)
   }
@@ -129,10 +140,16 @@ export class KeptDescriptors {
     return this.handleOf(inode, fd) !== null
   }
 
+  /** The mount was removed: nothing of it is opened again. */
+  closeOf(mount: HostMount): void {
+    for (const opener of this.openers.get(mount)?.values() ?? [])
+      if (opener !== null) this.calls().close(opener)
+    this.openers.delete(mount)
+  }
+
   /** When no inode is left without a descriptor. */
   close(): void {
-    for (const opener of this.openers.values()) if (opener !== null) this.calls().close(opener)
-    this.openers.clear()
+    for (const mount of [...this.openers.keys()]) this.closeOf(mount)
     this.threshold = this.limit
   }
 }

@@ -188,6 +188,7 @@ export class Passthrough {
       inode.descriptor = null
       this.inodes.freeIfUnused(inode)
     }
+    this.kept.closeOf(mount)
   }
 
   // ---- descriptors

@@ -56,6 +56,15 @@ function mountOf(options: Readonly<Record<string, string>>): ServerMount {
   }
 }
 
+/** '' for the descriptor that listed the others. */
+function linkOf(path: string): string {
+  try {
+    return host.readlinkSync(path)
+  } catch {
+    return ''
+  }
+}
+
 interface Known {
   readonly root: string
   readonly pt: Passthrough
@@ -175,6 +184,43 @@ describe('inodes beyond the limit of descriptors', { skip: noHandles() }, () => 
     }
     pt.lookAt(unnamed)
     release(pt, open(pt, unnamed, 0, true))
+  })
+
+  it('are opened no more once the guest has forgotten them', async (t) => {
+    const { root, pt, look } = known(t)
+    const inodes: HostInode[] = []
+    for (let index = 0; index < FILES; index++) {
+      host.writeFileSync(join(root, `${index}`), '')
+      inodes.push(look(`${index}`))
+    }
+    await nextTurn()
+    for (const inode of inodes) {
+      inode.nlookup = 0
+      pt.inodes.freeIfUnused(inode)
+      // As an operation does that has waited meanwhile.
+      assert.throws(
+        () => {
+          pt.lookAt(inode)
+        },
+        (error) => error instanceof FsError && error.errno === 'ESTALE',
+      )
+    }
+    assert.equal(pt.stats().descriptors, 1)
+  })
+
+  it('keep nothing of a mount busy that was removed', async (t) => {
+    const { root, pt, mount, look } = known(t)
+    for (let index = 0; index < FILES; index++) {
+      host.writeFileSync(join(root, `${index}`), '')
+      look(`${index}`)
+    }
+    await nextTurn()
+    await pt.retire(mount.place, 0, new AbortController().signal)
+    const open = host.readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`))
+    assert.deepEqual(
+      open.filter((path) => path.startsWith(root)),
+      [],
+    )
   })
 
   it('are refused where handles are not to be used', (t) => {
