@@ -13,9 +13,10 @@ export function placeText({
   expected,
   marks,
   next,
+  amended,
   replacesAny,
 }: StagedPlace): string {
-  const json = JSON.stringify({ paths, mtime, attributes, base, expected, marks, next, replacesAny })
+  const json = JSON.stringify({ paths, mtime, attributes, base, expected, marks, next, amended, replacesAny })
   return `${crcText(Buffer.from(json))} ${json}`
 }
 

@@ -45,6 +45,8 @@ export interface StagedPlace extends StagedAttributes {
   readonly marks: readonly WriteMark[]
   /** The next commit takes it: an object with it has all that is in the record. null: it takes any other. */
   readonly next: WriteMark | null
+  /** When it was amended: ordered as the ids of records are. Absent: with its record, or by an older daemon. */
+  readonly amended?: string
   /** Whatever is stored by the name may be replaced: a rename here has put the file over it. */
   readonly replacesAny?: boolean
 }

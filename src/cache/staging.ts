@@ -17,10 +17,12 @@ import { parsePlace, placeText } from './staged-place.js'
 const PLACE_SUFFIX = '.place'
 /** Where records go that their store can't take any more: see `setAside`. */
 export const CONFLICTS = 'conflicts'
-/** Where records go that are not what was written: see `found`. */
+/** Where records go that are not what was written, or not where: see `found`. */
 export const BROKEN = 'broken'
 const FOLDERS: readonly string[] = [CONFLICTS, BROKEN]
-/** Records written by this process. */
+/** Digits and letters: see `compareAges`. */
+const BASE_OF_TIME = 36
+/** Records that this process has written and amended. */
 let recordCount = 0
 
 /** A record that an earlier process has left. */
@@ -52,7 +54,7 @@ export interface BrokenRecord {
  * Names that end in ".new" are being written; nobody was told yet that they are safe.
  */
 export class Staging {
-  private readonly prefix = `${Date.now().toString(36)}-${process.pid.toString(36)}-`
+  private readonly prefix = `${Date.now().toString(BASE_OF_TIME)}-${process.pid.toString(BASE_OF_TIME)}-`
   private readonly records: DurableDirectory
   /** Records of this process, which are not to be recovered, and the last place that was written of each, or is being written. */
   private readonly own = new Map<string, WrittenPlace>()
@@ -78,9 +80,13 @@ export class Staging {
     return this.inside(CONFLICTS)
   }
 
+  private nextId(): string {
+    return `${this.prefix}${++recordCount}`
+  }
+
   /** Resolves with the new record's id when it would survive what `Durability` says. */
   async write(description: StagedDescription, pieces: Iterable<Uint8Array>): Promise<string> {
-    const id = `${this.prefix}${++recordCount}`
+    const id = this.nextId()
     this.own.set(id, { text: placeText(description), written: Promise.resolve() })
     try {
       await this.records.put(id, (file) => writeRecord(file, description, pieces))
@@ -96,9 +102,10 @@ export class Staging {
     const text = placeText(place)
     const last = this.own.get(id)
     if (last?.text === text) return last.written
+    const amended = placeText({ ...place, amended: this.nextId() })
     const before = last?.written.catch(() => undefined) ?? Promise.resolve()
     const written = before.then(() =>
-      this.records.put(id + PLACE_SUFFIX, (file) => file.write(Buffer.from(text))),
+      this.records.put(id + PLACE_SUFFIX, (file) => file.write(Buffer.from(amended))),
     )
     this.placed.add(id)
     const latest: WrittenPlace = { text, written }
@@ -158,7 +165,12 @@ export class Staging {
     const replaced = new Set(records.map(({ replaces }) => replaces))
     for (const { id } of records) if (replaced.has(id)) await this.forget(id)
     await this.removeRemnants(names)
-    return records.filter(({ id }) => !replaced.has(id))
+    const { youngest, outdated } = youngestOf(records.filter(({ id }) => !replaced.has(id)))
+    for (const { id, paths } of outdated) {
+      const error = new BrokenRecordError(`another record of ${paths.at(-1) ?? ''} is younger`)
+      told({ keptAs: await this.setBroken(id), error })
+    }
+    return youngest
   }
 
   /** Of a record that this process has written or is writing. */
@@ -237,4 +249,38 @@ export function recordsAmong(names: readonly string[]): string[] {
   return names.filter(
     (name) => !FOLDERS.includes(name) && !name.endsWith(PLACE_SUFFIX) && !name.endsWith(UNFINISHED_SUFFIX),
   )
+}
+
+/**
+ * Of each file the record that is the last to say so. Only one is of a file; there are two where the disk has lost what said that
+ * one's had been renamed, or brought one back that was forgotten. A rename that was under way is none of these.
+ */
+function youngestOf(records: readonly Found[]): { youngest: Found[]; outdated: Found[] } {
+  const youngest = new Map<string, Found>()
+  const outdated = new Set<Found>()
+  for (const record of records.toSorted((one, other) => compareAges(toldAt(one), toldAt(other)))) {
+    const [path = '', ...others] = record.paths
+    if (others.length > 0) continue
+    const older = youngest.get(path)
+    if (older !== undefined) outdated.add(older)
+    youngest.set(path, record)
+  }
+  return { youngest: records.filter((record) => !outdated.has(record)), outdated: [...outdated] }
+}
+
+function toldAt({ id, amended }: Found): string {
+  return amended ?? id
+}
+
+/** Ids begin with the time at which their daemon began, and end with a number of that daemon's. Others are older. */
+function compareAges(one: string, other: string): number {
+  const [begunOne, countOne] = ageOf(one)
+  const [begunOther, countOther] = ageOf(other)
+  return begunOne - begunOther || countOne - countOther
+}
+
+function ageOf(id: string): readonly [beganMs: number, count: number] {
+  const parts = id.split('-')
+  const [beganMs, count] = [Number.parseInt(parts[0] ?? '', BASE_OF_TIME), Number(parts.at(-1))]
+  return [Number.isNaN(beganMs) ? 0 : beganMs, Number.isNaN(count) ? 0 : count]
 }

@@ -123,7 +123,7 @@ export class WebhdfsAppender {
   private async resolve(append: Append, error: unknown): Promise<ObjectStat> {
     const { path, data, base, before } = append
     try {
-      await this.closed(path, base.sizeBytes, 'appended')
+      await this.closed(path, before.length, 'appended')
       const after = await this.requireFile(path)
       const added = after.length - base.sizeBytes
       const isSameFile = after.fileId === before.fileId && added >= 0
@@ -154,20 +154,24 @@ export class WebhdfsAppender {
 
   /**
    * Wait until no writer has the file open. Cutting a file to the length that it has changes nothing, and HDFS does it only where
-   * nobody writes: so it tells that an append without an answer is over.
+   * nobody writes: so it tells that an append without an answer is over. Where the append has ended between the look and that, it
+   * is cut off: then what it has added is still shown for a moment, and is not to be believed.
    */
   private async closed(path: string, lengthBytes: number, after: 'appended' | 'cut'): Promise<void> {
     const deadlineMs = performance.now() + this.timeoutMs
+    let mayBeCut = after === 'cut'
     for (;;) {
       const { length } = await this.requireFile(path)
       try {
         // Another length than before: the append has come to its end, as lengths count when a file is closed. A file that is being
         // cut is shown as long as it was.
-        if (length !== lengthBytes && after === 'appended') return
+        if (length !== lengthBytes && !mayBeCut) return
         if (length === lengthBytes && (await this.client.truncate(path, length))) return
+        if (length === lengthBytes) mayBeCut = true
         if (performance.now() > deadlineMs) throw stillOpen(path)
       } catch (error) {
         if (!(error instanceof StorageError && error.retryable) || performance.now() > deadlineMs) throw error
+        mayBeCut ||= error.outcome === 'unknown'
       }
       await pause(CLOSED_POLL_MS)
     }

@@ -165,6 +165,30 @@ describe('staged records', () => {
     assert.deepEqual((await nextDaemon(directory)).paths, ['old'])
   })
 
+  it('are of one file each: of two the one that was the last to say so', async () => {
+    const directory = join(root, 'same name')
+    const staging = new Staging(directory)
+    const older = await staging.write(describing([[0, 3]]), [Buffer.from('old')])
+    await staging.amend(older, { ...PLACE, paths: ['elsewhere'] })
+    const younger = await staging.write(describing([[0, 3]]), [Buffer.from('new')])
+    assert.deepEqual((await nextDaemon(directory)).paths, ['elsewhere', 'file'])
+    // The disk has lost where the older one's file went, and there is nothing to see of that.
+    rmSync(join(directory, `${older}.place`))
+    const found = await nextDaemon(directory)
+    assert.deepEqual(found.paths, ['file'])
+    assert.equal(found.told.length, 1)
+    assert.equal((await dataOf(found.staging, younger)).toString(), 'new')
+    // The older one's file was renamed over the younger one's, which a crash has brought back.
+    await staging.amend(older, PLACE)
+    const renamed = await nextDaemon(directory)
+    assert.deepEqual(renamed.paths, ['file'])
+    assert.equal((await dataOf(renamed.staging, older)).toString(), 'old')
+    assert.ok(renamed.told[0]?.keptAs.includes(younger))
+    // While that rename is under way, both are what they are.
+    await staging.amend(older, { ...PLACE, paths: ['from', 'file'] })
+    assert.deepEqual((await nextDaemon(directory)).paths, ['file', 'from file'])
+  })
+
   it('are not taken for those of an earlier process while this one has them', async () => {
     const staging = new Staging(join(root, 'own'))
     const id = await staging.write(describing([[0, 3]]), [Buffer.from('own')])
