@@ -54,7 +54,8 @@ export class HttpConnections {
    */
   send(request: HttpRequest, body?: Uint8Array): Promise<HttpResponse> {
     const headers = headerLines(request.headers)
-    // Without a length Node would send an empty body in chunks, which Apache refuses where there may be none (MKCOL).
+    // A request that has no body, and might have one, says so: some servers wait for it, and without a length Node would send an
+    // empty one in chunks, which Apache refuses where there may be none (MKCOL).
     if (body !== undefined || !BODILESS_METHODS.has(request.method))
       headers.push('content-length', String(body?.byteLength ?? 0))
     const asksFirst = request.asksFirst === true && (body?.byteLength ?? 0) >= CONTINUE_MIN_BYTES

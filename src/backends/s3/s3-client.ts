@@ -244,9 +244,7 @@ export class S3Client {
   private async send(request: S3Request, credentials: S3Credentials | null): Promise<HttpResponse> {
     const { method, key, body, expect } = request
     const call = this.callOf(request, credentials)
-    // Without a body a PUT or POST must say that it has none: some servers wait for one.
-    const payload = body ?? (method === 'PUT' || method === 'POST' ? new Uint8Array(0) : undefined)
-    const response = await this.connections.send(call, payload)
+    const response = await this.connections.send(call, body)
     // What takes long is answered with 200 before its end is known, and an error then stands in the body.
     const isLateError =
       response.status === 200 && method !== 'GET' && LATE_ERROR.test(response.body.toString('utf8'))

@@ -41,7 +41,6 @@ const MS_PER_SECOND = 1000
 /** A server's clock is looked at for a little longer than a second, when its `Date` goes on by one: to tell times apart that are further apart than the pause. */
 const CLOCK_LOOKS = 24
 const CLOCK_LOOK_PAUSE_MS = 50
-const EMPTY = new Uint8Array(0)
 
 /** OpenStack Swift over its own HTTP interface. */
 export class SwiftObjectClient implements ObjectClient {
@@ -195,7 +194,7 @@ export class SwiftObjectClient implements ObjectClient {
   ): Promise<string> {
     const { key, sizeBytes, keptHeaders } = source
     return this.store({
-      ...{ method: 'PUT', object: to, body: EMPTY, query, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
+      ...{ method: 'PUT', object: to, query, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
       repeats: mayRepeat ? 'any' : 'refused',
       headers: {
         ...(condition === '' ? {} : { 'if-match': condition }),
@@ -224,7 +223,7 @@ export class SwiftObjectClient implements ObjectClient {
   async setMetadata(key: string, { version, keptHeaders }: ObjectHead, metadata: Metadata): Promise<string> {
     const kept = Object.entries(keptHeaders).filter(([name]) => name !== LARGE_OBJECT_HEADERS.static)
     await this.container.request({
-      ...{ method: 'POST', object: key, body: EMPTY, expect: [202] },
+      ...{ method: 'POST', object: key, expect: [202] },
       headers: { ...Object.fromEntries(kept), ...metadataHeaders(metadata, METADATA_PREFIX) },
     })
     return version
@@ -265,7 +264,7 @@ export class SwiftObjectClient implements ObjectClient {
   beginUpload(key: string, metadata: Metadata): Promise<PartsUpload> {
     const join = async (manifest: string, sizeBytes: number): Promise<string> => {
       const version = await this.store({
-        ...{ method: 'PUT', object: key, body: EMPTY, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
+        ...{ method: 'PUT', object: key, expect: [201], extraTimeMs: copyTimeMs(sizeBytes) },
         repeats: 'refused',
         headers: {
           // The parts' expiry must not become the object's.
