@@ -5,31 +5,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { EmptyBackend } from '../../../src/backends/local/empty-backend.js'
 import { FsError, HostError } from '../../../src/fs/fs-error.js'
-import { GuestBudgets } from '../../../src/fs/guest-budgets.js'
-import { Inode } from '../../../src/fs/inode.js'
-import { Mount } from '../../../src/fs/mount.js'
-import { createLogger } from '../../../src/observability/logger.js'
 import { open, release } from '../../../src/passthrough/files.js'
 import { HANDLE_BYTES_MAX, hostCalls } from '../../../src/passthrough/host-calls.js'
-import { PLAIN_HOST_OPTIONS, type FileHandles, type HostMount } from '../../../src/passthrough/host-mount.js'
+import type { FileHandles } from '../../../src/passthrough/host-mount.js'
 import { inoOf, type HostInode } from '../../../src/passthrough/host-inode.js'
-import { lookup, rename, type NameBytes } from '../../../src/passthrough/names.js'
-import { Passthrough } from '../../../src/passthrough/passthrough.js'
+import { rename } from '../../../src/passthrough/names.js'
 import type { ServerMount } from '../../../src/server/server.js'
 import { codeOf } from '../../frontend/fuse-client.js'
 import { RELOAD_SETTINGS, serve } from '../../support/served.js'
 import { passthroughStore } from '../../lib/passthrough/support.js'
+import { knownMount, type KnownMount, nameOf } from '../../lib/passthrough/known-mount.js'
 
 /** Of descriptors: far fewer than there are files. */
 const LIMIT = 40
 const FILES = 200
-
-function nameOf(text: string): NameBytes {
-  const bytes = Buffer.from(text)
-  return { bytes, start: 0, length: bytes.byteLength }
-}
 
 /** Whether the file system of the tests has handles, and we may open them. */
 function noHandles(): string | false {
@@ -65,44 +55,8 @@ function linkOf(path: string): string {
   }
 }
 
-interface Known {
-  readonly root: string
-  readonly pt: Passthrough
-  readonly mount: HostMount
-  readonly look: (name: string, directory?: HostInode) => HostInode
-}
-
-function known(t: TestContext, fileHandles: FileHandles = 'prefer'): Known {
-  const root = host.mkdtempSync(join(tmpdir(), 'ovfsd-handles-'))
-  const open0 = host.readdirSync('/proc/self/fd').length
-  const pt = new Passthrough(
-    { guestWriteback: false, maxDescriptors: LIMIT },
-    createLogger({ level: 'silent' }),
-    new GuestBudgets(),
-  )
-  t.after(() => {
-    pt.close()
-    host.rmSync(root, { recursive: true, force: true })
-    assert.equal(host.readdirSync('/proc/self/fd').length, open0)
-  })
-  const place = new Mount(
-    {
-      ...{ name: 'p', type: 'passthrough', mountPoint: ['p'], readOnly: false, uid: 0, gid: 0 },
-      ...{ fileMode: 0, dirMode: 0, expirationMs: 1000, guestCache: 'auto' },
-    },
-    new EmptyBackend(),
-  )
-  pt.add(place, { ...PLAIN_HOST_OPTIONS, root, fileHandles })
-  const mount = pt.find(place.root)
-  assert.ok(mount !== undefined)
-  const look = (name: string, directory = mount.root): HostInode => {
-    const found = lookup(pt, directory, nameOf(name))
-    assert.ok(found !== null && !(found instanceof Inode), name)
-    found.nlookup++
-    return found
-  }
-  return { root, pt, mount, look }
-}
+const known = (t: TestContext, fileHandles: FileHandles = 'prefer'): KnownMount =>
+  knownMount(t, { maxDescriptors: LIMIT, fileHandles })
 
 describe('inodes beyond the limit of descriptors', { skip: noHandles() }, () => {
   it('are known, and found again by what they are', async (t) => {

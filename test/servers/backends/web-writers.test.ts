@@ -13,19 +13,9 @@ import { StorageError } from '../../../src/backends/storage-error.js'
 import { WebdavClient } from '../clients.js'
 import { freshCollection, sharedServers } from '../shared.js'
 import { FaultyFront, type Fault } from '../../lib/backends/faulty-front.js'
+import { forEachRequestAfter, outcomeOf } from '../../lib/backends/writers.js'
 
 const TIMEOUT_MS = 20_000
-/** No operation here makes more requests. */
-const MAX_REQUESTS = 40
-
-async function outcomeOf<T>(call: Promise<T>): Promise<T | StorageError> {
-  try {
-    return await call
-  } catch (error) {
-    assert.ok(error instanceof StorageError, String(error))
-    return error
-  }
-}
 
 describe('two writers on WebDAV', () => {
   let front: FaultyFront
@@ -65,14 +55,8 @@ describe('two writers on WebDAV', () => {
     return stat
   }
 
-  /** Run `attempt(k)` with k = 0, 1, ... until the operation makes no request k. */
-  async function forEachRequest(attempt: (turn: number) => Promise<{ count: number }>): Promise<void> {
-    for (let turn = 0; ; turn++) {
-      assert.ok(turn < MAX_REQUESTS, 'an operation without an end')
-      await begin()
-      if ((await attempt(turn)).count <= turn) return
-    }
-  }
+  const forEachRequest = (attempt: (turn: number) => Promise<{ count: number }>): Promise<void> =>
+    forEachRequestAfter(begin, attempt)
 
   it('a write replaces nobody else, save in the moment of the PUT', async () => {
     await forEachRequest(async (turn) => {

@@ -5,27 +5,17 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, beforeEach, describe, it } from 'node:test'
-import type { Backend, ObjectStat, WriteOptions } from '../../../src/backends/backend.js'
+import type { Backend, ObjectStat } from '../../../src/backends/backend.js'
 import { createBackend } from '../../../src/backends/create-backend.js'
 import { StorageError } from '../../../src/backends/storage-error.js'
 import { newWriteMark } from '../../../src/backends/write-mark.js'
 import { WebHdfsClient } from '../clients.js'
 import { hdfsProblem, startHdfs, type Hdfs } from '../hdfs.js'
 import { FaultyFront, type Fault } from '../../lib/backends/faulty-front.js'
+import { forEachRequestAfter, MAX_REQUESTS, outcomeOf, waysToWrite } from '../../lib/backends/writers.js'
 
 const TIMEOUT_MS = 20_000
-/** No operation here makes more requests. */
-const MAX_REQUESTS = 40
 const problem = hdfsProblem()
-
-async function outcomeOf<T>(call: Promise<T>): Promise<T | StorageError> {
-  try {
-    return await call
-  } catch (error) {
-    assert.ok(error instanceof StorageError, String(error))
-    return error
-  }
-}
 
 describe('two writers on HDFS', { skip: problem === null ? false : `NO HDFS TESTS: ${problem}` }, () => {
   let hdfs: Hdfs
@@ -78,30 +68,10 @@ describe('two writers on HDFS', { skip: problem === null ? false : `NO HDFS TEST
     return stat
   }
 
-  /** Run `attempt(k)` with k = 0, 1, ... until the operation makes no request k. */
-  async function forEachRequest(attempt: (turn: number) => Promise<{ count: number }>): Promise<void> {
-    for (let turn = 0; ; turn++) {
-      assert.ok(turn < MAX_REQUESTS, 'an operation without an end')
-      await begin()
-      if ((await attempt(turn)).count <= turn) return
-    }
-  }
+  const forEachRequest = (attempt: (turn: number) => Promise<{ count: number }>): Promise<void> =>
+    forEachRequestAfter(begin, attempt)
 
-  const writes: Readonly<
-    Record<string, (data: string, expected: string | null, options: WriteOptions) => Promise<ObjectStat>>
-  > = {
-    write: (data, expected, options) => backend.write('f', Buffer.from(data), expected, options),
-    'an upload': async (data, expected, options) => {
-      const writer = await backend.createWriter('f', expected, options)
-      try {
-        await writer.write(Buffer.from(data))
-        return await writer.close()
-      } catch (error) {
-        await writer.abort()
-        throw error
-      }
-    },
-  }
+  const writes = waysToWrite(() => backend)
 
   for (const [name, write] of Object.entries(writes)) {
     it(`${name} replaces nobody else's file, save in the moment of the rename`, async () => {
